@@ -1,0 +1,54 @@
+"""Every key in the bucket. This is the only place that spells one.
+
+Keys follow from the window alone, so that a second run of a stage replaces what the first one wrote. Names that
+become part of a key come from a validated inventory (`[A-Za-z0-9][A-Za-z0-9._-]{0,62}`), so they cannot leave
+their folder. No reader relies on the order of a listing.
+"""
+
+from __future__ import annotations
+
+from pingmesh_tasks.windows import Window
+
+ARTIFACTS = "artifacts"
+
+
+def _partition(window: Window) -> str:
+    return f"date={window.start:%Y-%m-%d}/hour={window.start:%H}"
+
+
+def plan(version: str) -> str:
+    """A plan: the inventory and the policy that every ping list of one version follows from."""
+    return f"control/pinglist/{version}.json"
+
+
+def raw_probe_prefix(window: Window) -> str:
+    return f"raw/probe/{_partition(window)}/{window.id}/"
+
+
+def raw_probe(window: Window, host: str) -> str:
+    """A segment as the agent wrote it."""
+    return f"{raw_probe_prefix(window)}{host}.pms"
+
+
+def table_prefix(table: str, window: Window) -> str:
+    """Prefix that every part of a table's window shares, and no other window's part does."""
+    return f"tables/{table}/{_partition(window)}/{window.id}."
+
+
+def table(table: str, window: Window, shard: str | None = None) -> str:
+    """One part of a table's window; `shard` None where the window is one part."""
+    return table_prefix(table, window) + (f"{shard}.parquet" if shard else "parquet")
+
+
+def quarantined_segment(window: Window, host: str) -> str:
+    """A segment that failed its checks, kept as it came."""
+    return f"quarantine/probe/{_partition(window)}/{window.id}/{host}.pms"
+
+
+def artifact(kind: str, window: Window, extension: str) -> str:
+    return f"{ARTIFACTS}/{kind}/{_partition(window)}/{window.id}.{extension}"
+
+
+def latest_artifact(kind: str, extension: str) -> str:
+    """The newest artifact of a kind: the same bytes as the newest window's `artifact`."""
+    return f"{ARTIFACTS}/latest/{kind}.{extension}"
