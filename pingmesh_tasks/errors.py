@@ -31,7 +31,9 @@ class InventoryError(PingmeshError):
         self.location = location
         self.faults = tuple(faults)
         count = len(self.faults)
-        super().__init__(f"{location}: {count} fault{'s' * (count != 1)}\n" + "\n".join(f"  - {f}" for f in self.faults))
+        super().__init__(
+            f"{location}: {count} fault{'s' * (count != 1)}\n" + "\n".join(f"  - {f}" for f in self.faults)
+        )
 
 
 class PinglistError(PingmeshError):

@@ -27,7 +27,7 @@ class Window:
         if self.start.utcoffset() != timedelta(0):
             raise ConfigError(f"window start {self.start} is not in UTC; use an aware datetime in UTC")
         if self.start.microsecond or int(self.start.timestamp()) % self.length_s:
-            raise ConfigError(f"window start {self.start} is not a multiple of {self.length_s} s; use window_containing()")
+            raise ConfigError(f"window start {self.start} is no multiple of {self.length_s} s; use window_containing()")
 
     @property
     def end(self) -> datetime:
@@ -72,3 +72,23 @@ def window_containing(moment: datetime, length_s: int) -> Window:
 def last_complete_window(moment: datetime, length_s: int) -> Window:
     """Return the newest window that had ended at `moment`."""
     return window_containing(moment, length_s).shifted(-1)
+
+
+def cron(length_s: int) -> str:
+    """Return the cron line that fires at the end of every window of `length_s`.
+
+    Raises ConfigError where cron has no words for it, as for 40 minutes: a length fits that divides an hour in
+    minutes or a day in hours.
+    """
+    check_length(length_s)
+    minutes = length_s // 60
+    if minutes == 1:
+        return "* * * * *"
+    if 60 % minutes == 0:
+        return f"*/{minutes} * * * *" if minutes < 60 else "0 * * * *"
+    if minutes % 60 == 0:
+        return f"0 */{minutes // 60} * * *" if minutes < 24 * 60 else "0 0 * * *"
+    raise ConfigError(
+        f"window length {length_s} s cannot be scheduled by cron; take minutes that divide an hour "
+        f"(1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30) or hours that divide a day"
+    )

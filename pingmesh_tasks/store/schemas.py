@@ -12,53 +12,54 @@ from pingmesh_tasks.errors import StoreError
 
 UTC_US = pl.Datetime("us", "UTC")
 
+
 #: One row a probe. `rtt_us` is null unless the answer was clean: err_code 0 and no retransmit.
 PROBE = pl.Schema(
     {
         "ts": UTC_US,
-        "src": pl.String,
-        "src_ip": pl.String,
-        "src_port": pl.UInt16,
-        "dst": pl.String,
-        "dst_ip": pl.String,
-        "dst_port": pl.UInt16,
-        "protocol": pl.String,
-        "scope": pl.String,
-        "msg_len": pl.UInt16,
-        "rtt_us": pl.UInt32,
-        "err_code": pl.UInt8,
-        "retransmits": pl.UInt8,
+        "src": pl.String(),
+        "src_ip": pl.String(),
+        "src_port": pl.UInt16(),
+        "dst": pl.String(),
+        "dst_ip": pl.String(),
+        "dst_port": pl.UInt16(),
+        "protocol": pl.String(),
+        "scope": pl.String(),
+        "msg_len": pl.UInt16(),
+        "rtt_us": pl.UInt32(),
+        "err_code": pl.UInt8(),
+        "retransmits": pl.UInt8(),
     }
 )
 
 #: One row a source, destination and protocol; `sent` is 0 for a pair that was planned and gave nothing.
 #: sent = answered + lost + refused + unreachable + reset + bad_reply + local_error.
-#: Quantiles are exact nearest ranks of the window's clean answers; `retransmitted` is part of `answered` but of no quantile.
-#: The ladder (`probes.summary`) holds the counts of the same answers in fixed log buckets, empty buckets left out.
+#: Quantiles are exact nearest ranks of the window's clean answers; `retransmitted` is part of `answered` but of no
+#: quantile. The ladder (`probes.summary`) counts the same answers in fixed log buckets, empty buckets left out.
 PAIR_LATENCY = pl.Schema(
     {
         "window": UTC_US,
-        "src": pl.String,
-        "dst": pl.String,
-        "protocol": pl.String,
-        "scope": pl.String,
-        "sent": pl.UInt32,
-        "answered": pl.UInt32,
-        "lost": pl.UInt32,
-        "retransmitted": pl.UInt32,
-        "refused": pl.UInt32,
-        "unreachable": pl.UInt32,
-        "reset": pl.UInt32,
-        "bad_reply": pl.UInt32,
-        "local_error": pl.UInt32,
-        "rtt_min_us": pl.UInt32,
-        "rtt_p50_us": pl.UInt32,
-        "rtt_p90_us": pl.UInt32,
-        "rtt_p95_us": pl.UInt32,
-        "rtt_p99_us": pl.UInt32,
-        "rtt_max_us": pl.UInt32,
-        "rtt_mean_us": pl.Float32,
-        "jitter_us": pl.UInt32,
+        "src": pl.String(),
+        "dst": pl.String(),
+        "protocol": pl.String(),
+        "scope": pl.String(),
+        "sent": pl.UInt32(),
+        "answered": pl.UInt32(),
+        "lost": pl.UInt32(),
+        "retransmitted": pl.UInt32(),
+        "refused": pl.UInt32(),
+        "unreachable": pl.UInt32(),
+        "reset": pl.UInt32(),
+        "bad_reply": pl.UInt32(),
+        "local_error": pl.UInt32(),
+        "rtt_min_us": pl.UInt32(),
+        "rtt_p50_us": pl.UInt32(),
+        "rtt_p90_us": pl.UInt32(),
+        "rtt_p95_us": pl.UInt32(),
+        "rtt_p99_us": pl.UInt32(),
+        "rtt_max_us": pl.UInt32(),
+        "rtt_mean_us": pl.Float32(),
+        "jitter_us": pl.UInt32(),
         "ladder_bucket": pl.List(pl.UInt8),
         "ladder_count": pl.List(pl.UInt32),
     }
@@ -68,17 +69,17 @@ PAIR_LATENCY = pl.Schema(
 HOST_STATUS = pl.Schema(
     {
         "window": UTC_US,
-        "host": pl.String,
-        "stage": pl.String,
-        "outcome": pl.String,
-        "detail": pl.String,
-        "duration_ms": pl.UInt32,
-        "clock_offset_us": pl.Int64,
-        "agent_version": pl.String,
-        "pinglist_version": pl.String,
-        "segment_bytes": pl.UInt64,
-        "scheduled": pl.UInt64,
-        "skipped": pl.UInt64,
+        "host": pl.String(),
+        "stage": pl.String(),
+        "outcome": pl.String(),
+        "detail": pl.String(),
+        "duration_ms": pl.UInt32(),
+        "clock_offset_us": pl.Int64(),
+        "agent_version": pl.String(),
+        "pinglist_version": pl.String(),
+        "segment_bytes": pl.UInt64(),
+        "scheduled": pl.UInt64(),
+        "skipped": pl.UInt64(),
     }
 )
 
@@ -90,6 +91,10 @@ def check_schema(table: str, frame: pl.DataFrame) -> None:
     wanted = SCHEMAS[table]
     if frame.schema == wanted:
         return
-    faults = [f"column {name} is {frame.schema.get(name)}, not {kind}" for name, kind in wanted.items() if frame.schema.get(name) != kind]
+    faults = [
+        f"column {name} is {frame.schema.get(name)}, not {kind}"
+        for name, kind in wanted.items()
+        if frame.schema.get(name) != kind
+    ]
     faults += [f"column {name} does not belong to it" for name in frame.columns if name not in wanted]
     raise StoreError(f"table {table}: " + ("; ".join(faults) or f"columns are out of order; they are {list(wanted)}"))

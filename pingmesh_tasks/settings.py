@@ -1,0 +1,110 @@
+"""Settings: everything an operator chooses, read once from `PINGMESH_*` and checked as a whole.
+
+Credentials are not here: they are Airflow connections. `.env.example` lists every variable with its meaning; a test
+holds the two together. A bad environment raises one ConfigError that names every fault.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.windows import cron
+
+PREFIX = "PINGMESH_"
+#: Variables with our prefix that are not settings: where tests find things, what the demo listens on.
+FOREIGN = ("PINGMESH_TEST_", "PINGMESH_SAMPLES", "PINGMESH_DEMO_")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{2,62}$")]
+
+
+class Settings(BaseModel):
+    """One frozen, validated object. Names carry units; `load_settings` makes it from the environment."""
+
+    model_config = ConfigDict(frozen=True)
+
+    # what is measured
+    inventory: Annotated[str, Field(min_length=1, description="Path or s3:// URI of the inventory (.txt, .csv, .yaml)")]
+    window_s: Annotated[int, Field(description="Length of a window: one DAG run, one segment, one partition")] = 300
+    protocol: Annotated[Literal["tcp", "tcp_echo", "udp"], Field(description="How a pair is probed")] = "tcp"
+    payload_bytes: Annotated[int, Field(ge=0, le=65_536, description="Payload of a tcp_echo or udp probe")] = 0
+    interval_s: Annotated[float, Field(gt=0, le=3600, description="Time between two probes of one pair")] = 10
+    probe_timeout_s: Annotated[float, Field(gt=0, le=30, description="Unanswered for so long, a probe is lost")] = 3
+    inter_dc_hosts_per_podset: Annotated[int, Field(ge=1, description="Hosts of a podset that probe other DCs")] = 2
+    max_peers_per_host: Annotated[int, Field(ge=1, le=65_535, description="Longest ping list a host may get")] = 2_500
+    budget_probes_per_s: Annotated[int, Field(ge=1, description="Most probes the whole fleet may send")] = 1_000_000
+
+    # the hosts
+    agent_home: Annotated[str, Field(min_length=1, description="The agent's directory on a host")] = "~/.pingmesh"
+    agent_lab: Annotated[bool, Field(description="Allow intervals under 10 s. Only on hosts you may burden")] = False
+    lease_s: Annotated[int, Field(ge=60, description="An agent that no run has renewed for so long stops")] = 900
+    spool_max_mib: Annotated[int, Field(ge=1, description="Most an agent keeps on its host's disk")] = 256
+    spool_keep_h: Annotated[int, Field(ge=1, description="How long it keeps segments for a backfill")] = 24
+    ssh_dir: Annotated[Path, Field(description="Our key pair and known_hosts")] = Path("~/.pingmesh-controller")
+    ssh_concurrency: Annotated[int, Field(ge=1, le=1000, description="Hosts one task talks to at a time")] = 50
+    ssh_timeout_s: Annotated[float, Field(gt=0, description="Most time a task spends on one host")] = 30
+    shard_size: Annotated[int, Field(ge=1, description="Hosts one mapped task takes care of")] = 250
+    collect_grace_s: Annotated[float, Field(ge=0, le=60, description="Wait for a segment that is being closed")] = 10
+    max_failed_share: Annotated[Share, Field(description="Share of failing hosts above which a run fails")] = 0.5
+
+    # the object store
+    s3_endpoint: Annotated[str | None, Field(description="URL of the S3 server; unset: AWS's")] = None
+    s3_bucket: Annotated[BucketName, Field(description="Made on first use")] = "pingmesh"
+    s3_region: Annotated[str, Field(min_length=1)] = "us-east-1"
+
+    # the pictures
+    timeline_windows: Annotated[int, Field(ge=2, le=288, description="Windows that the timeline shows")] = 12
+    sla_p99_us: Annotated[int, Field(gt=0, description="Latency line in the bars: p99 should stay below")] = 5_000
+    sla_p50_us: Annotated[int, Field(gt=0, description="Latency line in the bars: p50 should stay below")] = 1_000
+
+    @field_validator("window_s")
+    @classmethod
+    def _window_can_be_scheduled(cls, length_s: int) -> int:
+        try:
+            cron(length_s)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return length_s
+
+    @field_validator("ssh_dir")
+    @classmethod
+    def _home_is_expanded(cls, path: Path) -> Path:
+        return path.expanduser()
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings that `environ` (default: the process's) gives. Raises ConfigError with every fault in it."""
+    environ = os.environ if environ is None else environ
+    given = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and not name.startswith(FOREIGN) and value != ""
+    }
+    faults = [_unknown(name) for name in sorted(given.keys() - Settings.model_fields.keys())]
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        faults += [_fault(dict(problem)) for problem in error.errors()]
+    if faults:
+        raise ConfigError("the environment has faults:\n" + "\n".join(f"  - {fault}" for fault in faults))
+    return settings
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return f"{PREFIX}{name.upper()} is no setting" + (f"; did you mean {PREFIX}{near[0].upper()}?" if near else "")
+
+
+def _fault(problem: dict[str, Any]) -> str:
+    name = str(problem["loc"][0])
+    variable, meaning = PREFIX + name.upper(), Settings.model_fields[name].description
+    if problem["type"] == "missing":
+        return f"{variable} is missing: {meaning}"
+    return f"{variable}={problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,59 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.settings import Settings, load_settings
+
+MINIMAL = {"PINGMESH_INVENTORY": "pinglist.txt"}
+
+
+def test_one_variable_is_enough():
+    settings = load_settings(MINIMAL)
+    assert settings.inventory == "pinglist.txt"
+    assert settings.window_s == 300
+    assert settings.s3_bucket == "pingmesh"
+
+
+def test_every_fault_of_an_environment_is_reported_at_once():
+    environ = {"PINGMESH_WINDOW_S": "90", "PINGMESH_PROTOCOL": "icmp6", "PINGMESH_SHARD_SIZE": "many"}
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ)
+    message = str(caught.value)
+    for part in (
+        "PINGMESH_INVENTORY is missing",
+        "PINGMESH_WINDOW_S='90'",
+        "PINGMESH_PROTOCOL='icmp6'",
+        "PINGMESH_SHARD_SIZE",
+    ):
+        assert part in message
+
+
+def test_a_misspelled_setting_is_refused_with_a_suggestion():
+    with pytest.raises(ConfigError, match="PINGMESH_WINDOWS_S is no setting; did you mean PINGMESH_WINDOW_S"):
+        load_settings(MINIMAL | {"PINGMESH_WINDOWS_S": "300"})
+
+
+def test_an_empty_variable_means_the_default():
+    assert load_settings(MINIMAL | {"PINGMESH_S3_ENDPOINT": ""}).s3_endpoint is None
+
+
+def test_a_window_that_cron_cannot_say_is_refused():
+    with pytest.raises(ConfigError, match="cannot be scheduled by cron"):
+        load_settings(MINIMAL | {"PINGMESH_WINDOW_S": "2400"})
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(Exception, match="frozen"):
+        load_settings(MINIMAL).window_s = 60  # type: ignore[misc]
+
+
+def test_the_example_environment_lists_every_setting_with_its_default():
+    text = Path(__file__).parents[1].joinpath(".env.example").read_text()
+    listed = dict(re.findall(r"^(?:# )?(PINGMESH_\w+)=(.*)$", text, re.MULTILINE))
+    for name, field in Settings.model_fields.items():
+        variable = f"PINGMESH_{name.upper()}"
+        assert variable in listed, f"{variable} is not in .env.example"
+        if not field.is_required() and field.default not in (None, "") and name not in ("ssh_dir",):
+            assert getattr(load_settings(MINIMAL | {variable: listed[variable]}), name) == field.default
