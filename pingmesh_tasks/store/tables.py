@@ -1,0 +1,48 @@
+"""Tables: Parquet objects under keys made from the window, each part of a window written whole.
+
+A window's table is one object, or one a shard. A rerun replaces its parts; parts of an earlier division into other
+shards are removed by `drop_other_shards` once the new ones are there.
+"""
+
+from __future__ import annotations
+
+import io
+
+import polars as pl
+
+from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.objects import ObjectStore
+from pingmesh_tasks.store.schemas import SCHEMAS, check_schema
+from pingmesh_tasks.windows import Window
+
+
+def write_table(store: ObjectStore, table: str, window: Window, frame: pl.DataFrame, shard: str | None = None) -> str:
+    """Write one part of a window's table and return its key. Raises StoreError where `frame` is not of the schema."""
+    check_schema(table, frame)
+    data = io.BytesIO()
+    frame.write_parquet(data, compression="zstd", statistics=True)
+    key = layout.table(table, window, shard)
+    store.put(key, data.getvalue())
+    return key
+
+
+def read_table(store: ObjectStore, table: str, window: Window, columns: list[str] | None = None) -> pl.DataFrame:
+    """Return a window's table, its parts in order of their names; no rows where nothing was written.
+
+    `columns` limits what is decoded.
+    """
+    wanted = SCHEMAS[table] if columns is None else pl.Schema({name: SCHEMAS[table][name] for name in columns})
+    keys = store.keys(layout.table_prefix(table, window))
+    parts = [pl.read_parquet(io.BytesIO(store.get(key)), columns=columns) for key in keys]
+    return pl.concat(parts) if parts else pl.DataFrame(schema=wanted)
+
+
+def has_table(store: ObjectStore, table: str, window: Window) -> bool:
+    return bool(store.keys(layout.table_prefix(table, window)))
+
+
+def drop_other_shards(store: ObjectStore, table: str, window: Window, keep: set[str]) -> list[str]:
+    """Delete the parts of a window that are not in `keep` (keys) and return their keys."""
+    gone = [key for key in store.keys(layout.table_prefix(table, window)) if key not in keep]
+    store.delete(gone)
+    return gone

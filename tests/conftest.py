@@ -1,0 +1,35 @@
+"""Fixtures that start what a user has: a real S3 server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
+from pingmesh_tasks.store.objects import ObjectStore, S3Access
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedObjectStore]:
+    server = EmbeddedObjectStore(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def store(s3_server: EmbeddedObjectStore, request: pytest.FixtureRequest) -> ObjectStore:
+    """An empty bucket of its own on the session's S3 server."""
+    access = s3_server.access
+    bucket = f"test-{abs(hash(request.node.nodeid)) % 10**12}"
+    store = ObjectStore(S3Access(bucket, access.access_key_id, access.secret_access_key, access.endpoint))
+    store.ensure_bucket()
+    store.delete(store.keys(""))
+    return store
+
+
+@pytest.fixture
+def repo() -> Path:
+    return Path(__file__).parents[1]
