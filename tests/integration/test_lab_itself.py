@@ -112,6 +112,11 @@ with laboratory(["a"]) as lab:
     assert subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout == names_before
 
 
+def test_the_same_laboratory_is_there_without_root():
+    with laboratory(["a", "b"], as_root=False) as lab, lab.drop("a", "b"):
+        assert lab.ping_ms("a", "b", pings=1) == []
+
+
 def test_the_machine_outside_is_not_touched(lab: Lab):
     """One address of a lab host or one of its sysctls out here would mean that the tests can cut a machine off."""
     outside = subprocess.run(["ip", "-4", "addr"], capture_output=True, text=True, check=True).stdout

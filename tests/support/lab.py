@@ -31,8 +31,10 @@ import pytest
 
 ROUTER, ROUTER_ADDRESS = "tor", "10.252.0.1"
 TOOLS = {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2", "nft": "nftables", "ping": "iputils-ping"}
+PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"  # where a user's shell does not look
+ENVIRONMENT = {**os.environ, "PATH": PATH}
 RELAY = Path(__file__).with_name("nfq_relay.py")
-SYSCTLS = {"ip_forward": 1, "icmp_ratelimit": 0, "icmp_msgs_per_sec": 100_000, "ping_group_range": "0 2147483647"}
+SYSCTLS = {"ip_forward": 1, "icmp_ratelimit": 0, "icmp_msgs_per_sec": 100_000}
 
 # Process 1 of the world. Ignoring SIGCHLD makes the kernel reap orphans; at the end of its standard input, which the
 # death of the test process closes too, `cat` ends and the kernel kills all that is left in the world. The rules and the
@@ -56,15 +58,21 @@ class LabError(Exception):
     """A command in the laboratory failed; says which, where and what it printed."""
 
 
+def find_tool(name: str) -> str | None:
+    return shutil.which(name, path=PATH)
+
+
 @contextmanager
-def laboratory(hosts: Sequence[str]) -> Iterator[Lab]:
+def laboratory(hosts: Sequence[str], *, as_root: bool | None = None) -> Iterator[Lab]:
     """Build the hosts and the router, give the laboratory, and end everything in it. Host i has address 10.0.0.i.
 
+    `as_root` False builds it in a user namespace, as for every user who is not root (None: whoever runs this).
     Skips the test where it cannot be: a tool is not installed, or namespaces are allowed neither to root nor to users.
     """
-    if missing := [f"{tool} (package {package})" for tool, package in TOOLS.items() if not shutil.which(tool)]:
+    if missing := [f"{tool} (package {package})" for tool, package in TOOLS.items() if not find_tool(tool)]:
         pytest.skip("not installed: " + ", ".join(missing))
-    lab = Lab({name: f"10.0.{i >> 8}.{i & 255}" for i, name in enumerate(hosts, 1)})
+    addresses = {name: f"10.0.{i >> 8}.{i & 255}" for i, name in enumerate(hosts, 1)}
+    lab = Lab(addresses, as_root=os.geteuid() == 0 if as_root is None else as_root)
     try:
         lab.start_world()
         lab.build_network()
@@ -91,8 +99,9 @@ class Fault:
 class Lab:
     """Hosts by name. `address(name)`, `run` and `spawn` a command on one, `fault`, `drop`, `delay`."""
 
-    def __init__(self, addresses: dict[str, str]) -> None:
+    def __init__(self, addresses: dict[str, str], *, as_root: bool) -> None:
         self.addresses = addresses
+        self._as_root = as_root
         self._numbers = count()
         self._world: subprocess.Popen[bytes] | None = None
         self._enter: list[str] = []
@@ -103,19 +112,21 @@ class Lab:
     # ---- the world
 
     def start_world(self) -> None:
-        as_user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+        as_user = [] if self._as_root else ["--user", "--map-root-user"]
         isolate = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
         world = subprocess.Popen(
             [*isolate, *as_user, "sh", "-c", _FIRST_PROCESS],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env=ENVIRONMENT,
             start_new_session=True,  # Ctrl-C is for the test, which then ends the world
         )
         self._world = world
         assert world.stdout and world.stderr
         if world.stdout.readline() != b"up\n":
-            pytest.skip(f"no network namespaces as uid {os.geteuid()}: {world.stderr.read().decode().strip()}")
+            reason = world.stderr.read().decode().strip()
+            pytest.skip(f"no network namespaces {'as root' if self._as_root else 'without root'}: {reason}")
         spaces = {"user": "user", "mount": "mnt", "net": "net", "pid": "pid_for_children"}
         if not as_user:
             del spaces["user"]
@@ -155,7 +166,13 @@ class Lab:
     ) -> str:
         """Run to the end and return what it wrote (standard output, then error). LabError when it fails and `check`."""
         done = subprocess.run(
-            self.argv(host, *command), input=input, capture_output=True, text=True, timeout=timeout_s, check=False
+            self.argv(host, *command),
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            env=ENVIRONMENT,
         )
         if check and done.returncode:
             said = (done.stderr + done.stdout).strip()
@@ -166,7 +183,9 @@ class Lab:
     def spawn(self, host: str, *command: str, until: str | None = None, timeout_s: float = 5) -> Iterator[int]:
         """Run beside the test until the block ends; gives the pid. Waits until it writes the line `until`."""
         told = ["sh", "-c", 'echo $$; exec "$@"', "sh", *command]
-        child = subprocess.Popen(self.argv(host, *told), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        child = subprocess.Popen(
+            self.argv(host, *told), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=ENVIRONMENT
+        )
         assert child.stdout
         pid = int(child.stdout.readline())
         try:
@@ -234,6 +253,15 @@ class Lab:
             yield fault
 
     @contextmanager
+    def black_hole(self, network: str) -> Iterator[None]:
+        """Swallow all that goes to `network`, e.g. `10.9.0.0/16`: addresses without hosts, for peers that never answer."""
+        self.run(ROUTER, "ip", "route", "add", "blackhole", network)
+        try:
+            yield
+        finally:
+            self.run(ROUTER, "ip", "route", "del", "blackhole", network)
+
+    @contextmanager
     def no_route(self, source: str, destination: str) -> Iterator[None]:
         """Take the route to `destination` from `source`: its connect says ENETUNREACH at once."""
         route = ["throw", f"{self.address(destination)}/32"]
@@ -249,11 +277,11 @@ class Lab:
 
         Skips the test without `iptables-legacy`.
         """
-        if not shutil.which("iptables-legacy"):
+        if not find_tool("iptables-legacy"):
             pytest.skip("not installed: iptables-legacy (package iptables), which the delay needs")
         queue = str(next(self._numbers))
         rule = ["FORWARD", "-i", source, "-j", "NFQUEUE", "--queue-num", queue, "--queue-bypass"]
-        real_time = ["chrt", "-f", "10"] if os.geteuid() == 0 and shutil.which("chrt") else []
+        real_time = ["chrt", "-f", "10"] if self._as_root and find_tool("chrt") else []
         with self.spawn(ROUTER, *real_time, sys.executable, "-I", "-S", str(RELAY), queue, str(delay_ms), until="up"):
             self.run(ROUTER, "iptables-legacy", "-A", *rule)
             try:
