@@ -11,7 +11,6 @@ import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -20,13 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pingmesh_tasks.demo.daemon import Daemon
 from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.store.objects import ObjectStore, S3Access
 
 LOOPBACK = "127.0.0.1"
 GRPC_OFFSET = 10_000  # each of the server's ports has a twin so much higher
 START_TIMEOUT_S = 60
-STOP_TIMEOUT_S = 20
 
 
 @dataclass
@@ -38,7 +37,14 @@ class EmbeddedObjectStore:
     bucket: str = "pingmesh"
     access_key_id: str = "pingmesh"
     secret_access_key: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
-    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _daemon(self) -> Daemon:
+        return Daemon(self.root, "weed")
+
+    @property
+    def is_running(self) -> bool:
+        return self._daemon.pid is not None
 
     @property
     def access(self) -> S3Access:
@@ -46,29 +52,26 @@ class EmbeddedObjectStore:
 
     def start(self) -> ObjectStore:
         """Start the server, wait until it takes a write and return the store on it. Raises PingmeshError."""
+        if self.is_running:
+            return self._await_ready()
         data = self.root / "data"
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         s3, master, volume, filer, admin = _free_ports(self.port)
         self.port = s3
-        with (self.root / "weed.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *(_weed(), "-logtostderr=true", "mini", f"-dir={data}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}"),
-                    *(f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"),
-                    *(f"-admin.port={admin}", "-admin.ui=false", "-webdav=false", "-master.telemetry=false"),
-                    *("-s3.port.iceberg=0", "-s3.port.lance=0"),
-                ],
-                env={
-                    "PATH": os.environ.get("PATH", ""),
-                    "HOME": str(self.root),
-                    "AWS_ACCESS_KEY_ID": self.access_key_id,
-                    "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self._daemon.start(
+            [
+                *(_weed(), "-logtostderr=true", "mini", f"-dir={data}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}"),
+                *(f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"),
+                *(f"-admin.port={admin}", "-admin.ui=false", "-webdav=false", "-master.telemetry=false"),
+                *("-s3.port.iceberg=0", "-s3.port.lance=0"),
+            ],
+            {
+                "PATH": os.environ.get("PATH", ""),
+                "HOME": str(self.root),
+                "AWS_ACCESS_KEY_ID": self.access_key_id,
+                "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+            },
+        )
         try:
             return self._await_ready()
         except BaseException:
@@ -77,11 +80,11 @@ class EmbeddedObjectStore:
 
     def stop(self) -> None:
         """Let the server finish; kill it if it does not."""
-        self._end(signal.SIGTERM)
+        self._daemon.stop()
 
     def kill(self) -> None:
         """End the server as a crash would. What it acknowledged is on disk."""
-        self._end(signal.SIGKILL)
+        self._daemon.stop(signal.SIGKILL)
 
     def __enter__(self) -> ObjectStore:
         return self.start()
@@ -93,26 +96,15 @@ class EmbeddedObjectStore:
         store = ObjectStore(self.access)
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
-            if self._process is None or self._process.poll() is not None:
-                raise PingmeshError(f"the S3 server ended at once; {self.root / 'weed.log'} says why")
+            if not self.is_running:
+                raise PingmeshError(f"the S3 server ended at once:\n{self._daemon.last_lines()}")
             with suppress(urllib.error.URLError, OSError, PingmeshError):
                 urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/healthz", timeout=2).close()
                 store.ensure_bucket()
                 store.put("control/started", b"")
                 return store
             time.sleep(0.1)
-        raise PingmeshError(f"the S3 server took no write within {START_TIMEOUT_S} s; see {self.root / 'weed.log'}")
-
-    def _end(self, first: signal.Signals) -> None:
-        if self._process is None:
-            return
-        for sign in (first, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, sign)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_TIMEOUT_S)
-                break
-        self._process = None
+        raise PingmeshError(f"the S3 server took no write within {START_TIMEOUT_S} s; see {self._daemon.log}")
 
 
 def _weed() -> str:

@@ -7,6 +7,8 @@ their folder. No reader relies on the order of a listing.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pingmesh_tasks.windows import Window
 
 ARTIFACTS = "artifacts"
@@ -14,6 +16,11 @@ ARTIFACTS = "artifacts"
 
 def _partition(window: Window) -> str:
     return f"date={window.start:%Y-%m-%d}/hour={window.start:%H}"
+
+
+def window_id_of(key: str) -> str:
+    """Return the id of the window that a table's or an artifact's key is made from."""
+    return key.rpartition("/")[2].partition(".")[0]
 
 
 def plan(version: str) -> str:
@@ -47,6 +54,11 @@ def quarantined_segment(window: Window, host: str) -> str:
 
 def artifact(kind: str, window: Window, extension: str) -> str:
     return f"{ARTIFACTS}/{kind}/{_partition(window)}/{window.id}.{extension}"
+
+
+def artifact_day_prefix(kind: str, day: datetime) -> str:
+    """Prefix of all artifacts of a kind whose windows start on a day (UTC)."""
+    return f"{ARTIFACTS}/{kind}/date={day:%Y-%m-%d}/"
 
 
 def latest_artifact(kind: str, extension: str) -> str:

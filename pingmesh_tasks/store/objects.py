@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +85,10 @@ class ObjectStore:
             return
         except (ClientError, BotoCoreError) as error:
             raise self._refused("make bucket", access.bucket, error) from error
+
+    def in_bucket(self, bucket: str) -> ObjectStore:
+        """Return another bucket of the same server, opened with the same key pair."""
+        return ObjectStore(replace(self.access, bucket=bucket))
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Write one object whole, from memory or from a file (in parts where it is large)."""

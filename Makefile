@@ -1,0 +1,46 @@
+# Everything a newcomer needs. `make` alone prints this list.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: help demo stop test lint bench clean lock setup
+
+help: ## Print this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
+
+demo: setup ## Start S3, eight hosts and Airflow here; end when the first pictures are there
+	@$(BIN)/python -m pingmesh_tasks.demo.run up
+
+stop: ## Stop what `make demo` started
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m pingmesh_tasks.demo.run stop; else echo "nothing is installed"; fi
+
+test: setup ## Run all tests (about ten minutes; those that need root or namespaces say so and skip)
+	@$(BIN)/python -m pytest tests
+
+lint: setup ## Check style, types and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: setup ## Measure every claim of the README (some need root)
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean: stop ## Stop the demo; remove what it stored, the virtual environment and caches
+	@rm -rf .demo $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: setup ## Resolve the dependencies of pyproject.toml anew (needs uv)
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --group demo --group dev pyproject.toml -o requirements.lock
+
+setup: $(INSTALLED)
+
+$(INSTALLED): requirements.lock
+	@$(PYTHON) include/setup/check_python.py
+	@echo "installing into $(VENV): about a minute and 1 GB"
+	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@touch $@

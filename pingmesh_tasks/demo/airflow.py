@@ -1,0 +1,116 @@
+"""Airflow for the demo and the end-to-end test: `airflow standalone` on SQLite, all of it below one directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pingmesh_tasks.demo.daemon import Daemon
+from pingmesh_tasks.errors import PingmeshError
+
+REPO = Path(__file__).parents[2]
+USER = "admin"
+START_TIMEOUT_S = 240
+
+
+@dataclass(frozen=True, slots=True)
+class DemoAirflow:
+    """Airflow with its home in `root`, reached on loopback only. `extra` are variables that our DAGs read."""
+
+    root: Path
+    port: int
+    password: str
+    jwt_secret: str
+    extra: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def daemon(self) -> Daemon:
+        return Daemon(self.root, "airflow")
+
+    def environment(self) -> dict[str, str]:
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        binaries = str(Path(sys.executable).parent)
+        return {
+            **inherited,
+            "PATH": f"{binaries}:{inherited.get('PATH', os.defpath)}",
+            "PYTHONPATH": f"{REPO}:{REPO / 'include' / 'airflow'}",
+            "AIRFLOW_HOME": str(self.root),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(REPO / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPO / "plugins"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.root / "passwords.json"),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__PARALLELISM": "8",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API_AUTH__JWT_SECRET": self.jwt_secret,
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            "PYTHONWARNINGS": "ignore",
+            **self.extra,
+        }
+
+    def start(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        passwords = self.root / "passwords.json"
+        passwords.touch(mode=0o600)
+        passwords.write_text(json.dumps({USER: self.password}))
+        command = [str(Path(sys.executable).with_name("airflow")), "standalone"]
+        self.daemon.start(command, self.environment(), cwd=self.root)
+
+    def is_up(self) -> bool:
+        """Whether the API answers. Raises PingmeshError when Airflow has ended."""
+        if self.daemon.pid is None:
+            raise PingmeshError(f"Airflow ended; the end of {self.daemon.log}:\n{self.daemon.last_lines()}")
+        with suppress(urllib.error.URLError, OSError):
+            with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=5) as answer:
+                return bool(json.load(answer)["scheduler"]["status"] == "healthy")
+        return False
+
+    def stop(self) -> bool:
+        return self.daemon.stop()
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None, token: str | None = None) -> Any:
+        """Call Airflow's REST API and return its JSON. Raises urllib.error.HTTPError on a refusal."""
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", data=data, headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def log_in(self) -> str:
+        """Return a token of the API."""
+        answer = self.ask("POST", "/auth/token", {"username": USER, "password": self.password})
+        return str(answer["access_token"])
+
+    def runs(self, dag_id: str, token: str) -> list[dict[str, Any]]:
+        """Return the runs of a DAG, oldest first."""
+        query = urllib.parse.urlencode({"limit": 100, "order_by": "run_after"})
+        answer = self.ask("GET", f"/api/v2/dags/{dag_id}/dagRuns?{query}", token=token)
+        return list(answer["dag_runs"])
+
+    def await_up(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not self.is_up():
+            if time.monotonic() > deadline:
+                raise PingmeshError(f"Airflow did not answer within {timeout_s:.0f} s; see {self.daemon.log}")
+            time.sleep(0.5)

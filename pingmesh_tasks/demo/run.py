@@ -1,0 +1,241 @@
+"""The demo: a real S3 server, eight hosts with a real SSH server each, and Airflow, on this machine, without root.
+
+`up` starts what does not run yet, waits for the first artifacts and says where to look; `stop` ends everything;
+`status` says what runs. All state is below `.demo/` in the repository: logs, the store's data, credentials made for
+this installation (mode 0600). The demo goes on until it is stopped: a new window every minute.
+
+    python -m pingmesh_tasks.demo.run up|stop|status
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+import time
+import urllib.error
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pingmesh_tasks.demo.airflow import REPO, USER, DemoAirflow
+from pingmesh_tasks.demo.daemon import Daemon
+from pingmesh_tasks.demo.fleet import demo_inventory_csv
+from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
+from pingmesh_tasks.errors import PingmeshError
+from pingmesh_tasks.orchestration.pictures import EXTENSIONS
+from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.objects import ObjectStore
+
+WINDOW_S = 60
+FIRST_ARTIFACTS_TIMEOUT_S = 420
+SSH_USER = "pingmesh"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the demo listens on; each can be moved by `PINGMESH_DEMO_<NAME>_PORT`."""
+
+    airflow: int = 18080
+    s3: int = 18333
+    ssh: int = 2200
+
+    @classmethod
+    def from_environment(cls) -> Ports:
+        names = asdict(cls())
+        moved = {name: os.environ.get(f"PINGMESH_DEMO_{name.upper()}_PORT") for name in names}
+        try:
+            return cls(**{name: int(value) for name, value in moved.items() if value})
+        except ValueError as error:
+            raise PingmeshError(f"a PINGMESH_DEMO_…_PORT is no number: {error}") from None
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Made once per installation."""
+
+    airflow_password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(64))
+    s3_secret: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    bootstrap_password: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+
+    @classmethod
+    def of(cls, file: Path) -> Secrets:
+        with suppress(FileNotFoundError):
+            return cls(**json.loads(file.read_text()))
+        made = cls()
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(asdict(made)))
+        return made
+
+
+class Demo:
+    """The demo's processes below `root`."""
+
+    def __init__(self, root: Path, ports: Ports) -> None:
+        made = Secrets.of(root / "secrets.json")
+        self.root, self.ports, self.secrets = root, ports, made
+        self.s3 = EmbeddedObjectStore(root / "s3", ports.s3, secret_access_key=made.s3_secret)
+        self.fleet = Daemon(root / "fleet", "fleet")
+        self.inventory = root / "inventory.csv"
+        self.airflow = DemoAirflow(
+            root / "airflow", ports.airflow, made.airflow_password, made.jwt_secret, self._dag_environment()
+        )
+
+    def _dag_environment(self) -> dict[str, str]:
+        ssh = {"conn_type": "ssh", "login": SSH_USER, "port": self.ports.ssh}
+        return {
+            "PINGMESH_INVENTORY": str(self.inventory),
+            "PINGMESH_WINDOW_S": str(WINDOW_S),
+            "PINGMESH_INTERVAL_S": "1",  # our own hosts: sixty probes a pair and window make better pictures
+            "PINGMESH_AGENT_LAB": "true",
+            "PINGMESH_S3_ENDPOINT": f"http://127.0.0.1:{self.ports.s3}",
+            "PINGMESH_SSH_DIR": str(self.root / "ssh"),
+            "AIRFLOW_CONN_PINGMESH_SSH": json.dumps(ssh),
+            "AIRFLOW_CONN_PINGMESH_BOOTSTRAP": json.dumps(ssh | {"password": self.secrets.bootstrap_password}),
+            "AIRFLOW_CONN_PINGMESH_S3": json.dumps(
+                {"conn_type": "aws", "login": self.s3.access_key_id, "password": self.s3.secret_access_key}
+            ),
+        }
+
+    def up(self, say: Callable[[str], None]) -> ObjectStore:
+        """Start what does not run; return the store."""
+        self._check_ports()
+        say(f"[1/4] S3 server on 127.0.0.1:{self.ports.s3}")
+        store = self.s3.start()
+        say(f"[2/4] eight hosts on 127.0.0.11 … 18, SSH port {self.ports.ssh}")
+        self._start_fleet()
+        say(f"[3/4] Airflow on {self.airflow.url} (takes about a minute)")
+        if self.airflow.daemon.pid is None:
+            self.airflow.start()
+        self.airflow.await_up()
+        return store
+
+    def _start_fleet(self) -> None:
+        self.inventory.write_text(demo_inventory_csv(ssh_port=self.ports.ssh))
+        if self.fleet.pid is not None:
+            return
+        command = [sys.executable, "-m", "pingmesh_tasks.demo.fleet", str(self.root / "fleet" / "hosts")]
+        command += ["--ssh-port", str(self.ports.ssh), "--window-s", str(WINDOW_S)]
+        command += ["--outage-host", "a-p2-2", "--outage-after-windows", "5", "--outage-windows", "2"]
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(REPO)}
+        environment["PINGMESH_DEMO_PASSWORD"] = self.secrets.bootstrap_password
+        self.fleet.start(command, environment)
+        deadline = time.monotonic() + 30
+        while not _listens("127.0.0.18", self.ports.ssh):
+            if self.fleet.pid is None or time.monotonic() > deadline:
+                raise PingmeshError(f"the demo's hosts did not start; {self.fleet.log}:\n{self.fleet.last_lines()}")
+            time.sleep(0.1)
+
+    def _check_ports(self) -> None:
+        """Raise PingmeshError that names every port which a stranger holds."""
+        ours = {
+            "s3": (self.s3.is_running, "127.0.0.1"),
+            "ssh": (self.fleet.pid is not None, "127.0.0.11"),
+            "airflow": (self.airflow.daemon.pid is not None, "127.0.0.1"),
+        }
+        taken = [
+            f"port {port} on {ours[name][1]} is taken; set PINGMESH_DEMO_{name.upper()}_PORT to another"
+            for name, port in asdict(self.ports).items()
+            if not ours[name][0] and _listens(ours[name][1], port)
+        ]
+        if taken:
+            raise PingmeshError("the demo cannot start:\n" + "\n".join(f"  - {fault}" for fault in taken))
+
+    def await_artifacts(self, store: ObjectStore, say: Callable[[str], None]) -> list[str]:
+        """Wait until every kind of artifact is there; return the keys of the newest."""
+        wanted = [layout.latest_artifact(kind, ext) for kind, exts in EXTENSIONS.items() for ext in exts]
+        say("[4/4] first window with data (the first run only starts the agents)")
+        deadline, told = time.monotonic() + FIRST_ARTIFACTS_TIMEOUT_S, ""
+        while missing := sorted(set(wanted) - set(store.keys(f"{layout.ARTIFACTS}/latest/"))):
+            if time.monotonic() > deadline:
+                raise PingmeshError(f"no {missing[0]} within {FIRST_ARTIFACTS_TIMEOUT_S} s; {self._last_runs()}")
+            now = self._last_runs()
+            if now != told:
+                say(f"      {now}")
+                told = now
+            time.sleep(1)
+        return wanted
+
+    def _last_runs(self) -> str:
+        try:
+            runs = self.airflow.runs("pingmesh", self.airflow.log_in())[-3:]
+        except (urllib.error.URLError, OSError):
+            return "Airflow is starting"
+        states = ", ".join(f"{run['run_after'][11:19]} {run['state']}" for run in runs)
+        return f"runs of `pingmesh`: {states}" if states else "Airflow is reading the DAGs"
+
+    def stop(self, say: Callable[[str], None]) -> None:
+        """End Airflow, the hosts with their agents, and the store; what they stored stays."""
+        say("Airflow stopped" if self.airflow.stop() else "Airflow did not run")
+        say("hosts and agents stopped" if self.fleet.stop() else "hosts did not run")
+        was_running = self.s3.is_running
+        self.s3.stop()
+        say("S3 server stopped" if was_running else "S3 server did not run")
+
+    def is_up(self) -> bool:
+        return self.s3.is_running and self.fleet.pid is not None and self.airflow.daemon.pid is not None
+
+
+def _listens(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((address, port)) == 0
+
+
+def _say(message: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
+
+
+def _summary(demo: Demo, keys: list[str]) -> str:
+    listed = "\n".join(f"    {key}" for key in keys)
+    return f"""
+The mesh runs: a new window every minute.
+
+  Airflow   {demo.airflow.url}   login {USER} / {demo.secrets.airflow_password}
+  S3        {demo.s3.access.endpoint}   bucket {demo.s3.bucket}, key {demo.s3.access_key_id} / {demo.s3.secret_access_key}
+  Artifacts (newest of each kind; copies in {demo.root / "latest"})
+{listed}
+
+  One host goes down for two windows a few minutes from now: watch the timeline.
+  Stop with `make stop`; `make clean` also removes what was stored.
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("command", choices=["up", "stop", "status"])
+    parser.add_argument("--root", type=Path, default=REPO / ".demo", help="where the demo keeps everything")
+    arguments = parser.parse_args()
+    try:
+        demo = Demo(arguments.root.resolve(), Ports.from_environment())
+        if arguments.command == "stop":
+            demo.stop(_say)
+        elif arguments.command == "status":
+            print("up" if demo.is_up() else "down")
+            return 0 if demo.is_up() else 1
+        else:
+            store = demo.up(_say)
+            keys = demo.await_artifacts(store, _say)
+            for key in keys:
+                copy = demo.root / "latest" / key.rpartition("/")[2]
+                copy.parent.mkdir(exist_ok=True)
+                copy.write_bytes(store.get(key))
+            print(_summary(demo, keys))
+    except PingmeshError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was started goes on: `make stop` ends it", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Every DAG file: it loads, it is light, and it says what an operator needs to know."""
+
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+DAG_FILES = sorted((REPO / "dags").glob("*.py"))
+HEAVY = ("polars", "pyarrow", "matplotlib", "asyncssh", "obstore", "boto3")
+EXPECTED = {"pingmesh", "fleet_admin"}
+TASKS_OF_PINGMESH = {
+    "plan_pinglists",
+    "shard.ensure_keys",
+    "shard.dispatch_agents",
+    "shard.collect_segments",
+    "shard.build_probe_table",
+    "shard.summarize_latency",
+    "render_heatmap",
+    "render_history",
+    "render_cdf",
+    "render_bars",
+    "render_timeline",
+    "check_fleet",
+}
+
+
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory):
+    home = tmp_path_factory.mktemp("airflow")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AIRFLOW_HOME", str(home))
+    patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+    patch.setenv("PINGMESH_INVENTORY", "include/inventories/example.yaml")
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(REPO / "dags"), collect_dags=False)
+    for file in DAG_FILES:
+        bag.process_file(str(file))
+    assert bag.import_errors == {}
+    assert not bag.captured_warnings
+    yield bag.dags
+    patch.undo()
+
+
+def test_the_dags_are_the_known_ones_and_named_after_their_files(dags):
+    assert set(dags) == EXPECTED == {file.stem for file in DAG_FILES}
+
+
+def test_every_dag_tells_its_purpose_and_what_to_do_when_it_is_red(dags):
+    for dag in dags.values():
+        assert "When it is red" in dag.doc_md
+        assert dag.description
+        assert "pingmesh" in dag.tags
+
+
+def test_every_task_has_a_timeout_and_retries_with_backoff_and_a_doc(dags):
+    for dag in dags.values():
+        for task in dag.tasks:
+            assert task.execution_timeout, task.task_id
+            assert task.retries >= 1, task.task_id
+            assert task.retry_exponential_backoff, task.task_id
+            assert task.doc_md, task.task_id
+
+
+def test_the_stages_of_pingmesh_run_in_order_a_shard(dags):
+    dag = dags["pingmesh"]
+    assert set(dag.task_ids) == TASKS_OF_PINGMESH
+    chain = ["ensure_keys", "dispatch_agents", "collect_segments", "build_probe_table", "summarize_latency"]
+    for earlier, later in pairwise(chain):
+        assert f"shard.{later}" in dag.get_task(f"shard.{earlier}").downstream_task_ids
+    assert "shard.summarize_latency" in dag.get_task("render_heatmap").upstream_task_ids
+
+
+def test_params_are_checked_before_a_run_starts(dags):
+    params = dags["pingmesh"].params
+    for name, bad in {"max_failed_share": 2, "protocol": "icmp6", "shard_size": 0, "hosts": "a1"}.items():
+        with pytest.raises(Exception, match="Invalid input"):
+            params.update({name: bad})
+            params.validate()
+
+
+@pytest.mark.parametrize("file", DAG_FILES, ids=lambda file: file.name)
+def test_reading_a_dag_file_imports_nothing_heavy(file, tmp_path):
+    """Every task process reads it, so what it imports, through our own modules too, is paid for each time."""
+    code = f"import runpy, sys; runpy.run_path({str(file)!r}); print(*[m for m in {HEAVY} if m in sys.modules])"
+    environment = os.environ | {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(REPO), "PINGMESH_INVENTORY": "x.csv"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[-2].split() == []
