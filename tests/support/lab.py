@@ -254,7 +254,7 @@ class Lab:
 
     @contextmanager
     def black_hole(self, network: str) -> Iterator[None]:
-        """Swallow all that goes to `network`, e.g. `10.9.0.0/16`: addresses without hosts, for peers that never answer."""
+        """Swallow all that goes to `network`, e.g. `10.9.0.0/16`: for peers that never answer, without a host each."""
         self.run(ROUTER, "ip", "route", "add", "blackhole", network)
         try:
             yield

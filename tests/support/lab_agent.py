@@ -36,6 +36,13 @@ SETTINGS = {
 }
 
 
+def ping_list(host: str, address: str, targets: Iterable[list[Any]], **settings: Any) -> str:
+    """What an agent is told, pinglist.json: `targets` as rows, `settings` beside SETTINGS."""
+    content = {"host": host, "address": address, "targets": list(targets), **SETTINGS, **settings}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return json.dumps({**content, "version": hashlib.sha256(canonical.encode()).hexdigest()[:16]})
+
+
 class LabAgent:
     """One agent. `home` is its directory, a path of this machine; `pid` is its process in the laboratory."""
 
@@ -50,16 +57,8 @@ class LabAgent:
     def start(self, targets: Iterable[list[Any]] = (), *limits: str, **settings: Any) -> None:
         """Write the ping list, start the agent detached. `limits`: a command around it, e.g. `prlimit --nofile=64`."""
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        content = {
-            "host": self.host,
-            "address": self.lab.address(self.host),
-            "targets": list(targets),
-            **SETTINGS,
-            **settings,
-        }
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        version = hashlib.sha256(canonical.encode()).hexdigest()[:16]
-        (self.home / "pinglist.json").write_text(json.dumps({**content, "version": version}))
+        document = ping_list(self.host, self.lab.address(self.host), targets, **settings)
+        (self.home / "pinglist.json").write_text(document)
         (self.home / "lease").touch()
         self._command("run", "--detach", "--lab", limits=limits)
         self.pid = self.status()["pid"]

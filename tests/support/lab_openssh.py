@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -42,38 +43,78 @@ Subsystem sftp internal-sftp
 """
 
 
+@dataclass
+class OpenSsh:
+    """One server. `home` is the account's home of that host, as a path of this machine."""
+
+    lab: Lab
+    host: str
+    directory: Path
+    pid: int = 0
+
+    @property
+    def home(self) -> Path:
+        return self.directory / "home"
+
+    def start(self) -> None:
+        config = self.directory / "sshd_config"
+        config.write_text(_CONFIG.format(address=self.lab.address(self.host), directory=self.directory))
+        pid_file = self.directory / "sshd.pid"
+        pid_file.unlink(missing_ok=True)
+        # A mount of `ip netns exec` is seen in that session only, and in what it starts.
+        serve = f"mount --bind {self.home} {HOME} && exec {find_tool('sshd')} -f {config} -E {self.directory}/log"
+        self.lab.run(self.host, "sh", "-c", serve)
+        deadline = time.monotonic() + 5
+        while not (pid_file.exists() and pid_file.read_text()):
+            if time.monotonic() > deadline:
+                raise LabError(f"sshd on {self.host} did not start: {self.log()}")
+            time.sleep(0.01)
+        self.pid = int(pid_file.read_text())
+
+    def stop(self) -> None:
+        self.lab.signal("KILL", self.pid)
+
+    def freeze(self) -> None:
+        """Let its kernel go on accepting connections, which nobody will serve."""
+        self.lab.signal("STOP", self.pid)
+
+    def change_host_key(self) -> None:
+        """Come back with another host key, as after a new installation, or as somebody else."""
+        self.stop()
+        (self.directory / "host_key").unlink()
+        self.make_host_key()
+        self.start()
+
+    def make_host_key(self) -> None:
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.directory / "host_key")]
+        self.lab.run(None, *command)
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+
 @contextmanager
-def openssh_servers(lab: Lab, hosts: Sequence[str], root: Path) -> Iterator[dict[str, Path]]:
-    """Run a server on each of `hosts` until the block ends; gives the home directory of each, as seen from here."""
+def openssh_servers(lab: Lab, hosts: Sequence[str], root: Path) -> Iterator[dict[str, OpenSsh]]:
+    """Run a server on each of `hosts`, with its files under `root`; they end with the block."""
     if os.geteuid() != 0:
         pytest.skip("OpenSSH servers in the laboratory need root")
     if not find_tool("sshd"):
         pytest.skip("not installed: sshd (package openssh-server)")
     lab.run(None, "sh", "-ec", _ACCOUNT)
-    with ExitStack() as servers:
-        yield {host: servers.enter_context(_server(lab, host, root / host)) for host in hosts}
+    servers = {host: OpenSsh(lab, host, root / host) for host in hosts}
+    for server in servers.values():
+        server.home.mkdir(parents=True)
+        os.chown(server.home, UID, UID)
+        server.make_host_key()
+        server.start()
+    try:
+        yield servers
+    finally:
+        for server in servers.values():
+            server.stop()
 
 
-@contextmanager
-def _server(lab: Lab, host: str, directory: Path) -> Iterator[Path]:
-    home = directory / "home"
-    home.mkdir(parents=True)
-    home.chmod(0o755)
-    os.chown(home, UID, UID)
-    config = directory / "sshd_config"
-    config.write_text(_CONFIG.format(address=lab.address(host), directory=directory))
-    make_host_key(lab, directory)
-    serve = f"mount --bind {home} {HOME} && exec {find_tool('sshd')} -D -f {config} -E {directory}/log"
-    with lab.spawn(host, "sh", "-c", serve):
-        deadline = time.monotonic() + 5
-        while not (directory / "sshd.pid").exists():
-            if time.monotonic() > deadline:
-                raise LabError(f"sshd on {host} did not start: {(directory / 'log').read_text()}")
-            time.sleep(0.01)
-        yield home
-
-
-def make_host_key(lab: Lab, directory: Path) -> None:
-    """Give the server of `directory` a (new) host key; a running one reads it at its next start."""
-    (directory / "host_key").unlink(missing_ok=True)
-    lab.run(None, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / "host_key"))
+def processes_of_user(lab: Lab) -> list[str]:
+    """The command lines of all that runs as USER, on any host."""
+    ask = f'for p in /proc/[0-9]*; do [ "$(stat -c %u $p)" != {UID} ] || tr "\\0" " " <$p/cmdline; echo; done'
+    return [line for line in lab.run(None, "sh", "-c", ask, check=False).splitlines() if line.strip()]

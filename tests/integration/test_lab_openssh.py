@@ -1,0 +1,161 @@
+"""The fleet against OpenSSH: a server, a host key and a home of its own on every host, one controller."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pingmesh_tasks.probes.segment import decode_segment
+from pingmesh_tasks.windows import window_containing
+from tests.support.lab import Lab, laboratory
+from tests.support.lab_agent import PROBE_PORT, ping_list
+from tests.support.lab_openssh import PASSWORD, USER, OpenSsh, openssh_servers, processes_of_user
+
+pytestmark = [pytest.mark.integration, pytest.mark.lab]
+
+REPO = Path(__file__).parents[2]
+HOSTS = ("a", "b", "c", "d")
+WINDOW_S = 60
+
+
+@dataclass(frozen=True)
+class OpenSshFleet:
+    """Four hosts with a server each, and a controller with an empty directory."""
+
+    lab: Lab
+    servers: dict[str, OpenSsh]
+    directory: Path
+
+    def run(self, stage: str, **plan: Any) -> dict[str, str]:
+        """Run a stage of the fleet on the controller; gives what became of each host, and why."""
+        return {row["host"]: f"{row['outcome']}: {row['detail']}" for row in self.rows(stage, **plan)}
+
+    def rows(self, stage: str, **plan: Any) -> list[dict[str, Any]]:
+        defaults = {
+            "hosts": {host: self.lab.address(host) for host in HOSTS},
+            "directory": str(self.directory),
+            "username": USER,
+            "password": PASSWORD,
+        }
+        driver = ["env", f"PYTHONPATH={REPO}", sys.executable, "-m", "tests.support.lab_fleet", stage]
+        answer: list[dict[str, Any]] = json.loads(
+            self.lab.run("controller", *driver, input=json.dumps(defaults | plan), timeout_s=60)
+        )
+        return answer
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[OpenSshFleet]:
+    with laboratory([*HOSTS, "controller"]) as lab, openssh_servers(lab, HOSTS, tmp_path) as servers:
+        yield OpenSshFleet(lab, servers, tmp_path / "controller")
+
+
+def test_the_first_password_installs_the_key_once_and_is_not_needed_again(fleet: OpenSshFleet):
+    first = fleet.run("keys")
+    assert outcomes_of(first) == {"ok"}, first
+    lines = {host: (server.home / ".ssh/authorized_keys").read_bytes() for host, server in fleet.servers.items()}
+    assert all(line.count(b"\n") == 1 and line.startswith(b"restrict ssh-ed25519 ") for line in lines.values()), lines
+    again = fleet.run("keys", password="not the password")
+    assert outcomes_of(again) == {"unchanged"}, again
+    assert lines == {h: (server.home / ".ssh/authorized_keys").read_bytes() for h, server in fleet.servers.items()}
+    for server in fleet.servers.values():
+        assert stat.S_IMODE((server.home / ".ssh").stat().st_mode) == 0o700
+        assert stat.S_IMODE((server.home / ".ssh/authorized_keys").stat().st_mode) == 0o600
+    assert stat.S_IMODE((fleet.directory / "key").stat().st_mode) == 0o600
+
+
+def test_a_wrong_password_is_told_by_host_and_never_shown(fleet: OpenSshFleet):
+    outcomes = fleet.run("keys", password="hunter2")
+    assert outcomes_of(outcomes) == {"auth_failed"}, outcomes
+    assert "hunter2" not in str(outcomes)
+    assert not any((server.home / ".ssh").exists() for server in fleet.servers.values())
+
+
+def test_a_host_that_shows_another_key_is_refused_before_any_login(fleet: OpenSshFleet):
+    fleet.run("keys")
+    fleet.servers["b"].change_host_key()
+    logins_before = fleet.servers["b"].log()
+    outcomes = fleet.run("keys")
+    assert outcomes["a"].startswith("unchanged:"), outcomes
+    assert outcomes["b"].startswith("host_key_changed:"), outcomes
+    since = fleet.servers["b"].log().removeprefix(logins_before)
+    assert "Accepted" not in since and "Failed" not in since, f"a login was tried against an unknown key: {since}"
+
+
+def test_hosts_that_are_dead_cut_off_or_frozen_do_not_hold_up_the_others(fleet: OpenSshFleet):
+    fleet.servers["b"].stop()
+    fleet.servers["d"].freeze()
+    with fleet.lab.drop("controller", "c"):
+        outcomes = fleet.run("keys")
+    assert outcomes["a"].startswith("ok:"), outcomes
+    assert outcomes["b"].startswith("unreachable:"), outcomes
+    for host in ("c", "d"):
+        assert outcomes[host].split(":")[0] in ("unreachable", "timeout"), outcomes
+
+
+def test_from_the_first_password_to_a_collected_window_and_nothing_left(fleet: OpenSshFleet):
+    documents = {
+        host: ping_list(
+            host,
+            fleet.lab.address(host),
+            [
+                [peer, fleet.lab.address(peer), PROBE_PORT, protocol, "intra_tor", size]
+                for peer in HOSTS
+                if peer != host
+                for protocol, size in (("tcp", 0), ("tcp_echo", 64), ("udp", 64))
+            ],
+            window_s=WINDOW_S,
+            timeout_s=1.0,
+        )
+        for host in HOSTS
+    }
+    assert outcomes_of(fleet.run("keys")) == {"ok"}
+    first = fleet.run("dispatch", documents=documents)
+    assert outcomes_of(first) == {"ok"}, first
+    assert all("copy agent.py, copy pinglist.json, start the agent" in said for said in first.values()), first
+    again = fleet.run("dispatch", documents=documents)
+    assert outcomes_of(again) == {"unchanged"}, again
+    agents = [line for line in processes_of_user(fleet.lab) if "agent.py run" in line]
+    assert len(agents) == len(HOSTS), f"an agent a host, unprivileged: {agents}"
+    for server in fleet.servers.values():
+        assert stat.S_IMODE((server.home / ".pingmesh").stat().st_mode) == 0o700
+
+    window = window_containing(datetime.now(UTC), WINDOW_S)
+    time.sleep((window.end - datetime.now(UTC)).total_seconds())
+    collected = fleet.run("collect", window=window.id, window_s=WINDOW_S)
+    assert outcomes_of(collected) == {"ok"}, collected
+    probes = pl.concat([decode_segment(path.read_bytes()) for path in (fleet.directory / "raw").iterdir()])
+    pairs = probes.filter(pl.col("err_code") == 0).select("src", "dst", "protocol").unique()
+    assert len(pairs) == len(HOSTS) * (len(HOSTS) - 1) * 3, f"pairs that answered: {pairs.sort(pl.all())}"
+    assert (probes["ts"] < window.end).all()
+
+    cleaned = fleet.run("clean")
+    assert outcomes_of(cleaned) == {"ok"}, cleaned
+    for host, server in fleet.servers.items():
+        left = sorted(str(path.relative_to(server.home)) for path in server.home.rglob("*"))
+        assert left == [".ssh", ".ssh/authorized_keys"], f"left on {host}: {left}"
+        assert (server.home / ".ssh/authorized_keys").read_bytes() == b""
+    assert eventually(lambda: not processes_of_user(fleet.lab)), processes_of_user(fleet.lab)
+
+
+def outcomes_of(said: dict[str, str]) -> set[str]:
+    return {text.split(":")[0] for text in said.values()}
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 2.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
