@@ -15,7 +15,7 @@ from pingmesh_tasks.render import raster, theme
 from pingmesh_tasks.render.mesh import FAILED, MISSING, NOT_PLANNED, UNCLEAN, Axis, Mesh, Span
 from pingmesh_tasks.render.raster import Grid
 from pingmesh_tasks.render.sheet import Sheet, text_width
-from pingmesh_tasks.render.theme import INK, MUTED, RULE, Scale
+from pingmesh_tasks.render.theme import MUTED, RULE, Scale
 
 #: Type sizes in px, and the most room that a name may take beside the cells.
 LARGEST, SMALLEST, NAME_ROOM = 15, 10, 170
@@ -71,7 +71,9 @@ def draw_labels(sheet: Sheet, frame: Frame, x: int, y: int, *, rows: bool = True
                 middle = (start + stop) / 2
                 sheet.text(x + middle, y - off - 4, label, px=px, colour=MUTED, ha="center", va="bottom")
                 if rows:
-                    sheet.text(x - off - 4, y + middle, label, px=px, colour=MUTED, ha="right", va="center", rotation=90)
+                    sheet.text(
+                        x - off - 4, y + middle, label, px=px, colour=MUTED, ha="right", va="center", rotation=90
+                    )
 
 
 def draw_ramp(sheet: Sheet, x: int, y: int, width: int, scale: Scale, title: str) -> int:
@@ -82,7 +84,7 @@ def draw_ramp(sheet: Sheet, x: int, y: int, width: int, scale: Scale, title: str
     values = scale.low * (scale.high / scale.low) ** np.linspace(0, 1, width)
     sheet.image(x, y, np.repeat(scale.colours(values)[None], height, axis=0))
     last = -1e9
-    for value, label in scale.ticks(most=9):
+    for value, label in scale.ticks(most=width // 56):
         at = x + float(scale.fraction(np.array([value]))[0]) * (width - 1)
         half = text_width(label, 12) / 2
         middle = min(max(at, x + half), x + width - half)
@@ -102,15 +104,15 @@ def draw_ramp(sheet: Sheet, x: int, y: int, width: int, scale: Scale, title: str
     return y + 8
 
 
-def draw_marks(sheet: Sheet, x: int, y: int, meshes: Sequence[Mesh]) -> int:
-    """Draw the legend of all marks, with how many cells carry each. Return the y below."""
+def draw_marks(sheet: Sheet, x: int, y: int, meshes: Sequence[Mesh], *, counted: bool = True) -> int:
+    """Draw the legend of all marks, `counted` with how many cells carry each. Return the y below."""
     sheet.text(x, y, "Marks", px=14, bold=True)
     y += 28
     for kind, ground, label in _mark_lines(meshes):
         sheet.image(x, y, raster.swatch(kind, 22, ground))
         if ground == theme.NOT_PLANNED:
             sheet.box(x, y, 22, 22, "none", RULE)
-        sheet.text(x + 32, y + 11, label, px=13, va="center")
+        sheet.text(x + 32, y + 11, label if counted else label.split(" (")[0], px=13, va="center")
         y += 29
     at = x
     for size, label in enumerate(LOSS_LABELS):

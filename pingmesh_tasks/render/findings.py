@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pingmesh_tasks.render.mesh import Bools, CodedPairs, Floats
+from pingmesh_tasks.render.mesh import Bools, CodedPairs
+from pingmesh_tasks.render.theme import Floats
 
 #: From this share of unanswered probes on, a pair is bad for its loss, however fast its answers are.
 LOSSY = 0.01
@@ -20,7 +21,7 @@ WORST = 3
 
 @dataclass(frozen=True, slots=True)
 class WorstPair:
-    """One ringed pair. `src` and `dst` are positions in the inventory; `times` is the value against its scope's median."""
+    """One ringed pair. `src`, `dst`: positions in the inventory; `times`: the value against its scope's median."""
 
     src: int
     dst: int
@@ -34,7 +35,7 @@ class WorstPair:
 
 @dataclass(frozen=True)
 class Findings:
-    """`no_data`: hosts that reported nothing; `unreachable`: nobody got an answer of them; `cut_off`: got none themselves."""
+    """Hosts that reported nothing (`no_data`), answered nobody (`unreachable`) or got no answer (`cut_off`); totals."""
 
     no_data: tuple[str, ...]
     unreachable: tuple[str, ...]
@@ -59,7 +60,9 @@ def find(coded: CodedPairs) -> Findings:
     cut_off = (out_all > 0) & (_count(coded.src, failed, len(hosts)) == out_all)
     explained = no_data | unreachable | cut_off
     return Findings(
-        *(tuple(hosts[i] for i in np.flatnonzero(mask)) for mask in (no_data, unreachable, cut_off)),
+        no_data=_named(hosts, no_data),
+        unreachable=_named(hosts, unreachable),
+        cut_off=_named(hosts, cut_off),
         worst=_worst(coded, failed, silent, explained),
         pairs=len(coded.src),
         failed=int(failed.sum()),
@@ -71,7 +74,7 @@ def find(coded: CodedPairs) -> Findings:
 
 
 def _worst(coded: CodedPairs, failed: Bools, silent: Bools, explained: Bools) -> tuple[WorstPair, ...]:
-    """Order: failed pairs by probes sent, then lossy ones by share, then slow ones by value against their scope's median."""
+    """Failed pairs first (by probes sent), then lossy ones (by share), then slow ones (against the scope's median)."""
     free = ~silent & ~(explained[coded.src] | explained[coded.dst])
     if not free.any():
         free = ~silent
@@ -114,6 +117,10 @@ def _scope_medians(coded: CodedPairs) -> Floats:
         if values.size and (median := float(np.median(values))) > 0:
             medians[s] = median
     return np.asarray(medians[scope], dtype=np.float64)
+
+
+def _named(hosts: tuple[str, ...], which: Bools) -> tuple[str, ...]:
+    return tuple(hosts[i] for i in np.flatnonzero(which))
 
 
 def _count(ends: NDArray[np.int64], which: Bools, hosts: int) -> NDArray[np.int64]:

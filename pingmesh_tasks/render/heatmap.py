@@ -17,7 +17,7 @@ from pingmesh_tasks.render.chart import Frame, draw_labels, draw_marks, draw_ram
 from pingmesh_tasks.render.findings import Findings, WorstPair, find
 from pingmesh_tasks.render.mesh import Axis, Mesh, axis_for, build_mesh, code_pairs, fold
 from pingmesh_tasks.render.sheet import Sheet, header, text_width, wrap_parts
-from pingmesh_tasks.render.theme import INK, METRICS, MUTED, Scale, format_count, format_loss, format_us, format_window
+from pingmesh_tasks.render.theme import INK, METRICS, MUTED, format_count, format_loss, format_us, format_window
 from pingmesh_tasks.windows import Window
 
 SIDE = 1150
@@ -26,10 +26,8 @@ HISTORY = 4
 _NAMED_HOSTS = 5
 
 
-def render_heatmap(
-    pairs: pl.DataFrame, inventory: Inventory, window: Window, *, metric: str = "rtt_p50_us"
-) -> bytes:
-    """Return the PNG of one window. `pairs` are rows of `pair_latency`, any order; `metric` is a key of `theme.METRICS`."""
+def render_heatmap(pairs: pl.DataFrame, inventory: Inventory, window: Window, *, metric: str = "rtt_p50_us") -> bytes:
+    """Return the PNG of one window. `pairs`: rows of `pair_latency`, any order; `metric`: a key of `theme.METRICS`."""
     return heatmap_sheet(pairs, inventory, window, metric=metric).png()
 
 
@@ -52,25 +50,29 @@ def heatmap_sheet(pairs: pl.DataFrame, inventory: Inventory, window: Window, *, 
     sheet = Sheet(width, max(top + side, top - above + sidebar_height) + EDGE)
 
     header(sheet, METRICS[metric][0], parts)
-    values = _in_cell if metric != "loss" else format_loss
+    values = format_us if metric != "loss" else format_loss
     sheet.image(left, top, raster.paint(mesh, frame.grid, scale, values=values))
     draw_labels(sheet, frame, left, top)
     draw_corner(sheet, left, top)
     draw_rings(sheet, findings.worst, frame, left, top)
     x, y = left + side + 44, top - above + 6
-    y = draw_ramp(sheet, x, y, SIDEBAR - 30, scale, "Share lost, log scale" if metric == "loss" else "Round-trip time, log scale")
+    y = draw_ramp(sheet, x, y, SIDEBAR - 30, scale, ramp_title(metric))
     y = draw_marks(sheet, x, y, [mesh])
     y = _draw_worst(sheet, x, y, findings.worst, axis, metric)
     _draw_notes(sheet, x, y, notes)
     return sheet
 
 
-def render_history(windows: Sequence[tuple[Window, pl.DataFrame]], inventory: Inventory, *, metric: str = "rtt_p50_us") -> bytes:
+def render_history(
+    windows: Sequence[tuple[Window, pl.DataFrame]], inventory: Inventory, *, metric: str = "rtt_p50_us"
+) -> bytes:
     """Return a PNG of the last four of `windows` (oldest first) side by side, on one colour scale."""
     return history_sheet(windows, inventory, metric=metric).png()
 
 
-def history_sheet(windows: Sequence[tuple[Window, pl.DataFrame]], inventory: Inventory, *, metric: str = "rtt_p50_us") -> Sheet:
+def history_sheet(
+    windows: Sequence[tuple[Window, pl.DataFrame]], inventory: Inventory, *, metric: str = "rtt_p50_us"
+) -> Sheet:
     """Return the picture of `render_history` before it is a PNG."""
     if not windows:
         raise ValueError("a history needs at least one window; give (window, pairs) tuples")
@@ -96,13 +98,15 @@ def history_sheet(windows: Sequence[tuple[Window, pl.DataFrame]], inventory: Inv
     header(sheet, f"{METRICS[metric][0]}, window by window", parts)
     for i, ((window, _), mesh) in enumerate(zip(last, meshes, strict=True)):
         x = left + i * (side + gap)
-        sheet.image(x, top, raster.paint(mesh, frame.grid, scale, values=None))
+        sheet.image(
+            x, top, raster.paint(mesh, frame.grid, scale, values=format_us if metric != "loss" else format_loss)
+        )
         draw_labels(sheet, frame, x, top, rows=i == 0)
         sheet.text(x, top - max(frame.margin, 50) - 26, f"{window.start:%H:%M}–{window.end:%H:%M}", px=16, bold=True)
         sheet.text(x, top + side + 10, fit(_summary(mesh), side + gap - 8, 13), px=13, colour=MUTED)
         sheet.text(x, top + side + 30, fit(_failures(mesh), side + gap - 8, 13), px=13, colour=theme.ACCENT)
     draw_corner(sheet, left, top)
-    draw_ramp(sheet, EDGE, legend, 400, scale, "Share lost, log scale" if metric == "loss" else "Round-trip time, log scale")
+    draw_ramp(sheet, EDGE, legend, 400, scale, ramp_title(metric))
     draw_marks(sheet, EDGE + 470, legend, meshes)
     return sheet
 
@@ -143,7 +147,7 @@ def total_parts(findings: Findings) -> list[str]:
 def note_lines(findings: Findings, mesh: Mesh) -> list[tuple[str, str]]:
     """Return (heading, text) of what else there is to say: hosts that are gone, rows that are not drawn."""
     notes = [
-        (heading, ", ".join(hosts[:_NAMED_HOSTS]) + (f" and {len(hosts) - _NAMED_HOSTS} more" * (len(hosts) > _NAMED_HOSTS)))
+        (heading, _listed(hosts))
         for heading, hosts in (
             ("No answer from", findings.unreachable),
             ("No data from", findings.no_data),
@@ -154,6 +158,15 @@ def note_lines(findings: Findings, mesh: Mesh) -> list[tuple[str, str]]:
     if mesh.strangers:
         notes.append(("Not drawn", f"{format_count(mesh.strangers)} pairs of hosts no longer in the inventory"))
     return notes
+
+
+def _listed(hosts: tuple[str, ...]) -> str:
+    more = len(hosts) - _NAMED_HOSTS
+    return ", ".join(hosts[:_NAMED_HOSTS]) + (f" and {more} more" if more > 0 else "")
+
+
+def ramp_title(metric: str) -> str:
+    return "Share lost, log scale" if metric == "loss" else "Round-trip time, log scale"
 
 
 def draw_corner(sheet: Sheet, x: int, y: int) -> None:
@@ -190,7 +203,8 @@ def _draw_worst(sheet: Sheet, x: int, y: int, worst: Sequence[WorstPair], axis: 
         room = (SIDEBAR - 30 - 28 - text_width(" → ", 14)) / 2
         src, dst = axis.hosts[pair.src], axis.hosts[pair.dst]
         spare = max(0.0, room - text_width(src, 14)), max(0.0, room - text_width(dst, 14))
-        sheet.text(x + 28, y + 9, f"{fit(src, room + spare[1], 14)} → {fit(dst, room + spare[0], 14)}", px=14, va="center")
+        ends = f"{fit(src, room + spare[1], 14)} → {fit(dst, room + spare[0], 14)}"
+        sheet.text(x + 28, y + 9, ends, px=14, va="center")
         sheet.text(x + 28, y + 22, _pair_line(pair, metric), px=13, colour=MUTED)
         y += 52
     return y + 6
@@ -225,12 +239,5 @@ def _summary(mesh: Mesh) -> str:
 
 def _failures(mesh: Mesh) -> str:
     failed, missing = int(mesh.failed.sum()), int(mesh.missing.sum())
-    parts = [f"{format_count(failed)} pairs failed"] * (failed > 0) + [f"{format_count(missing)} without data"] * (missing > 0)
-    return ", ".join(parts)
-
-
-def _in_cell(us: float) -> str:
-    return format_us(us)
-
-
-__all__ = ["heatmap_sheet", "history_sheet", "render_heatmap", "render_history", "Scale"]
+    parts = [(failed, "pairs failed"), (missing, "without data")]
+    return ", ".join(f"{format_count(count)} {what}" for count, what in parts if count)

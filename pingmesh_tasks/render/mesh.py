@@ -98,7 +98,7 @@ def axis_for(inventory: Inventory) -> Axis:
 
 @dataclass(frozen=True)
 class Mesh:
-    """One window as a matrix. Arrays have shape (axis.size, axis.size), row = source; `value` is NaN where no RTT is."""
+    """One window as a matrix. Arrays are (axis.size, axis.size), row = source; `value` is NaN where no RTT is."""
 
     axis: Axis
     metric: str
@@ -126,7 +126,7 @@ def columns_of(metric: str) -> list[str]:
 
 @dataclass(frozen=True)
 class CodedPairs:
-    """Rows of `pair_latency` between known hosts, as columns of numbers. `src` and `dst` are positions in the inventory."""
+    """Rows of `pair_latency` between known hosts, as arrays. `src`, `dst`: positions in the inventory."""
 
     axis: Axis
     metric: str
@@ -160,7 +160,7 @@ def code_pairs(pairs: pl.DataFrame, axis: Axis, metric: str) -> CodedPairs:
 
 
 def fold(coded: CodedPairs) -> Mesh:
-    """Return the matrix of these pairs. Rows of one cell (pooled pairs, two protocols) are summed up as METRICS says."""
+    """Return the matrix of these pairs. Rows of one cell (pooled, or two protocols) are summed up as METRICS says."""
     axis, metric, n = coded.axis, coded.metric, coded.axis.size
     member = axis.member.astype(np.int32)
     cell = member[coded.src] * np.int32(n) + member[coded.dst]
@@ -197,8 +197,9 @@ def fold(coded: CodedPairs) -> Mesh:
         values = np.full(n * n, np.nan)
         values[where] = rows["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         values = values.reshape(n, n)
+    answered = counts["answered"] > 0
     state = np.select(
-        [(counts["answered"] > 0) & np.isfinite(values), counts["answered"] > 0, counts["failed"] > 0, counts["missing"] > 0],
+        [answered & np.isfinite(values), answered, counts["failed"] > 0, counts["missing"] > 0],
         [MEASURED, UNCLEAN, FAILED, MISSING],
         NOT_PLANNED,
     ).astype(np.uint8)

@@ -74,7 +74,8 @@ def paint(mesh: Mesh, grid: Grid, scale: Scale, *, values: Callable[[float], str
     _lay(cells, pooled & (mesh.failed > 0), mark("some failed", c))
     _lay(cells, pooled & (mesh.failed == 0) & (mesh.missing > 0), mark("some missing", c))
     if c >= 22 and mesh.axis.kind != "host":
-        for colour, counts in ((theme.FAILED_MARK, mesh.failed), (theme.INK, np.where(mesh.failed > 0, 0, mesh.missing))):
+        only_missing = np.where(mesh.failed > 0, 0, mesh.missing)
+        for colour, counts in ((theme.FAILED_MARK, mesh.failed), (theme.INK, only_missing)):
             for i, j in np.argwhere(pooled & (counts > 0)):
                 _write(cells[i, j], str(counts[i, j]), colour, corner=True)
     if values is not None and c >= 40:
@@ -137,9 +138,9 @@ def mark(kind: str, cell: int) -> NDArray[np.uint8]:
         size = int(kind[-1])
         leg = min(side * (0.30, 0.42, 0.56, 0.72)[size], _OVER * (14, 20, 26, 32)[size])
         edge = max(_OVER, min(round(0.6 * unit), 2 * _OVER))
-        bottom = side - _OVER
-        draw.polygon([(bottom - leg - 2 * edge, bottom), (bottom, bottom - leg - 2 * edge), (bottom, bottom)], fill=theme.PAPER)
-        draw.polygon([(bottom - leg, bottom), (bottom, bottom - leg), (bottom, bottom)], fill=theme.LOSS_MARK)
+        end = side - _OVER
+        for length, colour in ((leg + 2 * edge, theme.PAPER), (leg, theme.LOSS_MARK)):
+            draw.polygon([(end - length, end), (end, end - length), (end, end)], fill=colour)
     elif kind.startswith("some"):
         failed = kind == "some failed"
         w, h = (min(0.6 * side, 26 * _OVER), min(0.45 * side, 15 * _OVER)) if cell >= 22 else (0.45 * side, 0.45 * side)

@@ -29,7 +29,7 @@ Rise = Literal["top", "center", "bottom", "baseline"]
 
 
 class Sheet:
-    """A picture in the making, `width` × `height` px. Text artists are kept in `texts` for whoever checks the layout."""
+    """A picture in the making, `width` × `height` px. Text artists stay in `texts` for whoever checks the layout."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
@@ -70,18 +70,16 @@ class Sheet:
         self.figure.add_artist(Line2D(*points, color=colour, linewidth=width * 72 / DPI, solid_capstyle="butt"))
 
     def box(self, x: float, y: float, w: float, h: float, colour: str, edge: str | None = None) -> None:
-        place = (x / self.width, 1 - (y + h) / self.height)
-        size = (w / self.width, h / self.height)
+        place, frame = (x, self.height - y - h), edge or "none"
         self.figure.add_artist(
-            Rectangle(place, *size, facecolor=colour, edgecolor=edge or "none", linewidth=0.72, transform=self.figure.transFigure)
+            Rectangle(place, w, h, facecolor=colour, edgecolor=frame, linewidth=0.72, transform=None)
         )
 
     def ring(self, x: float, y: float, radius: float, colour: str, width: float = 2.5) -> None:
         """Draw a ring around (x, y), with a paper edge so that it shows on any cell."""
         for edge, line in ((PAPER, width + 2.5), (colour, width)):
-            self.figure.add_artist(
-                Circle((x, self.height - y), radius, fill=False, edgecolor=edge, linewidth=line * 72 / DPI, transform=None)
-            )
+            place, points = (x, self.height - y), line * 72 / DPI
+            self.figure.add_artist(Circle(place, radius, fill=False, edgecolor=edge, linewidth=points, transform=None))
 
     def image(self, x: int, y: int, pixels: Pixels) -> None:
         """Put RGB pixels with their top left at (x, y), one to one."""
@@ -93,15 +91,17 @@ class Sheet:
         axes.set_facecolor(PAPER)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.spines["bottom"].set_color(RULE)
-        axes.tick_params(which="both", length=0, labelsize=13 * 72 / DPI, labelcolor=MUTED, labelfontfamily="DejaVu Sans", pad=6)
+        axes.tick_params(which="both", length=0, pad=6, labelcolor=MUTED)
+        axes.tick_params(which="both", labelsize=13 * 72 / DPI, labelfontfamily="DejaVu Sans")
         axes.grid(True, color="#e6eaef", linewidth=0.8)
         axes.set_axisbelow(True)
         return axes
 
     def pixels(self) -> Pixels:
         """Return the drawn sheet as RGB, shape (height, width, 3)."""
-        self.canvas.draw()
-        return np.asarray(self.canvas.buffer_rgba())[:, :, :3].copy()
+        self.canvas.draw()  # type: ignore[no-untyped-call]
+        rgba = np.asarray(self.canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        return rgba[:, :, :3].copy()
 
     def png(self) -> bytes:
         return png_of(self.pixels())
@@ -144,7 +144,7 @@ def font(px: float, bold: bool = False) -> FontProperties:
 
 @lru_cache(maxsize=1)
 def _ruler() -> Any:
-    return FigureCanvasAgg(Figure(figsize=(0.1, 0.1), dpi=DPI)).get_renderer()
+    return FigureCanvasAgg(Figure(figsize=(0.1, 0.1), dpi=DPI)).get_renderer()  # type: ignore[no-untyped-call]
 
 
 @lru_cache(maxsize=8192)

@@ -72,7 +72,7 @@ class Scale:
         return np.asarray(np.log(clipped / self.low) / math.log(self.high / self.low), dtype=np.float64)
 
     def colours(self, values: Floats) -> Pixels:
-        """Return RGB of each value, shape values.shape + (3,). NaN is the low end; loss of exactly 0 has its own colour."""
+        """Return RGB of each value, shape values.shape + (3,). NaN is the low end; a loss of 0 has its own colour."""
         place = np.nan_to_num(self.fraction(values))
         rgb = RAMP[np.rint(place * (len(RAMP) - 1)).astype(np.intp)]
         if self.is_loss:
