@@ -13,7 +13,7 @@ from statistics import median
 
 import pytest
 
-from tests.support.lab import Lab, laboratory
+from tests.support.lab import SYN, Lab, laboratory
 
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
@@ -63,7 +63,7 @@ def test_a_drop_hits_its_pair_only_and_counts_what_it_took(lab: Lab):
 def test_the_first_syn_alone_is_lost_and_the_second_one_connects(lab: Lab):
     with (
         lab.spawn("b", sys.executable, "-I", "-S", "-c", LISTEN, lab.address("b"), "7", until="up"),
-        lab.lose_first("a", "b", "syn", "sport") as fault,
+        lab.lose_first("a", "b", SYN, "sport") as fault,
     ):
         seen = connect(lab, "a", "b")
         assert (seen["errno"], seen["retransmits"], fault.packets) == (0, 1, 1), seen
@@ -93,7 +93,7 @@ def test_a_killed_test_leaves_no_process_and_no_namespace(tmp_path: Path):
     alive = tmp_path / "alive"
     body = f"""
 import time
-from tests.support.lab import laboratory
+from tests.support.lab import PAYLOAD, SYN, SYN_ACK, laboratory
 with laboratory(["a"]) as lab:
     lab.run("a", "sh", "-c", "(while :; do date +%N >{alive}; sleep 0.05; done) >/dev/null 2>&1 </dev/null &")
     print("up", flush=True)

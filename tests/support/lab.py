@@ -33,6 +33,9 @@ ROUTER, ROUTER_ADDRESS = "tor", "10.252.0.1"
 TOOLS = {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2", "nft": "nftables", "ping": "iputils-ping"}
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"  # where a user's shell does not look
 ENVIRONMENT = {**os.environ, "PATH": PATH}
+# What `lose_first` may lose.
+SYN, SYN_ACK = "tcp flags & (syn|ack) == syn", "tcp flags & (syn|ack) == syn|ack"
+PAYLOAD = "tcp flags & (syn|rst) == 0 meta length > 80"
 RELAY = Path(__file__).with_name("nfq_relay.py")
 SYSCTLS = {"ip_forward": 1, "icmp_ratelimit": 0, "icmp_msgs_per_sec": 100_000}
 
@@ -242,14 +245,14 @@ class Lab:
             yield fault
 
     @contextmanager
-    def lose_first(self, source: str, destination: str, flags: str, port: str) -> Iterator[Fault]:
-        """Lose, of every connection, the first segment with exactly the TCP `flags` (of syn and ack), not its repeats.
+    def lose_first(self, source: str, destination: str, segment: str, port: str) -> Iterator[Fault]:
+        """Lose, of every TCP connection, the first `segment` (an nft match) from `source`, and none of its repeats.
 
         `port` is the field that names the connection: `sport` on the client's way, `dport` on the way back.
         """
         seen = "set seen {\ntype inet_service; flags dynamic,timeout; timeout 60s;\n}"
-        match = f"{self.path(source, destination)} tcp flags & (syn|ack) == {flags} tcp {port} != @seen"
-        with self.fault(f"{match} add @seen {{ tcp {port} }}", "drop", seen) as fault:
+        match = f"{self.path(source, destination)} {segment} tcp {port} != @seen add @seen {{ tcp {port} }}"
+        with self.fault(match, "drop", seen) as fault:
             yield fault
 
     @contextmanager
