@@ -20,9 +20,9 @@ import re
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -75,9 +75,6 @@ class Targets:
 
     def __len__(self) -> int:
         return len(self.names)
-
-
-NO_TARGETS = Targets((), (), (), (), (), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,33 +320,35 @@ def _parse_window(header: _Header, index: int) -> Window:
 
 def _join_tables(chunks: Iterable[_Chunk]) -> tuple[Targets, list[range]]:
     """Return all target tables as one, a repeated one once, and the stretch of it that each chunk's indices mean."""
-    rows: list[list[Any]] = []
+    tables: list[list[Sequence[Any]]] = []
     known: dict[bytes, range] = {}
     stretches: list[range] = []
+    size = 0
     for chunk in chunks:
         if chunk.table:
             packed = bytes(chunk.table)
             if packed not in known:
-                table = _unpack_table(packed, chunk.index)
-                known[packed] = range(len(rows), len(rows) + len(table))
-                rows += table
+                tables.append(_unpack_table(packed, chunk.index))
+                known[packed] = range(size, size := size + len(tables[-1][0]))
             stretches.append(known[packed])
         elif stretches:
             stretches.append(stretches[-1])
         else:
             raise SegmentError(chunk.index, "no target table in the first chunk")
-        if len(rows) > MAX_TARGETS:
+        if size > MAX_TARGETS:
             raise SegmentError(chunk.index, f"more than {MAX_TARGETS} targets in a segment")
-    return Targets(*zip(*rows, strict=True)) if rows else NO_TARGETS, stretches
+    columns = zip(*tables, strict=True)
+    return Targets(*(tuple(chain.from_iterable(parts)) for parts in columns)), stretches
 
 
-def _unpack_table(packed: bytes, index: int) -> list[list[Any]]:
-    table = _parse_json(_inflate(packed, MAX_TABLE_BYTES, "target table", index), "target table", index)
-    if not isinstance(table, list) or any(type(row) is not list or len(row) != 6 for row in table):
-        raise SegmentError(index, "target table is no list of rows of six")
-    if not table:
-        return []
-    columns = list(zip(*table, strict=True))
+def _unpack_table(packed: bytes, index: int) -> list[Sequence[Any]]:
+    """Return the six columns of a target table."""
+    rows = _parse_json(_inflate(packed, MAX_TABLE_BYTES, "target table", index), "target table", index)
+    if rows == []:
+        return [()] * len(_TABLE_TYPES)
+    if type(rows) is not list or set(map(type, rows)) != {list} or set(map(len, rows)) != {len(_TABLE_TYPES)}:
+        raise SegmentError(index, f"target table is no list of rows of {len(_TABLE_TYPES)}")
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
     for (name, kind), column in zip(_TABLE_TYPES.items(), columns, strict=True):
         if set(map(type, column)) != {kind}:
             raise SegmentError(index, f"target table: a {name} that is not of type {kind.__name__}")
@@ -364,7 +363,7 @@ def _unpack_table(packed: bytes, index: int) -> list[list[Any]]:
         faults.append("a port or a payload that is not in 0…65535")
     if faults:
         raise SegmentError(index, f"target table: {faults[0]}")
-    return table
+    return columns
 
 
 def _unpack_columns(chunk: _Chunk) -> list[NDArray[Any]]:
@@ -400,6 +399,9 @@ def _parse_json(text: bytes, what: str, index: int) -> Any:
         raise SegmentError(index, f"{what} is no JSON: {error!s:.80}") from None
 
 
-def _misfits(pattern: re.Pattern[str], what: str, words: Iterable[str]) -> Iterator[str]:
-    """Say which of `words` do not match; lazily, so that a thousand faults cost one message."""
-    return (f"{what} {word!r:.80} does not match {pattern.pattern}" for word in words if not pattern.fullmatch(word))
+def _misfits(pattern: re.Pattern[str], what: str, words: Collection[str]) -> list[str]:
+    """Say which of `words` does not match, if one does not."""
+    if all(map(pattern.fullmatch, words)):
+        return []
+    word = next(word for word in words if not pattern.fullmatch(word))
+    return [f"{what} {word!r:.80} does not match {pattern.pattern}"]

@@ -178,9 +178,9 @@ def test_a_header_that_is_no_json_object_is_refused(fields):
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
-        ([["db-2", "10.0.0.2", 8765, "tcp", "intra_tor"]], "rows of six"),
-        ([["a", "::1", 1, "tcp", "x", 0], {}], "rows of six"),
-        ({"db-2": 1}, "rows of six"),
+        ([["db-2", "10.0.0.2", 8765, "tcp", "intra_tor"]], "rows of 6"),
+        ([["a", "::1", 1, "tcp", "x", 0], {}], "rows of 6"),
+        ({"db-2": 1}, "rows of 6"),
         ([["-rf", "10.0.0.2", 8765, "tcp", "intra_tor", 0]], "name '-rf' does not match"),
         ([["a\nb", "10.0.0.2", 8765, "tcp", "intra_tor", 0]], "does not match"),
         ([["a", "example.org", 8765, "tcp", "intra_tor", 0]], "address 'example.org' does not match"),

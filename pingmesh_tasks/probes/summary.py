@@ -1,0 +1,291 @@
+"""The `pair_latency` table: what a window's probes say about each pair, as numbers that can be compared and added.
+
+- A probe counts in the window that its send time falls in, `start <= ts < end`, and in no other, however late its
+  answer was; rows outside (a clock that was set) are left out and counted.
+- `sent` is the number of rows and the sum of its parts: answered, lost, refused, unreachable, reset, bad_reply,
+  local_error. Quantiles are exact: the nearest rank among the clean answers (answered, no retransmit).
+  `jitter_us` is p95 − p50. A pair that was planned and gave nothing is a row with `sent` 0.
+- The ladder counts the clean answers in fixed logarithmic buckets, 40 a decade from 10 µs to 10 s. Buckets of the same
+  pair add up over any number of windows (`merge_ladders`), and a quantile read from them (`quantile_from_ladder`) is
+  within 2.9 % of the exact one. Never average quantiles: that was off by up to 161 % on an hour of ours.
+
+`summarize_pairs` works on a frame in memory, `summarize_probe_table` on a Parquet file of any size; both are the same
+few NumPy passes over the pair numbers and round trips of `_summarize`: one sort, no group-by, no string compared twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from pingmesh_tasks.errors import StoreError
+from pingmesh_tasks.store.schemas import PAIR_LATENCY, check_schema
+from pingmesh_tasks.windows import Window
+
+BUCKETS_PER_DECADE = 40
+
+#: Bucket 0 is below the first edge (10 µs), bucket b holds `edges[b-1] <= rtt_us < edges[b]`, 241 is 10 s and more.
+#: Round trips are whole µs, so the edges `10 · 10^(b/40)` are rounded up to whole µs: every rtt stays in its bucket.
+LADDER_EDGES_US: NDArray[np.uint32] = np.array(
+    [math.ceil(10 * 10 ** (b / BUCKETS_PER_DECADE) - 1e-6) for b in range(6 * BUCKETS_PER_DECADE + 1)], np.uint32
+)
+_BUCKET_BELOW_65_MS = np.searchsorted(LADDER_EDGES_US, np.arange(1 << 16), side="right").astype(np.uint8)
+LADDER_BUCKETS = len(LADDER_EDGES_US) + 1
+
+QUANTILES = {"rtt_p50_us": 0.50, "rtt_p90_us": 0.90, "rtt_p95_us": 0.95, "rtt_p99_us": 0.99}
+PLAN_COLUMNS = ("src", "dst", "protocol", "scope")
+
+#: The count that each err_code adds to; a code that is not listed is a local_error.
+CODES = {"answered": (0,), "lost": (1, 8), "refused": (2,), "unreachable": (3, 4), "reset": (5,), "bad_reply": (6,)}
+OUTCOMES = (*CODES, "local_error")
+
+_KEYS = ("src", "dst", "protocol")
+_READ = ("ts", *PLAN_COLUMNS, "rtt_us", "err_code", "retransmits")
+_NAME = pa.dictionary(pa.int32(), pa.string())
+_PAIR_ARROW = pa.schema(
+    [("window", pa.timestamp("us", "UTC")), *((name, _NAME) for name in PLAN_COLUMNS)]
+    + [(name, pa.uint32()) for name in ("sent", "answered", "lost", "retransmitted", *OUTCOMES[2:])]
+    + [(name, pa.uint32()) for name in ("rtt_min_us", *QUANTILES, "rtt_max_us")]
+    + [("rtt_mean_us", pa.float32()), ("jitter_us", pa.uint32())]
+    + [("ladder_bucket", pa.list_(pa.uint8())), ("ladder_count", pa.list_(pa.uint32()))]
+)
+_ROW_GROUP = 1 << 16
+_OUTCOME_OF_CODE = np.full(256, OUTCOMES.index("local_error"), np.uint8)
+for _outcome, _codes in CODES.items():
+    _OUTCOME_OF_CODE[list(_codes)] = OUTCOMES.index(_outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryStats:
+    """What a summary was made of. `silent` pairs were planned and gave nothing; `outside` rows were of another time."""
+
+    pairs: int
+    silent: int
+    probes: int
+    outside: int
+
+    def __add__(self, other: SummaryStats) -> SummaryStats:
+        return SummaryStats(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+def summarize_pairs(probes: pl.DataFrame, window: Window, planned: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Return the rows of `PAIR_LATENCY` for rows of `PROBE`, sorted by src, dst, protocol.
+
+    `planned` (columns src, dst, protocol, scope) adds the pairs that should have been heard of and were not.
+    Raises StoreError where `probes` is no `PROBE` table.
+    """
+    check_schema("probe", probes)
+    pairs, _ = _summarize(_to_arrow(probes.select(_READ)), _to_arrow(_sorted_plan(planned)), window)
+    return pl.DataFrame(pairs).cast(PAIR_LATENCY)
+
+
+def summarize_probe_table(
+    source: Path | BinaryIO, window: Window, planned: pl.DataFrame | None, sink: Path | BinaryIO
+) -> SummaryStats:
+    """Summarise a Parquet file of `PROBE` into one of `PAIR_LATENCY`: the rows that `summarize_pairs` would return.
+
+    Memory is that of the source with the most probes: row groups are read source by source, as their statistics tell.
+    A file that mixes sources in its row groups is read right as well, but in one piece.
+    """
+    plan = _sorted_plan(planned)
+    plan_arrow, plan_done = _to_arrow(plan), 0
+    total, waiting = SummaryStats(0, 0, 0, 0), []
+    with pq.ParquetFile(source, read_dictionary=list(PLAN_COLUMNS)) as file, _pair_writer(sink) as writer:
+        for row_groups, last in [
+            *_by_source(file.metadata),
+            ([], None),
+        ]:  # at last, the plan's sources beyond the file's
+            until = len(plan) if last is None else plan["src"].search_sorted(last, side="right")
+            probes = file.read_row_groups(row_groups, columns=list(_READ), use_threads=False)
+            pairs, stats = _summarize(probes, plan_arrow.slice(plan_done, until - plan_done), window)
+            plan_done, total = until, total + stats
+            waiting.append(pairs)
+            if last is None or sum(map(len, waiting)) >= _ROW_GROUP:
+                writer.write_table(pa.concat_tables(waiting).unify_dictionaries())
+                waiting.clear()
+    return total
+
+
+def ladder_buckets(rtt_us: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """Return the bucket, 0…241, of each round trip."""
+    buckets = _BUCKET_BELOW_65_MS.take(rtt_us, mode="clip")
+    slow = rtt_us >= len(_BUCKET_BELOW_65_MS)
+    buckets[slow] = np.searchsorted(LADDER_EDGES_US, rtt_us[slow], side="right")
+    return buckets
+
+
+def quantile_from_ladder(buckets: ArrayLike, counts: ArrayLike, q: float, min_us: float, max_us: float) -> float:
+    """Return the q-quantile (nearest rank) of what a ladder counts, within 2.9 % of the exact one from 10 µs to 10 s.
+
+    `buckets` ascend; `min_us` and `max_us` are the exact extremes, which bound the answer and are all that is known
+    beyond the ladder's ends. The estimate of a bucket [a, b) is 2ab/(a+b): the one whose greatest relative error,
+    (b−a)/(b+a), is least (DDSketch, Masson et al., VLDB 2019). An empty ladder gives NaN.
+    """
+    buckets, counts = np.asarray(buckets), np.asarray(counts, np.int64)
+    total = int(counts.sum())
+    if total == 0:
+        return math.nan
+    bucket = int(buckets[np.searchsorted(np.cumsum(counts), nearest_rank(q, total), side="right")])
+    if bucket == 0:
+        return float(min_us)
+    if bucket == LADDER_BUCKETS - 1:
+        return float(max_us)
+    low, high = (10 * 10 ** (b / BUCKETS_PER_DECADE) for b in (bucket - 1, bucket))
+    return float(min(max(2 * low * high / (low + high), min_us), max_us))
+
+
+def merge_ladders(ladders: Iterable[tuple[ArrayLike, ArrayLike]]) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+    """Return the sum of (buckets, counts) ladders: the ladder of all their probes."""
+    total = np.zeros(LADDER_BUCKETS, np.uint64)
+    for buckets, counts in ladders:
+        np.add.at(total, np.asarray(buckets, np.intp), np.asarray(counts, np.uint64))
+    filled = np.flatnonzero(total)
+    return filled.astype(np.uint8), total[filled]
+
+
+def nearest_rank(q: float, n: Any) -> Any:
+    """Return the index, from 0, of the q-quantile among `n` >= 1 sorted values (`n` may be an array)."""
+    return np.maximum(np.ceil(q * n - 1e-9).astype(np.int64) - 1, 0)
+
+
+def _summarize(probes: pa.Table, plan: pa.Table, window: Window) -> tuple[pa.Table, SummaryStats]:
+    """Summarise rows of `_READ` columns and planned pairs, strings dictionary-encoded, into `_PAIR_ARROW` rows."""
+    for name in _READ:
+        if name != "rtt_us" and probes[name].null_count:
+            raise StoreError(f"table probe: column {name} has {probes[name].null_count} nulls; only rtt_us may be null")
+    ts_us = _numbers(probes["ts"].cast(pa.int64()))
+    start_us, end_us = (int(moment.timestamp()) * 1_000_000 for moment in (window.start, window.end))
+    inside = (ts_us >= start_us) & (ts_us < end_us)
+    if not inside.all():
+        probes = probes.filter(pa.array(inside))
+    keys = pa.concat_tables([probes.select(PLAN_COLUMNS), plan]).unify_dictionaries()
+    pair, first = _number_pairs(keys)
+    pair, pairs = pair[: len(probes)], len(first)
+
+    err_code, retransmits = _numbers(probes["err_code"]), _numbers(probes["retransmits"])
+    outcomes = np.bincount(pair * len(OUTCOMES) + _OUTCOME_OF_CODE[err_code], minlength=pairs * len(OUTCOMES))
+    counts = dict(zip(OUTCOMES, outcomes.reshape(-1, len(OUTCOMES)).T, strict=True))
+    counts["sent"] = np.bincount(pair, minlength=pairs)
+    counts["retransmitted"] = np.bincount(pair[(err_code == 0) & (retransmits > 0)], minlength=pairs)
+    clean = ((err_code | retransmits) == 0) & probes["rtt_us"].is_valid().to_numpy()
+    columns = {
+        "window": pa.repeat(pa.scalar(start_us, pa.timestamp("us", "UTC")), pairs),
+        **{name: keys[name].take(pa.array(first)) for name in PLAN_COLUMNS},
+        **counts,
+        **_distribution(pair[clean], _numbers(probes["rtt_us"].fill_null(0))[clean], pairs),
+    }
+    silent = int(np.count_nonzero(counts["sent"] == 0))
+    stats = SummaryStats(pairs, silent, len(probes), len(inside) - len(probes))
+    return pa.table([columns[name] for name in _PAIR_ARROW.names], schema=_PAIR_ARROW), stats
+
+
+def _number_pairs(keys: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number the distinct (src, dst, protocol) in their order; return each row's number and each number's first row.
+
+    Works on runs of equal keys, so that on a sorted table it costs one pass.
+    """
+    code = np.zeros(len(keys), np.int64)
+    for name in _KEYS:
+        column = keys[name].combine_chunks()
+        rank = np.empty(len(column.dictionary), np.int64)
+        rank[pc.sort_indices(column.dictionary).to_numpy()] = np.arange(len(rank))
+        code = code * len(rank) + rank[column.indices.to_numpy()]
+    starts = np.flatnonzero(np.diff(code, prepend=-1))
+    _, first, number = np.unique(code[starts], return_index=True, return_inverse=True)
+    return np.repeat(number, np.diff(starts, append=len(code))), starts[first]
+
+
+def _distribution(pair: NDArray[np.int64], rtt_us: NDArray[np.uint32], pairs: int) -> dict[str, pa.Array]:
+    """Return the columns of `PAIR_LATENCY` that describe the round trips `rtt_us` of pairs 0…`pairs`−1."""
+    key = pair.astype(np.uint64) << np.uint64(32) | rtt_us
+    key.sort(kind="stable")  # rows of a pair stand together already: three times as fast as a quicksort here
+    rtt_us, pair = key.astype(np.uint32), (key >> np.uint64(32)).astype(np.int64)
+    n = np.bincount(pair, minlength=pairs)
+    some = np.flatnonzero(n)
+    none = n == 0
+    begin = (np.cumsum(n) - n)[some]
+
+    def column(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
+        full = np.zeros(pairs, values.dtype)
+        full[some] = values
+        return pa.array(full, kind, mask=none)
+
+    ranked = {name: rtt_us[begin + nearest_rank(q, n[some])] for name, q in QUANTILES.items()}
+    ranked |= {"rtt_min_us": rtt_us[begin], "rtt_max_us": rtt_us[begin + n[some] - 1]}
+    ranked["jitter_us"] = ranked["rtt_p95_us"] - ranked["rtt_p50_us"]
+    mean = np.add.reduceat(rtt_us, begin, dtype=np.float64) / n[some] if len(some) else np.empty(0)
+
+    bucket = ladder_buckets(rtt_us)
+    cells = np.flatnonzero(np.diff(pair * 256 + bucket, prepend=-1))
+    offsets = np.append(0, np.cumsum(np.bincount(pair[cells], minlength=pairs))).astype(np.int32)
+    ladder = {"ladder_bucket": bucket[cells], "ladder_count": np.diff(cells, append=len(bucket)).astype(np.uint32)}
+    return {
+        **{name: column(values, pa.uint32()) for name, values in ranked.items()},
+        "rtt_mean_us": column(mean.astype(np.float32), pa.float32()),
+        **{name: pa.ListArray.from_arrays(offsets, pa.array(values)) for name, values in ladder.items()},
+    }
+
+
+def _by_source(metadata: pq.FileMetaData) -> list[tuple[list[int], str | None]]:
+    """Return sets of row groups that share no source, in the order of their sources, each with its last source's name.
+
+    The name is None where the file does not say.
+    """
+    column = metadata.schema.names.index("src")
+    spans = []
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(column).statistics
+        if statistics is None or not statistics.has_min_max:
+            return [(list(range(metadata.num_row_groups)), None)]
+        spans.append((statistics.min, statistics.max, group))
+    sets: list[tuple[list[int], str | None]] = []
+    for low, high, group in sorted(spans):
+        if sets and low <= sets[-1][1]:
+            groups, last = sets[-1]
+            sets[-1] = ([*groups, group], max(last, high))
+        else:
+            sets.append(([group], high))
+    return sets
+
+
+def _sorted_plan(planned: pl.DataFrame | None) -> pl.DataFrame:
+    if planned is None:
+        return pl.DataFrame(schema=dict.fromkeys(PLAN_COLUMNS, pl.String))
+    return planned.select(pl.col(PLAN_COLUMNS).cast(pl.String)).sort(_KEYS)
+
+
+def _to_arrow(frame: pl.DataFrame) -> pa.Table:
+    """Return `frame` with its strings dictionary-encoded, as they come from `probe` Parquet."""
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    for i, field in enumerate(table.schema):
+        if pa.types.is_large_string(field.type):
+            encoded = table[field.name].dictionary_encode().combine_chunks()
+            names = pa.DictionaryArray.from_arrays(encoded.indices, encoded.dictionary.cast(pa.string()))
+            table = table.set_column(i, field.name, names)
+    return table
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:
+    values: NDArray[Any] = column.to_numpy()
+    return values
+
+
+def _pair_writer(sink: Path | BinaryIO) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        sink,
+        _PAIR_ARROW,
+        store_schema=False,  # or readers would see dictionaries instead of strings
+        compression="zstd",
+        use_dictionary=[*PLAN_COLUMNS, "window"],
+        write_statistics=["window", "src", "dst"],
+    )
