@@ -38,36 +38,59 @@ OLDEST_PYTHON = (3, 8)
 AGENT_ALREADY_RUNS = 3
 _DISK_FULL = 28
 
-#: Python, any version 3: $1 the home. Prints what there is; exit 9 from an interpreter that is too old.
+#: Python, any version 3: $1 home, $2 its own name, $3 `renew` to renew the lease. Prints what there is, a JSON line;
+#: exit 9 from an interpreter that is too old. It looks at the agent's files itself: `agent.py status` says the same but
+#: compiles the whole agent first, on every host in every window.
 LOOK_PROGRAM = """
-import hashlib, json, os, sys
-def digest(name):
+import fcntl, hashlib, json, os, sys, time
+home, found = sys.argv[1], {"python": "%d.%d.%d" % sys.version_info[:3]}
+def read(name):
     try:
-        with open(os.path.join(sys.argv[1], name), "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
+        with open(os.path.join(home, name), "rb") as file:
+            return file.read()
     except EnvironmentError:
-        return ""
-print(json.dumps({"python": "%d.%d.%d" % sys.version_info[:3], "executable": sys.executable or sys.argv[2],
-    "home": sys.argv[1], "exists": os.path.isdir(sys.argv[1]),
-    "agent": digest("agent.py"), "pinglist": digest("pinglist.json")}))
+        return None
+def digest(data):
+    return hashlib.sha256(data).hexdigest() if data is not None else ""
+def running():
+    try:
+        with open(os.path.join(home, "agent.lock"), "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except EnvironmentError as exc:
+        return exc.errno in (11, 13)
+if sys.version_info >= (3, 8):
+    try:
+        status = json.loads(read("agent.json") or b"{}")
+    except ValueError:
+        status = {}
+    found.update(executable=sys.executable or sys.argv[2], home=home, exists=os.path.isdir(home), status=status,
+        agent=digest(read("agent.py")), pinglist=digest(read("pinglist.json")), running=running(),
+        pid=(read("agent.lock") or b"").decode("ascii", "replace").strip())
+    if sys.argv[3] == "renew":
+        try:
+            os.utime(os.path.join(home, "lease"))
+        except FileNotFoundError:
+            pass
+        except EnvironmentError as exc:
+            found["lease_fault"] = str(exc)
+    found["now_us"] = time.time_ns() // 1000
+print(json.dumps(found))
 sys.exit(0 if sys.version_info >= (3, 8) else 9)
 """
 
-#: $1 home, $2 `renew` or not, $3 LOOK_PROGRAM, then interpreters. Line 1: what LOOK_PROGRAM says; line 2: agent status.
+#: $1 home, $2 `renew` or `look`, $3 LOOK_PROGRAM, then interpreters. Prints what the first usable one says; exit 9 with
+#: what the last one that is too old said, or with nothing where there is none.
 LOOK_SCRIPT = (
     RESOLVE_HOME
     + r"""
 renew=$1; look=$2; shift 2; old=
 for python; do
-  found=$("$python" -I -S -c "$look" "$home" "$python" 2>/dev/null)
-  case $? in 0) break ;; 9) old=$found ;; esac
-  found=
+  found=$("$python" -I -S -c "$look" "$home" "$python" "$renew" 2>/dev/null)
+  case $? in 0) printf '%s\n' "$found"; exit 0 ;; 9) old=$found ;; esac
 done
-[ -n "$found" ] || { printf '%s\n' "$old"; exit 9; }
-printf '%s\n' "$found"
-if [ "$renew" = renew ] && [ -f "$home/lease" ]; then touch -c "$home/lease" || exit 5; fi
-[ ! -f "$home/agent.py" ] || "$python" -I -S "$home/agent.py" status --home "$home" 2>/dev/null
-exit 0
+printf '%s\n' "$old"
+exit 9
 """
 )
 
@@ -148,7 +171,6 @@ class AgentRelease:
 class HostState:
     """What one look found. Hashes are whole SHA-256 hex, "" where there is no file."""
 
-    python: str
     executable: str
     home: str
     home_exists: bool
@@ -157,7 +179,7 @@ class HostState:
     running: bool
     running_version: str
     running_pinglist: str
-    pid: int
+    pid: str
     clock_offset_us: int | None
 
 
@@ -276,8 +298,7 @@ def clean_hosts(
 
 def parse_look(answer: Answer) -> HostState:
     """Parse what LOOK_SCRIPT prints. Raises HostFault: no_python, python_too_old, or failed for any other answer."""
-    first, _, second = answer.stdout.partition(b"\n")
-    found, status = parse_object(first), parse_object(second)
+    found = parse_object(answer.stdout)
     if answer.exit_status == 9:
         if found:
             oldest = ".".join(map(str, OLDEST_PYTHON))
@@ -285,18 +306,21 @@ def parse_look(answer: Answer) -> HostState:
         raise HostFault("no_python", "no python3 in the PATH of a login without a terminal, nor in /usr/bin")
     if answer.exit_status != 0 or not found:
         raise HostFault("failed", answer.stderr or f"the first look ended with exit {answer.exit_status}")
-    now_us = status.get("now_us")
+    if fault := _text(found, "lease_fault"):
+        raise HostFault("failed", f"the lease cannot be renewed: {fault}")
+    said = found.get("status")
+    status: dict[str, Any] = said if isinstance(said, dict) else {}
+    now_us = found.get("now_us")
     return HostState(
-        python=_text(found, "python"),
         executable=_text(found, "executable"),
         home=_text(found, "home"),
         home_exists=found.get("exists") is True,
         agent_sha256=_text(found, "agent"),
         pinglist_sha256=_text(found, "pinglist"),
-        running=status.get("running") is True,
+        running=found.get("running") is True,
         running_version=_text(status, "agent_version"),
         running_pinglist=_text(status, "pinglist_version"),
-        pid=status["pid"] if isinstance(status.get("pid"), int) else 0,
+        pid=_text(found, "pid"),
         clock_offset_us=offset_us(now_us, answer) if isinstance(now_us, int) and 0 < now_us < 1 << 52 else None,
     )
 

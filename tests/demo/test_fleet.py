@@ -1,0 +1,33 @@
+"""The demo's hosts and their inventory."""
+
+import pytest
+
+from pingmesh_tasks.demo.fleet import demo_hosts, demo_inventory_csv
+from pingmesh_tasks.errors import ConfigError
+
+
+def test_eight_hosts_are_two_data_centres_of_two_podsets_of_two_hosts():
+    hosts = demo_hosts()
+    assert [h.address for h in hosts] == [f"127.0.0.{n}" for n in range(11, 19)]
+    assert [(h.dc, h.podset) for h in hosts[::2]] == [
+        ("dc1", "podset1"),
+        ("dc1", "podset2"),
+        ("dc2", "podset1"),
+        ("dc2", "podset2"),
+    ]
+    assert all((a.dc, a.podset, a.tor) == (b.dc, b.podset, b.tor) for a, b in zip(hosts[::2], hosts[1::2], strict=True))
+
+
+def test_the_inventory_is_one_that_the_loader_takes(tmp_path):
+    from pingmesh_tasks.fleet.inventory import load_inventory
+
+    path = tmp_path / "inventory.csv"
+    path.write_text(demo_inventory_csv(demo_hosts(), 2222))
+    inventory = load_inventory(str(path))
+    assert inventory.has_topology
+    assert [(h.name, h.ssh_port) for h in inventory.hosts] == [(h.name, 2222) for h in demo_hosts()]
+
+
+def test_more_hosts_than_addresses_are_refused():
+    with pytest.raises(ConfigError, match="240"):
+        demo_hosts(241)
