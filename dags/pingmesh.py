@@ -101,13 +101,7 @@ def pingmesh():
         keys >> agents >> collect_segments(part) >> build_probe_table(part) >> summarize_latency(part)
 
     parts = plan_pinglists()
-    pictures = [
-        render_heatmap(parts),
-        render_history(parts),
-        render_cdf(parts),
-        render_bars(parts),
-        render_timeline(parts),
-    ]
+    pictures = [render_heatmap(), render_history(), render_cdf(), render_bars(), render_timeline()]
     each_shard.expand(part=parts) >> [*pictures, check_fleet(parts)]
 
 
@@ -180,9 +174,11 @@ def _picture(kind):
         outlets=[assets.artifact(kind)],
         doc_md=f"Draw the artifact `{kind}` of the window; `artifacts/latest/` follows where no newer window is drawn.",
     )
-    def render(parts):
+    def render():
         from pingmesh_tasks.orchestration import context, pictures, stages
 
+        # Pulled, not an argument: an argument would make the plan an upstream whose success hides skipped shards.
+        parts = get_current_context()["ti"].xcom_pull(task_ids="plan_pinglists")
         return pictures.draw(kind, context.current_run(), stages.Part(**parts[0]))
 
     return render

@@ -6,13 +6,12 @@ import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from pingmesh_tasks.demo.daemon import Daemon
 from pingmesh_tasks.errors import PingmeshError
@@ -79,34 +78,27 @@ class DemoAirflow:
         """Whether the API answers. Raises PingmeshError when Airflow has ended."""
         if self.daemon.pid is None:
             raise PingmeshError(f"Airflow ended; the end of {self.daemon.log}:\n{self.daemon.last_lines()}")
-        with suppress(urllib.error.URLError, OSError):
-            with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=5) as answer:
-                return bool(json.load(answer)["scheduler"]["status"] == "healthy")
+        with suppress(httpx.HTTPError, KeyError):
+            answer = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
+            return bool(answer["scheduler"]["status"] == "healthy")
         return False
 
     def stop(self) -> bool:
         return self.daemon.stop()
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None, token: str | None = None) -> Any:
-        """Call Airflow's REST API and return its JSON. Raises urllib.error.HTTPError on a refusal."""
-        headers = {"Content-Type": "application/json"}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}{path}", data=data, headers=headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+    def log_in(self) -> httpx.Client:
+        """Return a client of the REST API that is logged in. Raises httpx.HTTPError."""
+        client = httpx.Client(base_url=self.url, timeout=30)
+        answer = client.post("/auth/token", json={"username": USER, "password": self.password}).raise_for_status()
+        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        return client
 
-    def log_in(self) -> str:
-        """Return a token of the API."""
-        answer = self.ask("POST", "/auth/token", {"username": USER, "password": self.password})
-        return str(answer["access_token"])
-
-    def runs(self, dag_id: str, token: str) -> list[dict[str, Any]]:
-        """Return the runs of a DAG, oldest first."""
-        query = urllib.parse.urlencode({"limit": 100, "order_by": "run_after"})
-        answer = self.ask("GET", f"/api/v2/dags/{dag_id}/dagRuns?{query}", token=token)
-        return list(answer["dag_runs"])
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """Return the runs of a DAG, oldest first. Raises httpx.HTTPError."""
+        query: dict[str, str | int] = {"limit": 100, "order_by": "run_after"}
+        with closing(self.log_in()) as client:
+            answer = client.get(f"/api/v2/dags/{dag_id}/dagRuns", params=query).raise_for_status()
+        return list(answer.json()["dag_runs"])
 
     def await_up(self, timeout_s: float = START_TIMEOUT_S) -> None:
         deadline = time.monotonic() + timeout_s

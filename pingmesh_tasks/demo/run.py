@@ -13,19 +13,19 @@ import argparse
 import json
 import os
 import secrets
-import shutil
 import socket
 import sys
 import time
-import urllib.error
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import httpx
+
 from pingmesh_tasks.demo.airflow import REPO, USER, DemoAirflow
 from pingmesh_tasks.demo.daemon import Daemon
-from pingmesh_tasks.demo.fleet import demo_inventory_csv
+from pingmesh_tasks.demo.fleet import PASSWORD_VARIABLE, demo_hosts, demo_inventory_csv
 from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.orchestration.pictures import EXTENSIONS
@@ -35,6 +35,7 @@ from pingmesh_tasks.store.objects import ObjectStore
 WINDOW_S = 60
 FIRST_ARTIFACTS_TIMEOUT_S = 420
 SSH_USER = "pingmesh"
+OUTAGE_HOST = "host04"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class Demo:
         return {
             "PINGMESH_INVENTORY": str(self.inventory),
             "PINGMESH_WINDOW_S": str(WINDOW_S),
-            "PINGMESH_INTERVAL_S": "1",  # our own hosts: sixty probes a pair and window make better pictures
+            "PINGMESH_INTERVAL_S": "2",  # our own hosts: thirty probes a pair and window make better pictures
+            "PINGMESH_PROBE_TIMEOUT_S": "2",
             "PINGMESH_AGENT_LAB": "true",
             "PINGMESH_S3_ENDPOINT": f"http://127.0.0.1:{self.ports.s3}",
             "PINGMESH_SSH_DIR": str(self.root / "ssh"),
@@ -118,14 +120,14 @@ class Demo:
         return store
 
     def _start_fleet(self) -> None:
-        self.inventory.write_text(demo_inventory_csv(ssh_port=self.ports.ssh))
+        self.inventory.write_text(demo_inventory_csv(demo_hosts(), self.ports.ssh))
         if self.fleet.pid is not None:
             return
-        command = [sys.executable, "-m", "pingmesh_tasks.demo.fleet", str(self.root / "fleet" / "hosts")]
-        command += ["--ssh-port", str(self.ports.ssh), "--window-s", str(WINDOW_S)]
-        command += ["--outage-host", "a-p2-2", "--outage-after-windows", "5", "--outage-windows", "2"]
+        command = [sys.executable, "-m", "pingmesh_tasks.demo.fleet", "--root", str(self.root / "fleet" / "hosts")]
+        command += ["--port", str(self.ports.ssh), "--user", SSH_USER, "--window-s", str(WINDOW_S)]
+        command += ["--outage-host", OUTAGE_HOST, "--outage-after-windows", "6", "--outage-windows", "2"]
         environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(REPO)}
-        environment["PINGMESH_DEMO_PASSWORD"] = self.secrets.bootstrap_password
+        environment[PASSWORD_VARIABLE] = self.secrets.bootstrap_password
         self.fleet.start(command, environment)
         deadline = time.monotonic() + 30
         while not _listens("127.0.0.18", self.ports.ssh):
@@ -165,8 +167,8 @@ class Demo:
 
     def _last_runs(self) -> str:
         try:
-            runs = self.airflow.runs("pingmesh", self.airflow.log_in())[-3:]
-        except (urllib.error.URLError, OSError):
+            runs = self.airflow.runs("pingmesh")[-3:]
+        except httpx.HTTPError:
             return "Airflow is starting"
         states = ", ".join(f"{run['run_after'][11:19]} {run['state']}" for run in runs)
         return f"runs of `pingmesh`: {states}" if states else "Airflow is reading the DAGs"
@@ -199,11 +201,11 @@ def _summary(demo: Demo, keys: list[str]) -> str:
 The mesh runs: a new window every minute.
 
   Airflow   {demo.airflow.url}   login {USER} / {demo.secrets.airflow_password}
-  S3        {demo.s3.access.endpoint}   bucket {demo.s3.bucket}, key {demo.s3.access_key_id} / {demo.s3.secret_access_key}
-  Artifacts (newest of each kind; copies in {demo.root / "latest"})
+  S3        {demo.s3.access.endpoint}   login {demo.s3.access_key_id} / {demo.s3.secret_access_key}
+  Artifacts, newest of each kind, in bucket {demo.s3.bucket} (copies in {demo.root / "latest"})
 {listed}
 
-  One host goes down for two windows a few minutes from now: watch the timeline.
+  {OUTAGE_HOST} goes down for two windows a few minutes from now: watch the timeline.
   Stop with `make stop`; `make clean` also removes what was stored.
 """
 

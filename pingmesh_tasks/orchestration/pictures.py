@@ -15,6 +15,7 @@ from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.orchestration.stages import Part, Run, read_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
+from pingmesh_tasks.store.schemas import PAIR_LATENCY
 from pingmesh_tasks.store.tables import has_table, read_table
 from pingmesh_tasks.windows import Window, window_containing
 
@@ -50,11 +51,9 @@ def _pairs(run: Run) -> pl.DataFrame:
     return read_table(run.store, "pair_latency", run.window)
 
 
-def _last_windows(run: Run, count: int) -> list[tuple[Window, pl.DataFrame]]:
-    """The run's window and those before it that have a table, oldest first, without their ladders."""
-    from pingmesh_tasks.store.schemas import PAIR_LATENCY
-
-    columns = [name for name in PAIR_LATENCY if not name.startswith("ladder_")]
+def _last_windows(run: Run, count: int, *, ladders: bool = False) -> list[tuple[Window, pl.DataFrame]]:
+    """The run's window and those before it that have a table, oldest first; `ladders` only for who draws from them."""
+    columns = [name for name in PAIR_LATENCY if ladders or not name.startswith("ladder_")]
     windows = [run.window.shifted(step) for step in range(1 - count, 1)]
     return [
         (window, read_table(run.store, "pair_latency", window, columns))
@@ -84,7 +83,7 @@ def _cdf(run: Run, inventory: Inventory) -> Pictures:
 def _bars(run: Run, inventory: Inventory) -> Pictures:
     from pingmesh_tasks.render.bars import render_bars
 
-    return {"png": render_bars(_last_windows(run, run.settings.timeline_windows), inventory)}
+    return {"png": render_bars(_last_windows(run, run.settings.timeline_windows, ladders=True), inventory)}
 
 
 def _timeline(run: Run, inventory: Inventory) -> Pictures:

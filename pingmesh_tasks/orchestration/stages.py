@@ -9,19 +9,21 @@ store and returns a few figures; run again, it replaces what it wrote. A host th
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
-from pingmesh_tasks.errors import FleetError, SegmentError
+from pingmesh_tasks.errors import FleetError
+from pingmesh_tasks.fleet import pinglist
 from pingmesh_tasks.fleet.connect import FanoutLimits, HostOutcome, SshAccess
 from pingmesh_tasks.fleet.inventory import Host, Inventory, load_inventory
-from pingmesh_tasks.fleet.pinglist import PinglistPolicy, PingList, plan_document, plan_pinglists, plan_version, read_plan
+from pingmesh_tasks.fleet.pinglist import PingList, PinglistPolicy
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
@@ -29,7 +31,7 @@ from pingmesh_tasks.store.schemas import HOST_STATUS
 from pingmesh_tasks.store.tables import drop_other_shards, read_table, write_table
 from pingmesh_tasks.windows import Window
 
-AGENT_FILE = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent.py"
+log = logging.getLogger(__name__)
 SHARDED_TABLES = ("probe", "pair_latency", "host_status")
 #: Outcomes of a stage that are no fault of the host.
 HEALTHY = {"ok", "unchanged", "no_data_yet"}
@@ -90,7 +92,7 @@ class _Shard:
 
     @cached_property
     def plan(self) -> tuple[Inventory, PinglistPolicy]:
-        return read_plan(self.run.store.get(layout.plan(self.part.plan)))
+        return pinglist.read_plan(self.run.store.get(layout.plan(self.part.plan)))
 
     @property
     def hosts(self) -> Sequence[Host]:
@@ -107,7 +109,7 @@ class _Shard:
 
     def lists(self, hosts: Sequence[Host]) -> dict[str, PingList]:
         inventory, policy = self.plan
-        return plan_pinglists(inventory, policy, sources=[host.name for host in hosts])
+        return pinglist.plan_pinglists(inventory, policy, sources=[host.name for host in hosts])
 
 
 def plan_window(run: Run) -> list[Part]:
@@ -115,19 +117,24 @@ def plan_window(run: Run) -> list[Part]:
 
     Raises InventoryError or PinglistError before any host is touched.
     """
-    inventory = load_inventory(run.settings.inventory, read=lambda uri: _read_uri(run, uri))
+    inventory = load_run_inventory(run)
     if run.only_hosts:
         inventory.subset(run.only_hosts)  # a name that is not in the inventory is a fault
-    version = plan_version(inventory, run.policy)
-    plan_pinglists(inventory, run.policy, sources=[inventory.hosts[0].name])
+    version = pinglist.plan_version(inventory, run.policy)
+    pinglist.plan_pinglists(inventory, run.policy, sources=[inventory.hosts[0].name])
     run.store.ensure_bucket()
-    run.store.put(layout.plan(version), plan_document(inventory, run.policy))
+    run.store.put(layout.plan(version), pinglist.plan_document(inventory, run.policy))
     count = -(-len(inventory.hosts) // run.settings.shard_size)
     shards = [f"{index:03d}-of-{count:03d}" for index in range(count)]
     for table in SHARDED_TABLES:
         keep = {key for key in run.store.keys(layout.table_prefix(table, run.window)) if f"-of-{count:03d}." in key}
         drop_other_shards(run.store, table, run.window, keep)
     return [Part(version, shard) for shard in shards]
+
+
+def load_run_inventory(run: Run) -> Inventory:
+    """Read the inventory that the settings, or the run's Params, name. Raises InventoryError."""
+    return load_inventory(run.settings.inventory, read=lambda uri: _read_uri(run, uri))
 
 
 def _read_uri(run: Run, uri: str) -> bytes:
@@ -157,7 +164,7 @@ def dispatch_agents(run: Run, part: Part) -> dict[str, int]:
     outcomes = agents.dispatch_agents(
         shard.chosen,
         documents,
-        agents.AgentRelease.load(AGENT_FILE),
+        agents.AgentRelease.load(),
         run.ssh,
         run.limits,
         home=run.settings.agent_home,
@@ -173,12 +180,6 @@ def collect_segments(run: Run, part: Part) -> dict[str, int]:
 
     shard, store, window = _Shard(run, part), run.store, run.window
 
-    def check(host: Host, data: bytes) -> segments.SegmentFacts:
-        summary = verify_segment(data)
-        if (summary.host, summary.window) != (host.name, window):
-            raise SegmentError(0, f"it is of {summary.host} at {summary.window.id}, not of {host.name} at {window.id}")
-        return segments.SegmentFacts(summary.agent, summary.pinglist, summary.scheduled, summary.skipped)
-
     async def deliver(host: Host, data: bytes) -> None:
         await store.put_async(layout.raw_probe(window, host.name), data)
 
@@ -191,8 +192,7 @@ def collect_segments(run: Run, part: Part) -> dict[str, int]:
         run.ssh,
         run.limits,
         home=run.settings.agent_home,
-        check=check,
-        damaged=SegmentError,
+        check=verify_segment,
         deliver=deliver,
         quarantine=quarantine,
         grace_s=run.settings.collect_grace_s,
@@ -213,28 +213,29 @@ def build_probe_table(run: Run, part: Part) -> dict[str, int]:
     present = set(run.store.keys(layout.raw_probe_prefix(run.window)))
 
     def segments() -> Iterator[tuple[str, bytes]]:
-        for host in shard.hosts:
-            key = layout.raw_probe(run.window, host.name)
+        for name in sorted(host.name for host in shard.hosts):
+            key = layout.raw_probe(run.window, name)
             if key in present:
-                yield host.name, run.store.get(key)
+                yield name, run.store.get(key)
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "probe.parquet")
         stats = write_probe_table(segments(), file)
         run.store.put(layout.table("probe", run.window, part.shard), file)
+    for name, error in stats.damaged:
+        log.warning("%s is left out: %s", layout.raw_probe(run.window, name), error)
     return {"segments": stats.segments, "probes": stats.rows, "damaged": len(stats.damaged)}
 
 
 def summarize_latency(run: Run, part: Part) -> dict[str, int]:
     """Turn the shard's part of `probe` into its part of `pair_latency`, pairs that stayed silent included."""
-    from pingmesh_tasks.fleet.pinglist import planned_pairs
     from pingmesh_tasks.probes.summary import summarize_probe_table
 
     shard = _Shard(run, part)
     with tempfile.TemporaryDirectory() as folder:
         probes, pairs = Path(folder, "probe.parquet"), Path(folder, "pair_latency.parquet")
         run.store.download(layout.table("probe", run.window, part.shard), probes)
-        stats = summarize_probe_table(probes, run.window, planned_pairs(shard.lists(shard.hosts)), pairs)
+        stats = summarize_probe_table(probes, run.window, pinglist.planned_pairs(shard.lists(shard.hosts)), pairs)
         run.store.put(layout.table("pair_latency", run.window, part.shard), pairs)
     return {"pairs": stats.pairs, "silent": stats.silent}
 
@@ -258,7 +259,7 @@ def check_fleet(run: Run, part: Part) -> dict[str, int]:
 def _keep_outcomes(shard: _Shard, stage: str, outcomes: Sequence[HostOutcome]) -> dict[str, int]:
     """Write a stage's part of `host_status` and return how often each outcome occurred."""
     run = shard.run
-    rows = [{"window": run.window.start, **outcome.row()} for outcome in outcomes]
+    rows = [{"window": run.window.start, **asdict(outcome)} for outcome in outcomes]
     frame = pl.DataFrame(rows, schema=HOST_STATUS)
     name = f"{stage}-{shard.part.shard}"
     if run.only_hosts:  # hosts that this run left alone keep the rows of the run before
