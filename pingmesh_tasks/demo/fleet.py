@@ -42,13 +42,14 @@ LOGIN_PATH = os.pathsep.join(("/usr/local/bin", "/usr/bin", "/bin", str(Path(sys
 
 @dataclass(frozen=True, slots=True)
 class DemoHost:
-    """One host. `login_path` is the PATH that its logins have."""
+    """One host. Its logins have the shell `login_shell` and the PATH `login_path`."""
 
     name: str
     address: str
     dc: str = "dc1"
     podset: str = "podset1"
     tor: str = "tor1"
+    login_shell: str = "/bin/sh"
     login_path: str = LOGIN_PATH
 
 
@@ -91,6 +92,7 @@ class DemoFleet:
         self._password = password
         self._servers: dict[str, asyncssh.SSHAcceptor] = {}
         self._logins: dict[str, set[asyncssh.SSHServerConnection]] = {h.name: set() for h in self.hosts}
+        self._commands: dict[str, set[asyncio.Task[None]]] = {h.name: set() for h in self.hosts}
 
     def home(self, name: str) -> Path:
         """The host's home directory."""
@@ -119,7 +121,7 @@ class DemoFleet:
                 self.ssh_port,
                 server_host_keys=[self._host_key(name)],
                 encoding=None,
-                process_factory=lambda process: _run_command(process, self.home(name), host.login_path),
+                process_factory=lambda process: self._run(process, host),
                 reuse_address=True,
             )
         except OSError as exc:
@@ -133,7 +135,14 @@ class DemoFleet:
             for login in list(self._logins[name]):
                 login.abort()
             await server.wait_closed()
+            await asyncio.gather(*self._commands[name], return_exceptions=True)
         kill_agent(self.home(name) / AGENT_HOME)
+
+    async def _run(self, process: asyncssh.SSHServerProcess[bytes], host: DemoHost) -> None:
+        command = asyncio.ensure_future(_run_command(process, self.home(host.name), host))
+        self._commands[host.name].add(command)
+        command.add_done_callback(self._commands[host.name].discard)
+        await command
 
     def _host(self, name: str) -> DemoHost:
         for host in self.hosts:
@@ -201,15 +210,14 @@ class _Sink(Protocol):
     def write_eof(self) -> None: ...
 
 
-async def _run_command(process: asyncssh.SSHServerProcess[bytes], home: Path, path: str) -> None:
+async def _run_command(process: asyncssh.SSHServerProcess[bytes], home: Path, host: DemoHost) -> None:
     """Run one command as sshd does: in the home, in a session of its own, killed when the connection goes."""
-    command = process.command or "exit 0"
     child = await asyncio.create_subprocess_exec(
-        "/bin/sh",
+        host.login_shell,
         "-c",
-        command,
+        process.command or "exit 0",
         cwd=home,
-        env={"HOME": str(home), "PATH": path, "LANG": "C.UTF-8"},
+        env={"HOME": str(home), "PATH": host.login_path, "LANG": "C.UTF-8"},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -227,9 +235,11 @@ async def _run_command(process: asyncssh.SSHServerProcess[bytes], home: Path, pa
     finally:
         for task in (feeding, output, gone):
             task.cancel()
+        await asyncio.gather(feeding, output, gone, return_exceptions=True)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-        await child.wait()
+        with contextlib.suppress(TimeoutError, OSError):  # what is left in the pipes: asyncio ends no process before
+            await asyncio.wait_for(child.communicate(), timeout=2)
 
 
 async def _pump(source: _Source, sink: _Sink) -> None:
