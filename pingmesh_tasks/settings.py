@@ -61,8 +61,8 @@ class Settings(BaseModel):
 
     # the pictures
     timeline_windows: Annotated[int, Field(ge=2, le=288, description="Windows that the timeline shows")] = 12
-    sla_p99_us: Annotated[int, Field(gt=0, description="Latency line in the bars: p99 should stay below")] = 5_000
-    sla_p50_us: Annotated[int, Field(gt=0, description="Latency line in the bars: p50 should stay below")] = 1_000
+    latency_slow_us: Annotated[int, Field(gt=0, description="Mean above it is slow: first line in the bars")] = 1_000
+    latency_bad_us: Annotated[int, Field(gt=0, description="Mean above it is bad: second line in the bars")] = 5_000
 
     @field_validator("window_s")
     @classmethod

@@ -83,7 +83,10 @@ def _cdf(run: Run, inventory: Inventory) -> Pictures:
 def _bars(run: Run, inventory: Inventory) -> Pictures:
     from pingmesh_tasks.render.bars import render_bars
 
-    return {"png": render_bars(_last_windows(run, run.settings.timeline_windows, ladders=True), inventory)}
+    settings = run.settings
+    windows = _last_windows(run, settings.timeline_windows, ladders=True)
+    lines = {"slow_us": settings.latency_slow_us, "bad_us": settings.latency_bad_us}
+    return {"png": render_bars(windows, inventory, **lines)}
 
 
 def _timeline(run: Run, inventory: Inventory) -> Pictures:
