@@ -1,9 +1,9 @@
 """What the agent costs its host: CPU and memory at 2,500 peers every 10 s, prober and responder, tcp.
 
-Two agents in two network namespaces probe each other over a veth, so that each sends 250 probes a second and answers 250.
-On a veth a process is also billed for the kernel's work at both ends, which on a network card is billed to nobody: the
-figures are on the pessimistic side. fping sends to the same 2,500 addresses at the same rate in the same run (and needs no
-responder: the kernel answers it).
+Two agents in two network namespaces probe each other over a veth, so that each sends 250 probes a second and answers
+250. On a veth a process is also billed for the kernel's work at both ends, which on a network card is billed to
+nobody: the figures are on the pessimistic side. fping sends to the same 2,500 addresses at the same rate in the same
+run (and needs no responder: the kernel answers it).
 
     python benchmarks/agent_cost.py [--quick]
 """

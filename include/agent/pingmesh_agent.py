@@ -773,7 +773,7 @@ class Prober:
         self.order = shuffled(len(told.targets))
         self.slot_s = told.interval_s / max(1, len(told.targets))
         self.rate_share = min(1.0, MAX_PROBES_PER_S * self.slot_s)
-        self.epoch_s, self.next_slot = now_s, 0
+        self.epoch_s, self.next_slot = now_s - self.slot_s / 2, 0  # a probe is sent in the middle of its slot
 
     def under_way(self) -> list[Probe]:
         return self.young + [probe for probe in self.slow if not probe.settled]
@@ -782,8 +782,8 @@ class Prober:
         """Send the probes that came due since the last tick; skip, and count, those that are late."""
         if not self.targets:
             return
-        end = int((now_s - self.epoch_s) / self.slot_s) + 1
-        on_time = max(self.next_slot, int((now_s - LATE_S - self.epoch_s) / self.slot_s) + 1)
+        end = int((now_s - self.epoch_s) / self.slot_s)
+        on_time = max(self.next_slot, int((now_s - LATE_S - self.epoch_s) / self.slot_s))
         if end <= self.next_slot:
             return
         segment.scheduled += end - self.next_slot
@@ -792,10 +792,9 @@ class Prober:
         disk_full = self.spool.fault is not None and self.spool.pending_rows() >= MAX_PENDING_ROWS
         for slot in range(on_time, end):
             lap, place = divmod(slot, len(self.order))
-            reason = None
-            if not in_share(slot + lap, self.rate_share):
-                reason = "rate"
-            elif not in_share(slot + lap, self.memory_share):
+            if not in_share(lap + place, self.rate_share):  # no peer is always the one left out
+                reason: str | None = "rate"
+            elif not in_share(lap + place, self.memory_share):
                 reason = "memory"
             elif disk_full:
                 reason = "disk"
@@ -1526,7 +1525,7 @@ def start_from_bytecode(arguments: list[str]) -> None:
     sys.path.append(directory)
     __import__(name[:-3])
     program = f"import sys; sys.path.append({directory!r}); sys.exit(__import__({name[:-3]!r}).main(sys.argv[1:]))"
-    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", program, *arguments])
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", program, *arguments])  # noqa: S606
 
 
 if __name__ == "__main__":
