@@ -105,7 +105,7 @@ def install(home, stream):
         data = stream.read(size)
         if hashlib.sha256(data).hexdigest() != digest:
             raise OSError(errno.EIO, "the transfer was cut short", name)
-        temporary = os.path.join(home, "." + name + ".new")
+        temporary = os.path.join(home, ".%s.%d.new" % (name, os.getpid()))
         try:
             with open(temporary, "wb") as file:
                 file.write(data)
