@@ -17,6 +17,8 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.probes.segment import SegmentSummary
+from pingmesh_tasks.probes.summary import summarize_pairs
+from pingmesh_tasks.windows import window_containing
 from tests.support.lab import PAYLOAD, SYN, SYN_ACK, laboratory
 from tests.support.lab_agent import LabAgent
 
@@ -210,3 +212,20 @@ def test_every_scheduled_probe_is_a_row_or_a_count(observed: Observed):
     targets = len(WITH_AGENT) + 1 + 4 * 2 + 2 + 2
     planned = targets * 2 * HALF_S / INTERVAL_S
     assert 0.7 * planned < scheduled < 1.3 * planned, f"{scheduled} scheduled of {planned:.0f} planned"
+
+
+def test_in_the_table_of_pairs_every_fault_has_its_column(observed: Observed):
+    window = window_containing(observed.turn, 3600)  # the probes of one run may lie on both sides of a minute
+    pairs = summarize_pairs(observed.probes, window).filter(pl.col("protocol") == "tcp")
+    counted = {row["dst"]: row for row in pairs.iter_rows(named=True)}
+    for peer, column in {
+        "healthy": "answered",
+        "dropped": "lost",
+        "syn_lost": "retransmitted",
+        "empty": "refused",
+        "rejected": "unreachable",
+        "unrouted": "unreachable",
+    }.items():
+        row = counted[peer]
+        assert row[column] == row["sent"] > 0, row
+        assert (row["rtt_p99_us"] is None) == (peer != "healthy"), row

@@ -7,8 +7,9 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pingmesh_tasks.probes.segment import decode_segment
 from pingmesh_tasks.windows import window_containing
 from tests.support.lab import Lab, laboratory
 from tests.support.lab_agent import PROBE_PORT, ping_list
-from tests.support.lab_openssh import PASSWORD, USER, OpenSsh, openssh_servers, processes_of_user
+from tests.support.lab_openssh import HOME, PASSWORD, USER, OpenSsh, openssh_servers, processes_of_user
 
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
@@ -56,8 +57,65 @@ class OpenSshFleet:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[OpenSshFleet]:
-    with laboratory([*HOSTS, "controller"]) as lab, openssh_servers(lab, HOSTS, tmp_path) as servers:
-        yield OpenSshFleet(lab, servers, tmp_path / "controller")
+    """Hosts that were never contacted."""
+    with openssh_fleet(tmp_path) as fleet:
+        yield fleet
+
+
+@contextmanager
+def openssh_fleet(root: Path) -> Iterator[OpenSshFleet]:
+    with laboratory([*HOSTS, "controller"]) as lab, openssh_servers(lab, HOSTS, root) as servers:
+        yield OpenSshFleet(lab, servers, root / "controller")
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSshFleet]:
+    """Hosts whose agents run. Made for the first test here and collected by the last: a window takes its minute."""
+    with openssh_fleet(tmp_path_factory.mktemp("mesh")) as fleet:
+        assert outcomes_of(fleet.run("keys")) == {"ok"}
+        first = fleet.run("dispatch", documents=ping_lists(fleet.lab))
+        assert set(first.values()) == {"ok: copy agent.py, copy pinglist.json, start the agent"}, first
+        yield fleet
+
+
+def ping_lists(lab: Lab) -> dict[str, str]:
+    """Everybody probes everybody by every protocol, five times a second."""
+    ways = [("tcp", 0), ("tcp_echo", 64), ("udp", 64)]
+    return {
+        host: ping_list(
+            host,
+            lab.address(host),
+            [
+                [peer, lab.address(peer), PROBE_PORT, protocol, "intra_tor", size]
+                for peer in HOSTS
+                for protocol, size in ways
+                if peer != host
+            ],
+            window_s=WINDOW_S,
+            timeout_s=1.0,
+        )
+        for host in HOSTS
+    }
+
+
+def agents_of(fleet: OpenSshFleet) -> list[str]:
+    return [line for line in processes_of_user(fleet.lab) if f"run --home {HOME}/.pingmesh" in line]
+
+
+def test_a_second_dispatch_changes_nothing(mesh: OpenSshFleet):
+    again = mesh.run("dispatch", documents=ping_lists(mesh.lab))
+    assert set(again.values()) == {"unchanged: "}, again
+    assert len(agents_of(mesh)) == len(HOSTS), f"an agent a host, as {USER}: {processes_of_user(mesh.lab)}"
+    for host, server in mesh.servers.items():
+        assert stat.S_IMODE((server.home / ".pingmesh").stat().st_mode) == 0o700, host
+
+
+def test_a_killed_agent_is_started_again_by_the_next_dispatch(mesh: OpenSshFleet):
+    status = json.loads((mesh.servers["b"].home / ".pingmesh/agent.json").read_text())
+    mesh.lab.signal("KILL", status["pid"])
+    again = mesh.run("dispatch", documents=ping_lists(mesh.lab))
+    assert again == {**dict.fromkeys(HOSTS, "unchanged: "), "b": "ok: start the agent"}
+    assert len(agents_of(mesh)) == len(HOSTS), processes_of_user(mesh.lab)
 
 
 def test_the_first_password_installs_the_key_once_and_is_not_needed_again(fleet: OpenSshFleet):
@@ -103,49 +161,24 @@ def test_hosts_that_are_dead_cut_off_or_frozen_do_not_hold_up_the_others(fleet: 
         assert outcomes[host].split(":")[0] in ("unreachable", "timeout"), outcomes
 
 
-def test_from_the_first_password_to_a_collected_window_and_nothing_left(fleet: OpenSshFleet):
-    documents = {
-        host: ping_list(
-            host,
-            fleet.lab.address(host),
-            [
-                [peer, fleet.lab.address(peer), PROBE_PORT, protocol, "intra_tor", size]
-                for peer in HOSTS
-                if peer != host
-                for protocol, size in (("tcp", 0), ("tcp_echo", 64), ("udp", 64))
-            ],
-            window_s=WINDOW_S,
-            timeout_s=1.0,
-        )
-        for host in HOSTS
-    }
-    assert outcomes_of(fleet.run("keys")) == {"ok"}
-    first = fleet.run("dispatch", documents=documents)
-    assert outcomes_of(first) == {"ok"}, first
-    assert all("copy agent.py, copy pinglist.json, start the agent" in said for said in first.values()), first
-    again = fleet.run("dispatch", documents=documents)
-    assert outcomes_of(again) == {"unchanged"}, again
-    agents = [line for line in processes_of_user(fleet.lab) if "agent.py run" in line]
-    assert len(agents) == len(HOSTS), f"an agent a host, unprivileged: {agents}"
-    for server in fleet.servers.values():
-        assert stat.S_IMODE((server.home / ".pingmesh").stat().st_mode) == 0o700
-
-    window = window_containing(datetime.now(UTC), WINDOW_S)
-    time.sleep((window.end - datetime.now(UTC)).total_seconds())
-    collected = fleet.run("collect", window=window.id, window_s=WINDOW_S)
+def test_a_window_is_collected_whole_and_clean_leaves_nothing(mesh: OpenSshFleet):
+    window = window_containing(datetime.now(UTC) + timedelta(seconds=3), WINDOW_S)  # every pair needs its turn
+    time.sleep(max(0.0, (window.end - datetime.now(UTC)).total_seconds()))
+    collected = mesh.run("collect", window=window.id, window_s=WINDOW_S)
     assert outcomes_of(collected) == {"ok"}, collected
-    probes = pl.concat([decode_segment(path.read_bytes()) for path in (fleet.directory / "raw").iterdir()])
+    probes = pl.concat([decode_segment(path.read_bytes()) for path in (mesh.directory / "raw").iterdir()])
     pairs = probes.filter(pl.col("err_code") == 0).select("src", "dst", "protocol").unique()
     assert len(pairs) == len(HOSTS) * (len(HOSTS) - 1) * 3, f"pairs that answered: {pairs.sort(pl.all())}"
+    assert (probes["ts"] >= window.start).all()
     assert (probes["ts"] < window.end).all()
 
-    cleaned = fleet.run("clean")
+    cleaned = mesh.run("clean")
     assert outcomes_of(cleaned) == {"ok"}, cleaned
-    for host, server in fleet.servers.items():
+    for host, server in mesh.servers.items():
         left = sorted(str(path.relative_to(server.home)) for path in server.home.rglob("*"))
         assert left == [".ssh", ".ssh/authorized_keys"], f"left on {host}: {left}"
         assert (server.home / ".ssh/authorized_keys").read_bytes() == b""
-    assert eventually(lambda: not processes_of_user(fleet.lab)), processes_of_user(fleet.lab)
+    assert eventually(lambda: not processes_of_user(mesh.lab)), processes_of_user(mesh.lab)
 
 
 def outcomes_of(said: dict[str, str]) -> set[str]:

@@ -60,8 +60,7 @@ class LabAgent:
         document = ping_list(self.host, self.lab.address(self.host), targets, **settings)
         (self.home / "pinglist.json").write_text(document)
         (self.home / "lease").touch()
-        self._command("run", "--detach", "--lab", limits=limits)
-        self.pid = self.status()["pid"]
+        self.pid = json.loads(self._command("run", "--detach", "--lab", limits=limits))["pid"]
 
     def status(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._command("status"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,16 @@ LIMITS = FanoutLimits(host_timeout_s=5, retries=0)
 def run_stage(stage: str, plan: dict[str, Any]) -> list[HostOutcome]:
     directory = Path(plan["directory"])
     hosts = [Host(name, address) for name, address in plan["hosts"].items()]
-    access = SshAccess(plan["username"], directory / "known_hosts", private_key=directory / "key", connect_timeout_s=2)
+    access = SshAccess(
+        plan["username"],
+        directory / "known_hosts",
+        private_key=directory / "key",
+        connect_timeout_s=2,
+        login_timeout_s=2,
+    )
     match stage:
         case "keys":
-            bootstrap = SshAccess(plan["username"], access.known_hosts, password=plan["password"], connect_timeout_s=2)
+            bootstrap = replace(access, private_key=None, password=plan["password"])
             return ensure_keys(hosts, access, bootstrap, LIMITS)
         case "dispatch":
             documents = {name: text.encode() for name, text in plan["documents"].items()}

@@ -67,7 +67,7 @@ def relay(queue: int, delay_s: float) -> None:
                     heapq.heappush(held, (time.monotonic() + delay_s, packet))
         except BlockingIOError:
             pass
-        while held and held[0][0] <= time.monotonic() + 5e-5:
+        while held and held[0][0] <= time.monotonic():
             verdict = NF_ACCEPT + heapq.heappop(held)[1]
             netlink.send(message(queue, NFQNL_MSG_VERDICT, NFQA_VERDICT_HDR, verdict))
 
