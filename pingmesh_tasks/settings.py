@@ -39,6 +39,7 @@ class Settings(BaseModel):
     probe_timeout_s: Annotated[float, Field(gt=0, le=30, description="Unanswered for so long, a probe is lost")] = 3
     inter_dc_hosts_per_podset: Annotated[int, Field(ge=1, description="Hosts of a podset that probe other DCs")] = 2
     max_peers_per_host: Annotated[int, Field(ge=1, le=65_535, description="Longest ping list a host may get")] = 2_500
+    ring_peers: Annotated[int, Field(ge=1, description="Peers a host gets where a full mesh is too much")] = 100
     budget_probes_per_s: Annotated[int, Field(ge=1, description="Most probes the whole fleet may send")] = 1_000_000
 
     # the hosts

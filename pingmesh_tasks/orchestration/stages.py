@@ -35,8 +35,6 @@ log = logging.getLogger(__name__)
 SHARDED_TABLES = ("probe", "pair_latency", "host_status")
 #: Outcomes of a stage that are no fault of the host.
 HEALTHY = {"ok", "unchanged", "no_data_yet"}
-#: What a worker asks of a host whose segment is not there: the agent has not run for a whole window yet.
-NO_DATA_YET = "no_data_yet"
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,7 @@ class Run:
             spool_keep_s=settings.spool_keep_h * 3600,
             inter_dc_hosts_per_podset=settings.inter_dc_hosts_per_podset,
             max_peers_per_host=settings.max_peers_per_host,
+            ring_peers=settings.ring_peers,
             budget_probes_per_s=settings.budget_probes_per_s,
         )
 
@@ -125,11 +124,9 @@ def plan_window(run: Run) -> list[Part]:
     run.store.ensure_bucket()
     run.store.put(layout.plan(version), pinglist.plan_document(inventory, run.policy))
     count = -(-len(inventory.hosts) // run.settings.shard_size)
-    shards = [f"{index:03d}-of-{count:03d}" for index in range(count)]
     for table in SHARDED_TABLES:
-        keep = {key for key in run.store.keys(layout.table_prefix(table, run.window)) if f"-of-{count:03d}." in key}
-        drop_other_shards(run.store, table, run.window, keep)
-    return [Part(version, shard) for shard in shards]
+        drop_other_shards(run.store, table, run.window, count)
+    return [Part(version, layout.shard(index, count)) for index in range(count)]
 
 
 def load_run_inventory(run: Run) -> Inventory:
@@ -202,7 +199,7 @@ def collect_segments(run: Run, part: Part) -> dict[str, int]:
 
 def has_no_data_yet(counts: dict[str, int]) -> bool:
     """Whether a shard's collection shows a fleet that has only just been started."""
-    return not counts.get("ok") and counts.get(NO_DATA_YET, 0) > 0
+    return not counts.get("ok") and counts.get("no_data_yet", 0) > 0
 
 
 def build_probe_table(run: Run, part: Part) -> dict[str, int]:

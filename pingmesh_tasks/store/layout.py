@@ -47,6 +47,16 @@ def table(table: str, window: Window, shard: str | None = None) -> str:
     return table_prefix(table, window) + (f"{shard}.parquet" if shard else "parquet")
 
 
+def of_shards(count: int) -> str:
+    """How the names of the parts of a division into `count` shards end."""
+    return f"-of-{count:03d}"
+
+
+def shard(index: int, count: int) -> str:
+    """The name of one shard, e.g. `000-of-002`."""
+    return f"{index:03d}{of_shards(count)}"
+
+
 def quarantined_segment(window: Window, host: str) -> str:
     """A segment that failed its checks, kept as it came."""
     return f"quarantine/probe/{_partition(window)}/{window.id}/{host}.pms"

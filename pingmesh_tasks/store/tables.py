@@ -41,8 +41,9 @@ def has_table(store: ObjectStore, table: str, window: Window) -> bool:
     return bool(store.keys(layout.table_prefix(table, window)))
 
 
-def drop_other_shards(store: ObjectStore, table: str, window: Window, keep: set[str]) -> list[str]:
-    """Delete the parts of a window that are not in `keep` (keys) and return their keys."""
-    gone = [key for key in store.keys(layout.table_prefix(table, window)) if key not in keep]
+def drop_other_shards(store: ObjectStore, table: str, window: Window, count: int) -> list[str]:
+    """Delete the parts of a window that are of a division into other than `count` shards, and return their keys."""
+    keys = store.keys(layout.table_prefix(table, window))
+    gone = [key for key in keys if not key.endswith(f"{layout.of_shards(count)}.parquet")]
     store.delete(gone)
     return gone

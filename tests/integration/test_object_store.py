@@ -99,8 +99,8 @@ def test_a_table_is_written_twice_and_read_once(store):
 def test_a_rerun_with_other_shards_leaves_no_row_twice(store):
     write_table(store, "host_status", WINDOW, status("a"), "000-of-002")
     write_table(store, "host_status", WINDOW, status("b"), "001-of-002")
-    new = write_table(store, "host_status", WINDOW, pl.concat([status("a"), status("b")]), "000-of-001")
-    drop_other_shards(store, "host_status", WINDOW, {new})
+    write_table(store, "host_status", WINDOW, pl.concat([status("a"), status("b")]), "000-of-001")
+    drop_other_shards(store, "host_status", WINDOW, 1)
     assert read_table(store, "host_status", WINDOW)["host"].to_list() == ["a", "b"]
 
 

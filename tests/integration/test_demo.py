@@ -1,0 +1,202 @@
+"""The whole thing, as a newcomer and an operator meet it: `make demo` with real SSH, a real S3 server, real Airflow.
+
+One story told in order, since every chapter needs minutes of real windows: the first pictures, a second `up`, Airflow
+away for two windows and a backfill, hosts cleaned by hand, everything stopped.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pingmesh_tasks.demo.run import FIRST_ARTIFACTS_TIMEOUT_S, WINDOW_S, Demo, Ports
+from pingmesh_tasks.orchestration.pictures import EXTENSIONS
+from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.objects import ObjectStore
+from pingmesh_tasks.store.tables import read_table
+from pingmesh_tasks.windows import Window, window_containing
+
+pytestmark = pytest.mark.e2e
+REPO = Path(__file__).parents[2]
+PORTS = Ports(airflow=28080, s3=28333, ssh=2822)
+RUN_BAR_S = 25
+#: Most that an e2e run may wait for a state; windows are a minute long.
+PATIENCE_S = 180
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    demo = Demo(tmp_path_factory.mktemp("demo"), PORTS)
+    yield demo
+    demo.stop(print)
+
+
+@pytest.fixture(scope="module")
+def store(demo: Demo) -> ObjectStore:
+    return ObjectStore(demo.s3.access)
+
+
+def command(demo: Demo, word: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    ports = {f"PINGMESH_DEMO_{name.upper()}_PORT": str(getattr(PORTS, name)) for name in ("airflow", "s3", "ssh")}
+    return subprocess.run(
+        [sys.executable, "-m", "pingmesh_tasks.demo.run", word, "--root", str(demo.root)],
+        env=os.environ | ports | {"PYTHONPATH": str(REPO)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=FIRST_ARTIFACTS_TIMEOUT_S + 300,
+        check=False,
+    )
+
+
+def await_true(what: str, condition, patience_s: float = PATIENCE_S):
+    deadline = time.monotonic() + patience_s
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen within {patience_s} s"
+        time.sleep(1)
+    return answer
+
+
+def seconds(run: dict) -> float:
+    start, end = (datetime.fromisoformat(run[name]) for name in ("start_date", "end_date"))
+    return (end - start).total_seconds()
+
+
+def drawn_windows(store: ObjectStore) -> list[str]:
+    keys = store.keys(f"{layout.ARTIFACTS}/timeline/")
+    return sorted({layout.window_id_of(key) for key in keys if key.endswith(".html")})
+
+
+def test_a_port_that_is_taken_is_named_with_the_variable_that_moves_it(demo):
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", PORTS.airflow))
+        stranger.listen()
+        done = command(demo, "up")
+    assert done.returncode == 1
+    assert f"port {PORTS.airflow} on 127.0.0.1 is taken; set PINGMESH_DEMO_AIRFLOW_PORT to another" in done.stderr
+    assert not demo.s3.is_running
+
+
+def test_up_ends_with_the_first_pictures_the_address_the_login_and_how_to_stop(demo, store):
+    done = command(demo, "up")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for kind, extensions in EXTENSIONS.items():
+        for extension in extensions:
+            assert layout.latest_artifact(kind, extension) in done.stdout
+            assert len(store.get(layout.latest_artifact(kind, extension))) > 1000
+    for part in (demo.airflow.url, demo.secrets.airflow_password, "make stop"):
+        assert part in done.stdout
+
+
+def test_every_pair_of_the_mesh_was_measured(store):
+    pairs = read_table(store, "pair_latency", Window.parse(drawn_windows(store)[0], WINDOW_S))
+    assert pairs["src"].n_unique() == 8
+    assert pairs.filter(pl.col("answered") == 0).is_empty()
+    assert pairs["rtt_p50_us"].max() < 100_000
+
+
+def test_a_run_from_start_to_last_artifact_is_quick(demo):
+    def good() -> list[dict]:
+        return [run for run in demo.airflow.runs("pingmesh") if run["state"] == "success"]
+
+    runs = await_true("a second good run", lambda: good() if len(good()) >= 2 else None)
+    assert min(seconds(run) for run in runs) <= RUN_BAR_S
+
+
+def test_up_again_changes_nothing_and_is_quick(demo):
+    pid, began = demo.airflow.daemon.pid, time.monotonic()
+    done = command(demo, "up")
+    assert done.returncode == 0, done.stderr
+    assert demo.airflow.daemon.pid == pid
+    assert time.monotonic() - began < 30
+
+
+def test_no_secret_is_in_a_log_of_airflow_or_an_object(demo, store):
+    secrets = [demo.secrets.bootstrap_password, demo.secrets.s3_secret]
+    secrets.append((demo.root / "ssh" / "id_ed25519").read_text().splitlines()[1])
+    for log in (demo.root / "airflow").rglob("*.log"):
+        text = log.read_text(errors="replace")
+        assert not any(secret in text for secret in secrets), log
+    for key in store.keys("control/"):
+        assert not any(secret.encode() in store.get(key) for secret in secrets), key
+
+
+def test_windows_that_airflow_slept_through_are_caught_up_by_a_backfill(demo, store):
+    demo.airflow.stop()
+    asleep = window_containing(datetime.now(UTC), WINDOW_S)
+    missed = [asleep.shifted(step) for step in (1, 2)]
+    time.sleep((missed[-1].end - datetime.now(UTC)).total_seconds() + 5)
+    demo.airflow.start()
+    demo.airflow.await_up()
+    with closing(demo.airflow.log_in()) as client:
+        span = {
+            "dag_id": "pingmesh",
+            "from_date": missed[0].start.isoformat(),
+            "to_date": missed[-1].start.isoformat(),
+            "reprocess_behavior": "none",
+            "max_active_runs": 1,
+        }
+        await_true("the backfill", lambda: client.post("/api/v2/backfills", json=span).is_success)
+        for window in missed:
+            await_true(f"the timeline of {window.id}", lambda w=window: w.id in drawn_windows(store))
+        runs = [run for run in demo.airflow.runs("pingmesh") if run["run_type"] == "backfill"]
+        tasks = client.get(f"/api/v2/dags/pingmesh/dagRuns/{runs[0]['dag_run_id']}/taskInstances").json()
+    states = {task["task_id"]: task["state"] for task in tasks["task_instances"]}
+    assert states["shard.dispatch_agents"] == states["shard.ensure_keys"] == "skipped"
+    assert states["shard.collect_segments"] == "success"
+    for window in missed:
+        pairs = read_table(store, "pair_latency", window)
+        assert pairs["sent"].min() >= 0.9 * WINDOW_S / 2, "agents went on while Airflow was away"
+
+
+def test_a_dry_run_of_clean_hosts_changes_nothing_and_a_real_one_leaves_nothing(demo):
+    homes = demo.root / "fleet" / "hosts"
+
+    def trigger(client, **conf) -> str:
+        client.patch("/api/v2/dags/pingmesh", json={"is_paused": True}).raise_for_status()
+        body = {"logical_date": None, "conf": {"action": "clean_hosts", **conf}}
+        run = client.post("/api/v2/dags/fleet_admin/dagRuns", json=body).raise_for_status().json()["dag_run_id"]
+        url = f"/api/v2/dags/fleet_admin/dagRuns/{run}"
+        await_true("fleet_admin", lambda: client.get(url).json()["state"] in ("success", "failed"))
+        return client.get(url).json()["state"]
+
+    with closing(demo.airflow.log_in()) as client:
+        idle = lambda: not [run for run in demo.airflow.runs("pingmesh") if run["state"] == "running"]  # noqa: E731
+        client.patch("/api/v2/dags/pingmesh", json={"is_paused": True}).raise_for_status()
+        await_true("the last run's end", idle)
+        assert trigger(client) == "success"
+        assert len(list(homes.glob("*/home/.pingmesh/agent.lock"))) == 8
+        assert trigger(client, dry_run=False, remove_key=True) == "success"
+    assert list(homes.glob("*/home/.pingmesh")) == []
+    keys = "".join(file.read_text() for file in homes.glob("*/home/.ssh/authorized_keys"))
+    assert keys.strip() == ""
+    assert not agents_of(demo)
+
+
+def agents_of(demo: Demo) -> list[str]:
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = file.read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if str(demo.root) in words and "agent.py" in words:
+            found.append(words)
+    return found
+
+
+def test_stop_ends_every_process_and_frees_every_port(demo):
+    done = command(demo, "stop")
+    assert done.returncode == 0, done.stderr
+    assert command(demo, "status").stdout.strip() == "down"
+    assert not agents_of(demo)
+    for address, port in (("127.0.0.1", PORTS.airflow), ("127.0.0.1", PORTS.s3), ("127.0.0.11", PORTS.ssh)):
+        with socket.socket() as probe:
+            assert probe.connect_ex((address, port)) != 0, f"{address}:{port} still listens"
