@@ -249,6 +249,7 @@ def test_probes_and_ssh_do_not_share_a_port():
         ("name,address\na,192.0.2.1\nb\n", "h.csv", "line 3: has 1 cells, the header 2"),
         ("name,address\na,192.0.2.1,x\n", "h.csv", "line 2: has 3 cells, the header 2"),
         ('name,address\na,"192.0.2.1\n', "h.csv", "line 2: is no CSV"),
+        ('name,address\n"a"b,192.0.2.1\n', "h.csv", "line 2: is no CSV"),
         ("- name: a\n", "h.yaml", "line 1: is no mapping; write 'hosts:'"),
         ("hosts:\n  a: 192.0.2.1\n", "h.yaml", "line 2: hosts is no list"),
         ("hosts:\n- 192.0.2.1\n", "h.yaml", "line 2: is no mapping; write '- name: …'"),
