@@ -106,7 +106,7 @@ class SegmentColumns:
     window: Window
     targets: Targets
     ts_us: NDArray[np.int64]
-    target: NDArray[np.uint32]
+    target: NDArray[np.intp]
     rtt_us: NDArray[np.uint32]
     src_port: NDArray[np.uint16]
     status: NDArray[np.uint8]
@@ -178,7 +178,7 @@ def read_columns(data: bytes) -> SegmentColumns:
     chunks = list(_walk(data))
     targets, stretches = _join_tables(chunks)
     rows = sum(chunk.header.rows for chunk in chunks)
-    ts_us, target = np.empty(rows, np.int64), np.empty(rows, np.uint32)
+    ts_us, target = np.empty(rows, np.int64), np.empty(rows, np.intp)
     plain = [np.empty(rows, kind) for kind in COLUMN_TYPES[2:]]
     at = 0
     for chunk, stretch in zip(chunks, stretches, strict=True):
@@ -187,7 +187,7 @@ def read_columns(data: bytes) -> SegmentColumns:
         if index.size and int(index.max()) >= len(stretch):
             raise SegmentError(chunk.index, f"target {index.max()} of a table of {len(stretch)}")
         np.add(offset_us, np.int64(chunk.header.start_us), out=ts_us[here])
-        np.add(index, stretch.start, out=target[here], casting="unsafe")
+        np.add(index, np.intp(stretch.start), out=target[here])
         for column, values in zip(plain, others, strict=True):
             column[here] = values
     header = chunks[0].header

@@ -16,6 +16,7 @@ few NumPy passes over the pair numbers and round trips of `_summarize`: one sort
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def summarize_probe_table(
             *_by_source(file.metadata),
             ([], None),
         ]:  # at last, the plan's sources beyond the file's
-            until = len(plan) if last is None else plan["src"].search_sorted(last, side="right")
+            until = len(plan) if last is None else bisect_right(plan["src"], last)
             probes = file.read_row_groups(row_groups, columns=list(_READ), use_threads=False)
             pairs, stats = _summarize(probes, plan_arrow.slice(plan_done, until - plan_done), window)
             plan_done, total = until, total + stats
@@ -163,8 +164,8 @@ def _summarize(probes: pa.Table, plan: pa.Table, window: Window) -> tuple[pa.Tab
     for name in _READ:
         if name != "rtt_us" and probes[name].null_count:
             raise StoreError(f"table probe: column {name} has {probes[name].null_count} nulls; only rtt_us may be null")
-    ts_us = _numbers(probes["ts"].cast(pa.int64()))
     start_us, end_us = (int(moment.timestamp()) * 1_000_000 for moment in (window.start, window.end))
+    ts_us = probes["ts"].cast(pa.int64()).to_numpy()
     inside = (ts_us >= start_us) & (ts_us < end_us)
     if not inside.all():
         probes = probes.filter(pa.array(inside))
@@ -172,17 +173,14 @@ def _summarize(probes: pa.Table, plan: pa.Table, window: Window) -> tuple[pa.Tab
     pair, first = _number_pairs(keys)
     pair, pairs = pair[: len(probes)], len(first)
 
-    err_code, retransmits = _numbers(probes["err_code"]), _numbers(probes["retransmits"])
-    outcomes = np.bincount(pair * len(OUTCOMES) + _OUTCOME_OF_CODE[err_code], minlength=pairs * len(OUTCOMES))
-    counts = dict(zip(OUTCOMES, outcomes.reshape(-1, len(OUTCOMES)).T, strict=True))
-    counts["sent"] = np.bincount(pair, minlength=pairs)
-    counts["retransmitted"] = np.bincount(pair[(err_code == 0) & (retransmits > 0)], minlength=pairs)
-    clean = ((err_code | retransmits) == 0) & probes["rtt_us"].is_valid().to_numpy()
+    counts = _outcomes(pair, probes["err_code"].to_numpy(), probes["retransmits"].to_numpy(), pairs)
+    clean = probes["rtt_us"].is_valid().to_numpy()
+    rtt_us = probes["rtt_us"].drop_null().to_numpy()
     columns = {
         "window": pa.repeat(pa.scalar(start_us, pa.timestamp("us", "UTC")), pairs),
         **{name: keys[name].take(pa.array(first)) for name in PLAN_COLUMNS},
         **counts,
-        **_distribution(pair[clean], _numbers(probes["rtt_us"].fill_null(0))[clean], pairs),
+        **_distribution(pair[clean], rtt_us, pairs),
     }
     silent = int(np.count_nonzero(counts["sent"] == 0))
     stats = SummaryStats(pairs, silent, len(probes), len(inside) - len(probes))
@@ -199,10 +197,32 @@ def _number_pairs(keys: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]
         column = keys[name].combine_chunks()
         rank = np.empty(len(column.dictionary), np.int64)
         rank[pc.sort_indices(column.dictionary).to_numpy()] = np.arange(len(rank))
-        code = code * len(rank) + rank[column.indices.to_numpy()]
-    starts = np.flatnonzero(np.diff(code, prepend=-1))
+        if len(rank) > 1:
+            code = code * len(rank) + rank.take(column.indices.to_numpy())
+    starts = _run_starts(code)
     _, first, number = np.unique(code[starts], return_index=True, return_inverse=True)
     return np.repeat(number, np.diff(starts, append=len(code))), starts[first]
+
+
+def _run_starts(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each run of equal values begins."""
+    begins = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=begins[1:])
+    return np.flatnonzero(begins)
+
+
+def _outcomes(
+    pair: NDArray[np.int64], err_code: NDArray[np.uint8], retransmits: NDArray[np.uint8], pairs: int
+) -> dict[str, NDArray[np.int64]]:
+    """Return `sent`, `retransmitted` and a count for each of OUTCOMES, by pair. Looks closer at failures only."""
+    sent = np.bincount(pair, minlength=pairs)
+    failed = np.flatnonzero(err_code)
+    failures = pair[failed] * len(OUTCOMES) + _OUTCOME_OF_CODE[err_code[failed]]
+    counts = np.bincount(failures, minlength=pairs * len(OUTCOMES)).reshape(pairs, len(OUTCOMES))
+    counts[:, OUTCOMES.index("answered")] = sent - counts.sum(axis=1)
+    again = np.flatnonzero(retransmits)
+    retransmitted = np.bincount(pair[again[err_code[again] == 0]], minlength=pairs)
+    return {"sent": sent, "retransmitted": retransmitted, **dict(zip(OUTCOMES, counts.T, strict=True))}
 
 
 def _distribution(pair: NDArray[np.int64], rtt_us: NDArray[np.uint32], pairs: int) -> dict[str, pa.Array]:
@@ -226,7 +246,7 @@ def _distribution(pair: NDArray[np.int64], rtt_us: NDArray[np.uint32], pairs: in
     mean = np.add.reduceat(rtt_us, begin, dtype=np.float64) / n[some] if len(some) else np.empty(0)
 
     bucket = ladder_buckets(rtt_us)
-    cells = np.flatnonzero(np.diff(pair * 256 + bucket, prepend=-1))
+    cells = _run_starts(pair * 256 + bucket)
     offsets = np.append(0, np.cumsum(np.bincount(pair[cells], minlength=pairs))).astype(np.int32)
     ladder = {"ladder_bucket": bucket[cells], "ladder_count": np.diff(cells, append=len(bucket)).astype(np.uint32)}
     return {
@@ -273,11 +293,6 @@ def _to_arrow(frame: pl.DataFrame) -> pa.Table:
             names = pa.DictionaryArray.from_arrays(encoded.indices, encoded.dictionary.cast(pa.string()))
             table = table.set_column(i, field.name, names)
     return table
-
-
-def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:
-    values: NDArray[Any] = column.to_numpy()
-    return values
 
 
 def _pair_writer(sink: Path | BinaryIO) -> pq.ParquetWriter:
