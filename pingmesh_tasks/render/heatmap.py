@@ -176,18 +176,29 @@ def draw_corner(sheet: Sheet, x: int, y: int) -> None:
 
 
 def draw_rings(sheet: Sheet, worst: Sequence[WorstPair], frame: Frame, x: int, y: int) -> None:
-    """Ring the cells of the worst pairs and number them; pairs of one cell share a ring."""
+    """Ring the cells of the worst pairs and number each ring at a free corner; pairs of one cell share a ring."""
     grid, member = frame.grid, frame.axis.member
     cells: dict[tuple[int, int], list[int]] = {}
     for rank, pair in enumerate(worst, 1):
         cells.setdefault((int(member[pair.src]), int(member[pair.dst])), []).append(rank)
     radius = 0.46 * grid.cell if grid.cell >= 40 else max(0.62 * grid.cell, 9.0)
+    taken: list[tuple[float, float]] = []
     for (row, column), ranks in cells.items():
         cx, cy = x + grid.middle(column), y + grid.middle(row)
         sheet.ring(cx, cy, radius, INK)
         label = ",".join(map(str, ranks))
         w = text_width(label, 12, True) + 9
-        bx, by = cx + 0.74 * radius + (w / 2 if radius < 20 else 0), cy - 0.74 * radius - (6 if radius < 20 else 0)
+        reach = 0.74 * radius + (w / 2 if radius < 20 else 0)
+        corners = [
+            (
+                min(max(cx + dx * reach, x + w / 2), x + grid.side - w / 2),
+                min(max(cy + dy * reach, y + 9), y + grid.side - 9),
+            )
+            for dx, dy in ((1, -1), (-1, -1), (1, 1), (-1, 1))
+        ]
+        free = [c for c in corners if all(abs(c[0] - t[0]) > w + 1 or abs(c[1] - t[1]) > 19 for t in taken)]
+        bx, by = (free or corners)[0]
+        taken.append((bx, by))
         sheet.box(bx - w / 2, by - 9, w, 18, INK, theme.PAPER)
         sheet.text(bx, by, label, px=12, bold=True, colour=theme.PAPER, ha="center", va="center")
 

@@ -11,7 +11,6 @@ import base64
 import gzip
 import io
 import json
-import math
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -34,10 +33,11 @@ Windows = Sequence[tuple[Window, pl.DataFrame]]
 
 MOST_WINDOWS = 48
 FRAME_MS, LAST_FRAME_MS = 700, 1_600
-SIDE, EDGE, SIDEBAR, STRIP = 640, 36, 400, 96
+SIDE, EDGE, SIDEBAR, STRIP = 640, 36, 424, 96
 PAGE_METRICS = ("rtt_p50_us", "rtt_p99_us", "loss")
-#: A code of the page is 1 + round(ln(µs) / ln(CODE_STEP)): 0.25 % at most beside the value; 0 is no value.
-CODE_STEP = 1.005
+#: A page holds at most so many cells over all its windows (12 of 400 × 400): 60 MB in the browser.
+MOST_CELLS = 2_000_000
+NO_RTT = 0xFFFF_FFFF
 
 
 def timeline_format() -> str:
@@ -52,7 +52,7 @@ def render_timeline(windows: Windows, inventory: Inventory, *, metric: str = "rt
     out = io.BytesIO()
     common: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
     if timeline_format() == "webp":
-        frames[0].save(out, format="webp", quality=82, method=3, minimize_size=False, **common)
+        frames[0].save(out, format="webp", lossless=True, method=2, quality=30, **common)
     else:
         frames[0].save(out, format="gif", optimize=False, **common)
     return out.getvalue()
@@ -85,9 +85,9 @@ def timeline_frames(windows: Windows, inventory: Inventory, *, metric: str = "rt
 
 
 def render_timeline_html(windows: Windows, inventory: Inventory) -> bytes:
-    """Return the page of `windows` (any order; the last 48): one HTML file, no network needed to open it."""
-    last = _last(windows)
+    """Return the page of `windows` (any order; the last 48, 12 of a large mesh): one file that needs no network."""
     axis = axis_for(inventory)
+    last = _last(windows)[-max(1, MOST_CELLS // axis.size**2) :]
     built = [{metric: build_mesh(pairs, axis, metric) for metric in PAGE_METRICS} for _, pairs in last]
     columns = [_pack(meshes) for meshes in built]
     page = {
@@ -96,7 +96,6 @@ def render_timeline_html(windows: Windows, inventory: Inventory) -> bytes:
         "subtitle": "  ·  ".join(mesh_parts(inventory, axis, "rtt_p50_us")[:1]),
         "windows": [{"id": w.id, "start": int(w.start.timestamp()), "length_s": w.length_s} for w, _ in last],
         "strangers": [meshes["loss"].strangers for meshes in built],
-        "codeStep": CODE_STEP,
         "scales": {m: _scale_data(_common_scale(m, [meshes[m] for meshes in built])) for m in PAGE_METRICS},
         "ramp": theme.RAMP[::4].tolist(),
         "lossSteps": raster.LOSS_STEPS,
@@ -146,14 +145,14 @@ def _totals(mesh: Mesh) -> str:
 def _pack(meshes: dict[str, Mesh]) -> bytes:
     """Return one window's cells as little-endian columns, each of n × n entries, row = source:
 
-    state u8 · p50 code u16 · p99 code u16 · lost share u16 (1/65535) · unanswered share u16 · sent u32 · pairs u32 ·
-    failed pairs u32 · missing pairs u32.
+    state u8 · p50 µs u32 · p99 µs u32 (NO_RTT: none) · lost share u16 (1/65535) · unanswered share u16 · sent u32 ·
+    pairs u32 · failed pairs u32 · missing pairs u32.
     """
     p50, p99, loss = (meshes[m] for m in PAGE_METRICS)
     columns = [
         p50.state.astype("u1"),
-        _code(p50.value),
-        _code(p99.value),
+        _whole_us(p50.value),
+        _whole_us(p99.value),
         np.rint(np.nan_to_num(loss.value) * 65_535).astype("<u2"),
         np.rint(np.nan_to_num(p50.unanswered) * 65_535).astype("<u2"),
         *(np.minimum(c, 0xFFFF_FFFF).astype("<u4") for c in (p50.sent, p50.pairs, p50.failed, p50.missing)),
@@ -161,9 +160,8 @@ def _pack(meshes: dict[str, Mesh]) -> bytes:
     return b"".join(c.tobytes() for c in columns)
 
 
-def _code(us: Floats) -> NDArray[np.uint16]:
-    codes = 1 + np.rint(np.log(np.maximum(us, 1.0)) / math.log(CODE_STEP))
-    return np.asarray(np.nan_to_num(codes, nan=0.0), dtype="<u2")
+def _whole_us(us: Floats) -> NDArray[np.uint32]:
+    return np.asarray(np.where(np.isfinite(us), np.rint(np.nan_to_num(us)), NO_RTT), dtype="<u4")
 
 
 def _axis_data(axis: Axis) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def mesh_frame(
             "sent": sends,
             "answered": answered,
             "lost": lost,
-            **{c: zeros for c in ("retransmitted", "refused", "unreachable", "reset", "bad_reply", "local_error")},
+            **dict.fromkeys(("retransmitted", "refused", "unreachable", "reset", "bad_reply", "local_error"), zeros),
             "rtt_min_us": rtt(p50 * 0.9),
             "rtt_p50_us": rtt(p50),
             "rtt_p90_us": rtt(p90),
