@@ -187,14 +187,18 @@ class Lab:
         """Run beside the test until the block ends; gives the pid. Waits until it writes the line `until`."""
         told = ["sh", "-c", 'echo $$; exec "$@"', "sh", *command]
         child = subprocess.Popen(
-            self.argv(host, *told), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=ENVIRONMENT
+            self.argv(host, *told),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            bufsize=0,  # `select` sees no line that waits in a buffer of ours
+            env=ENVIRONMENT,
         )
         assert child.stdout
         pid = int(child.stdout.readline())
         try:
             deadline = time.monotonic() + timeout_s
             while until:
-                ready, _, _ = select.select([child.stdout], [], [], deadline - time.monotonic())
+                ready, _, _ = select.select([child.stdout], [], [], max(0.0, deadline - time.monotonic()))
                 line = child.stdout.readline().decode().strip() if ready else "nothing in time"
                 if line == until:
                     break
