@@ -296,6 +296,7 @@ STAMP_ARRIVALS = 8 | 16  # RX_SOFTWARE, SOFTWARE
 STAMP_BOTH = STAMP_ARRIVALS | 2 | 2048  # TX_SOFTWARE, OPT_TSONLY: the time without a copy of the packet
 MSG_ERRQUEUE = 0x2000
 IP_RECVERR, IPV6_RECVERR = (0, 11), (41, 25)  # level, option: an unreachable peer is said to be one, not lost
+IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO = (0, 8), (41, 49), (41, 50)
 ANCILLARY_BYTES = 256
 TIMESPEC = struct.Struct("@ll")
 RST_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER 0: no TIME_WAIT is left behind
@@ -316,6 +317,17 @@ def departure_ns(sock: socket) -> int | None:
         return kernel_time_ns(sock.recvmsg(0, ANCILLARY_BYTES, MSG_ERRQUEUE)[1])
     except BlockingIOError:
         return None
+
+
+def source_of_reply(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
+    """Control messages by which a reply leaves from the address that was asked; a socket bound to all of a host's
+    addresses would choose one of its own, and the peer would not know it."""
+    for level, kind, data in ancillary:
+        if (level, kind) == IP_PKTINFO:
+            return [(level, kind, bytes(4) + data[4:])]  # whatever the interface
+        if (level, kind) == IPV6_PKTINFO:
+            return [(level, kind, data[:16] + bytes(4))]
+    return []
 
 
 def reply_to(request: bytes, arrived_ns: int | None) -> bytes | None:
@@ -493,7 +505,7 @@ class Segment:
         """Start the next chunk."""
         self.chunk_start_us = now_us
         self.columns = tuple(array(code) for code in COLUMN_TYPES)
-        self.scheduled = self.sent = self.step_us = 0
+        self.scheduled = self.sent = 0
         self.skipped: dict[str, int] = {}
 
     def skip(self, reason: str, count: int) -> None:
@@ -511,7 +523,7 @@ class Segment:
         retransmits.append(probe.retransmits)
         self.in_flight -= 1
 
-    def chunk(self, now_us: int, identity: dict[str, Any], table: list[list[Any]]) -> bytes:
+    def chunk(self, now_us: int, identity: dict[str, Any], table: list[list[Any]], more: dict[str, Any]) -> bytes:
         statuses = self.columns[4]
         header = {
             **identity, "window": self.id, "window_s": self.window_s, "chunk": self.chunks,
@@ -522,9 +534,7 @@ class Segment:
         errors = {str(code): statuses.count(code) for code in sorted(set(statuses)) if code != OK}
         if errors:
             header["errors"] = errors
-        if self.step_us:
-            header["clock_step_us"] = self.step_us
-        return encode_chunk(header, table if self.table is not table else None, *self.columns)
+        return encode_chunk({**header, **more}, table if self.table is not table else None, *self.columns)
 
 
 class Spool:
@@ -538,6 +548,7 @@ class Spool:
         self.open: dict[str, Segment] = {}
         self.current: Segment | None = None
         self.fault: str | None = None
+        self.step_us = 0  # by which the clock was set since the last chunk
         self.counts = {"scheduled": 0, "sent": 0, "answered": 0, "lost": 0, "skipped": 0, "chunks": 0,
                        "write_errors": 0, "segments_pruned": 0, "rows_dropped": 0}  # fmt: skip
 
@@ -596,7 +607,8 @@ class Spool:
     def flush(self, segment: Segment, now_us: int) -> bool:
         """Append the chunk that is being filled; on failure it goes on filling. Returns whether all is on disk."""
         try:
-            append(self.path(segment.id, ".part"), segment.chunk(now_us, self.identity, self.table))
+            step = {"clock_step_us": self.step_us} if self.step_us else {}
+            append(self.path(segment.id, ".part"), segment.chunk(now_us, self.identity, self.table, step))
         except OSError as fault:
             self.trouble(fault)
             return False
@@ -605,6 +617,7 @@ class Spool:
                            ("lost", statuses.count(TIMEOUT) + statuses.count(NO_ECHO)),
                            ("skipped", sum(segment.skipped.values())), ("chunks", 1)):  # fmt: skip
             self.counts[key] += count
+        self.step_us = 0
         segment.chunks += 1
         segment.table = self.table
         segment.begin(now_us)
@@ -949,6 +962,8 @@ class Responder:
             self.listener.close()
             self.datagrams.close()
             raise
+        if address == WILDCARD[family]:
+            self.datagrams.setsockopt(*(IPV6_RECVPKTINFO if family == AF_INET6 else IP_PKTINFO), 1)
         poller.watch(self.listener.fileno(), select.EPOLLIN, self.accept)
         poller.watch(self.datagrams.fileno(), select.EPOLLIN, self.answer_datagrams)
 
@@ -965,7 +980,7 @@ class Responder:
                 self.refused += 1
                 continue
             try:
-                self.datagrams.sendto(reply, sender)
+                self.datagrams.sendmsg([reply], source_of_reply(ancillary), 0, sender)
                 self.answered += 1
             except OSError:
                 self.refused += 1
@@ -1174,7 +1189,8 @@ class Agent:
         if now_us // CHUNK_US != self.chunk_number:
             self.chunk_number = now_us // CHUNK_US
             for open_segment in list(self.spool.open.values()):
-                if open_segment is segment or open_segment.columns[0] or open_segment.scheduled:
+                idle = open_segment.chunk_start_us >= min(now_us, open_segment.end_us)
+                if not idle or open_segment.columns[0] or open_segment.scheduled:
                     self.spool.flush(open_segment, now_us)
             self.write_status()
         if self.spool.close_finished(now_us, int(self.told.timeout_s * 1e6) + 1_000_000):
@@ -1192,7 +1208,7 @@ class Agent:
         for segment in self.spool.open.values():
             self.spool.flush(segment, now_us - step_us)
             segment.chunk_start_us = now_us if not segment.columns[0] else segment.chunk_start_us
-            segment.step_us += step_us
+        self.spool.step_us += step_us
         self.prober.clock_stepped(step_us)
 
     def each_second(self, now_s: float) -> None:

@@ -161,4 +161,10 @@ def test_a_port_that_is_taken_is_said(mesh, pinglist, free_port):
 def test_an_address_that_is_not_here_means_all_addresses_and_a_line_in_the_log(mesh, pinglist, free_port):
     mesh.add(pinglist(address="192.0.2.9"))
     socket.create_connection((A, free_port), 1).close()
+    with socket.socket(type=socket.SOCK_DGRAM) as client:  # connected: a reply from elsewhere would not arrive
+        client.connect(("127.0.0.77", free_port))
+        client.settimeout(1)
+        client.send(request(64))
+        mesh.pass_time(0.06)
+        assert len(client.recv(100)) == 64
     assert "192.0.2.9 is not on this host" in (mesh.root / "a" / "agent.log").read_text()

@@ -1,0 +1,95 @@
+"""How close the agent's round-trip time is to that of `ping`, on an idle veth; a userland clock's error beside it.
+
+The same two namespaces, 20 probes a second: `ping` (ICMP, kernel time), the agent's tcp, udp and tcp_echo, and a plain
+connect() timed by the interpreter's clock as most tools do it. Rounds alternate; medians of all.
+
+    python benchmarks/rtt_accuracy.py [--quick]
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from veth_pair import AGENT, PORT, Pair, missing, peers, running_agent, veth_pair
+
+sys.path.append(str(AGENT.parent))
+from pingmesh_agent import decode_body, read_chunks
+
+BAR_US = 15.0
+PROTOCOLS = ("tcp", "udp", "tcp_echo")
+USERLAND = """
+import select, socket, sys, time
+poll = select.epoll()
+for number in range(int(sys.argv[2])):
+    probe = socket.socket()
+    probe.setblocking(False)
+    start = time.perf_counter()
+    probe.connect_ex((sys.argv[1], int(sys.argv[3])))
+    poll.register(probe, select.EPOLLOUT)
+    poll.poll(1)
+    print((time.perf_counter() - start) * 1e6)
+    probe.close()
+    time.sleep(0.05)
+"""
+
+
+def by_ping(pair: Pair, count: int) -> list[float]:
+    command = pair.command("a", "ping", "-n", "-i", "0.05", "-c", str(count), peers("a", 1)[0])
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [float(ms) * 1000 for ms in re.findall(r"time=([\d.]+) ms", said)]
+
+
+def by_userland(pair: Pair, count: int) -> list[float]:
+    command = pair.command("a", sys.executable, "-I", "-S", "-c", USERLAND, peers("a", 1)[0], str(count), str(PORT))
+    return [float(us) for us in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
+
+
+def by_agent(pair: Pair, home: Path, protocol: str, seconds: float) -> list[float]:
+    """Clean round trips of 20 targets, each once a second."""
+    targets: list[list[object]] = [["b", address, PORT, protocol, "lab", 64] for address in peers("a", 20)]
+    with running_agent(pair, "a", home, targets, 1.0):
+        time.sleep(seconds)
+    found: list[float] = []
+    for path in (home / "spool").iterdir():
+        with path.open("rb") as file:
+            for header, body in read_chunks(file):
+                _, (_, _, rtts, _, statuses, again) = decode_body(header, body)
+                found += [rtt for rtt, status, n in zip(rtts, statuses, again, strict=True) if status == n == 0]
+    return found
+
+
+def main(quick: bool) -> int:
+    if lack := missing("ping"):
+        print(f"rtt_accuracy: {lack}")
+        return 0
+    rounds, seconds = (1, 3.0) if quick else (5, 8.0)
+    count = int(seconds * 20)
+    found: dict[str, list[float]] = {name: [] for name in ("ping", *PROTOCOLS, "userland")}
+    with veth_pair() as pair, tempfile.TemporaryDirectory() as directory:
+        home = Path(directory)
+        with running_agent(pair, "b", home / "peer", []):
+            for number in range(rounds):
+                found["ping"] += by_ping(pair, count)
+                for protocol in PROTOCOLS:
+                    found[protocol] += by_agent(pair, home / f"{protocol}{number}", protocol, seconds)
+                found["userland"] += by_userland(pair, count)
+    peer = statistics.median(found["ping"])
+    print(f"RTT over an idle veth, {rounds} round(s) of {count} probes each, Python {sys.version.split()[0]}")
+    print(f"{'':40} {'n':>5} {'p50 us':>8} {'p99 us':>8} {'p50 - ping':>11} {'p50 / ping':>11}")
+    names = {"ping": "ping", "userland": "connect() timed in userland", **{p: f"agent, {p}" for p in PROTOCOLS}}
+    for key, values in found.items():
+        p50, p99 = statistics.median(values), statistics.quantiles(values, n=100)[98]
+        print(f"{names[key]:40} {len(values):5} {p50:8.1f} {p99:8.1f} {p50 - peer:+11.1f} {p50 / peer:11.2f}")
+    error = abs(statistics.median(found["tcp"]) - peer)
+    print(f"{f'|tcp - ping| <= {BAR_US:g} us':40} {error:5.1f} {'met' if error <= BAR_US else 'MISSED'}")
+    return 0 if quick or error <= BAR_US else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main("--quick" in sys.argv[1:]))

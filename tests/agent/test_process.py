@@ -1,0 +1,224 @@
+"""The agent as a process: commands, lock, signals, every Python that a host may have."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+AGENT = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent.py"
+PYTHONS = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
+CLOSED_PORT = [["b", "127.0.0.22", 1, "tcp", "intra_tor", 0]]
+
+
+def call(*arguments: str | Path, python: str = sys.executable, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [python, "-I", "-S", str(AGENT), *map(str, arguments)],
+        capture_output=True, text=True, timeout=30, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def status(home: Path) -> dict[str, object]:
+    done = call("status", "--home", home)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def before_the_chunk(seconds: float) -> dict[str, str]:
+    """An environment whose clock is so many seconds before the third chunk of a window ends."""
+    now_us = time.time_ns() // 1000
+    wanted = now_us // 60_000_000 * 60_000_000 + 30_000_000 - round(seconds * 1e6)
+    return {"PINGMESH_LAB_CLOCK_OFFSET_US": str(wanted - now_us)}
+
+
+@pytest.fixture
+def home(tmp_path):
+    home = tmp_path / "home with 'a space"
+    yield home
+    call("stop", "--home", home)
+
+
+@pytest.fixture
+def start(home, pinglist, tell):
+    def start(python: str = sys.executable, environment: dict[str, str] | None = None, **changes):
+        tell(home, pinglist(**changes))
+        return call("run", "--home", home, "--detach", "--lab", python=python, **(environment or {}))
+
+    return start
+
+
+def wait_for(condition, seconds: float = 10.0):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def interpreter(version: str) -> str:
+    """One of PINGMESH_TEST_PYTHONS (paths, colon-separated), of pyenv, or on the PATH."""
+    candidates = os.environ.get("PINGMESH_TEST_PYTHONS", "").split(":")
+    if shutil.which("pyenv"):
+        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=False).stdout.strip()
+        candidates += map(str, Path(root).glob(f"versions/{version}.*/bin/python"))
+    for candidate in filter(None, [*candidates, shutil.which(f"python{version}")]):
+        program = "import sys; print('%d.%d' % sys.version_info[:2])"
+        said = subprocess.run([candidate, "-c", program], capture_output=True, text=True, check=False)
+        if said.stdout.strip() == version:
+            return candidate
+    pytest.skip(f"no Python {version} here")
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_it_runs_under_every_python_of_a_host(version, start, home, pinglist, free_port, records):
+    targets = [["a", "127.0.0.21", free_port, protocol, "intra_tor", 64] for protocol in ("tcp", "tcp_echo", "udp")]
+    started = start(interpreter(version), targets=targets, interval_s=0.2)
+    assert (started.returncode, started.stderr) == (0, "")
+    assert json.loads(started.stdout)["python"].startswith(version + ".")
+    time.sleep(0.8)
+    assert call("stop", "--home", home, python=interpreter(version)).returncode == 0
+    headers, rows = records(home)
+    assert len(rows) == sum(header["sent"] for header in headers) > 6
+    assert {row["status"] for row in rows} == {0}
+    [segment, *_] = (home / "spool").iterdir()
+    dumped = call("dump", segment, python=interpreter(version))
+    assert (dumped.returncode, dumped.stderr) == (0, "")
+    assert json.loads(dumped.stdout.splitlines()[0])["DstIP"] == "127.0.0.21"
+
+
+def test_status_says_what_a_dispatcher_needs(start, home, free_port):
+    assert status(home)["running"] is False
+    started = json.loads(start().stdout)
+    said = status(home)
+    assert said["running"] is True
+    assert said["pid"] == started["pid"]
+    assert said["pinglist_version"] == "0123456789abcdef"
+    assert len(said["agent_version"]) == 16
+    assert abs(said["now_us"] / 1e6 - time.time()) < 5
+    assert said["started_us"] <= said["now_us"]
+    assert said["python"] == ".".join(map(str, sys.version_info[:3]))
+    with socket.create_connection(("127.0.0.21", free_port), 1):
+        pass
+    assert call("stop", "--home", home).returncode == 0
+    assert status(home)["running"] is False
+    assert call("stop", "--home", home).returncode == 0
+
+
+def test_the_version_is_the_hash_of_the_file(start):
+    from hashlib import sha256
+
+    assert json.loads(start().stdout)["agent_version"] == sha256(AGENT.read_bytes()).hexdigest()[:16]
+
+
+def test_a_second_agent_for_one_home_leaves_with_3(start, home):
+    first = json.loads(start().stdout)
+    second = start()
+    assert second.returncode == 3
+    assert f"(pid {first['pid']}) already runs" in second.stderr
+    assert status(home)["pid"] == first["pid"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"interval_s": 0}, "interval_s 0 is not"), ({"address": "nowhere"}, "is not an IP address")],
+)
+def test_a_start_that_fails_says_why_in_one_line(start, home, changes, reason):
+    failed = start(**changes)
+    assert failed.returncode == 1
+    assert reason in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1
+    assert status(home)["running"] is False
+
+
+def test_a_start_without_a_list_says_which_file_is_missing(home):
+    failed = call("run", "--home", home, "--detach")
+    assert failed.returncode == 1
+    assert "pinglist.json" in failed.stderr
+
+
+def test_without_lab_a_pair_is_probed_every_10_s_at_most(home, pinglist, tell):
+    tell(home, pinglist(interval_s=9))
+    failed = call("run", "--home", home, "--detach")
+    assert failed.returncode == 1
+    assert "interval_s 9 is not 10.0" in failed.stderr
+
+
+def test_all_it_writes_lies_in_its_home_and_is_private(start, home):
+    start(environment=before_the_chunk(0.5), targets=CLOSED_PORT, interval_s=0.1)
+    wait_for(lambda: list((home / "spool").glob("*.part")))
+    call("stop", "--home", home)
+    made = {path.name for path in home.rglob("*") if path.is_file()} - {"pinglist.json"}
+    assert {name for name in made if not name.endswith(".part")} == {"agent.json", "agent.lock", "agent.log"}
+    for path in home.rglob("*"):
+        if path.name != "pinglist.json":
+            assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_kill_9_loses_one_chunk_at_most_and_the_next_start_goes_on(start, home, records):
+    environment = before_the_chunk(1)
+    pid = json.loads(start(environment=environment, targets=CLOSED_PORT, interval_s=0.05).stdout)["pid"]
+    wait_for(lambda: list((home / "spool").glob("*.part")))
+    time.sleep(0.5)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: status(home)["running"] is False)
+    written = len(records(home)[1])
+    assert written >= 10
+    assert start(environment=environment, targets=CLOSED_PORT, interval_s=0.05).returncode == 0
+    time.sleep(0.5)
+    call("stop", "--home", home)
+    headers, rows = records(home)
+    assert len(rows) >= written + 5
+    assert sum(header["sent"] for header in headers) - len(rows) <= 2  # what was under way when it was killed
+    assert [header["chunk"] for header in headers] == list(range(len(headers)))
+
+
+def test_sigterm_writes_what_is_there_and_waits_for_answers_under_way(start, home, records):
+    with socket.socket() as listener, socket.socket() as one, socket.socket() as two:
+        listener.bind(("127.0.0.22", 0))
+        listener.listen(0)
+        for waiting in (one, two):
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        start(targets=[["b", *listener.getsockname(), "tcp", "intra_tor", 0]], interval_s=0.1, timeout_s=0.4)
+        time.sleep(0.5)
+        call("stop", "--home", home)
+    headers, rows = records(home)
+    assert len(rows) == sum(header["sent"] for header in headers) > 0
+    assert {row["status"] for row in rows} == {1}  # lost, not guessed
+
+
+def test_a_lease_that_ran_out_stops_probing_and_answering(start, home, free_port):
+    start(lease_s=1)
+    wait_for(lambda: status(home)["running"] is False)
+    assert "the lease was not renewed for 1 s" in (home / "agent.log").read_text()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.21", free_port), 1)
+
+
+def test_no_input_brings_it_down(start, home, free_port):
+    pid = json.loads(start(targets=CLOSED_PORT, interval_s=0.05).stdout)["pid"]
+    chance = random.Random(3)
+    with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        datagrams.connect(("127.0.0.21", free_port))
+        for _ in range(300):
+            datagrams.send(chance.randbytes(chance.randrange(1500)))
+            with socket.create_connection(("127.0.0.21", free_port), 1) as client:
+                client.send(b"PMQ1" * (chance.random() < 0.5) + chance.randbytes(chance.randrange(100)))
+    (home / "pinglist.json").write_bytes(chance.randbytes(1000))
+    (home / "lease").mkdir()
+    time.sleep(1.5)
+    assert status(home)["pid"] == pid
+    assert "the one before stays" in (home / "agent.log").read_text()
