@@ -28,12 +28,15 @@ import polars as pl
 
 from pingmesh_tasks.errors import ConfigError, InventoryError, PinglistError
 from pingmesh_tasks.fleet.inventory import Host, Inventory, canonical_json
+from pingmesh_tasks.windows import SECONDS_PER_DAY
 
 Protocol = Literal["tcp", "tcp_echo", "udp"]
 #: Payload of an echo probe where the policy names none.
 DEFAULT_ECHO_BYTES = 64
-#: Most that a probe carries: one UDP datagram over IPv4.
-MAX_PAYLOAD_BYTES = 65_507
+#: What the agent can do; it would clamp or skip what is beyond, so a plan that asks for more is refused.
+ECHO_BYTES = {"tcp_echo": (16, 65_535), "udp": (16, 1_400)}
+AGENT_MAX_TARGETS = 20_000
+AGENT_MAX_PROBES_PER_S = 1_000
 _PLAN_FORMAT = 1
 _VERSION_DIGITS = 16
 
@@ -67,14 +70,14 @@ class PinglistPolicy:
     def _faults(self) -> Iterable[tuple[str, str]]:
         if self.protocol not in get_args(Protocol):
             yield "protocol", f"is none of {', '.join(get_args(Protocol))}"
-        if not 0 <= self.payload_bytes <= MAX_PAYLOAD_BYTES:
-            yield "payload_bytes", f"is not in 0 … {MAX_PAYLOAD_BYTES}"
-        elif self.protocol == "tcp" and self.payload_bytes:
-            yield "payload_bytes", "does not go with tcp, which only connects; write 0, or protocol tcp_echo"
-        if not (math.isfinite(self.interval_s) and self.interval_s > 0):
-            yield "interval_s", "is not above 0; write 10"
-        if not 0 < self.timeout_s <= self.interval_s:
-            yield "timeout_s", f"is not above 0 and at most interval_s, {self.interval_s:g}"
+        least, most = ECHO_BYTES.get(self.protocol, (0, 0))
+        if self.payload_bytes and not least <= self.payload_bytes <= most:
+            bounds = f"is not in {least} … {most}" if most else "does not go with a probe that only connects"
+            yield "payload_bytes", f"{bounds}; write 0 for the default, or another protocol"
+        if not 0.05 <= self.interval_s <= SECONDS_PER_DAY:
+            yield "interval_s", "is not in 0.05 … 86400; write 10"
+        if not 0.05 <= self.timeout_s <= min(60, self.interval_s):
+            yield "timeout_s", f"is not in 0.05 … {min(60, self.interval_s):g}, interval_s at most"
         if self.window_s < self.interval_s:
             yield "window_s", f"is less than interval_s, {self.interval_s:g}: a window would have no probe"
         if self.lease_s <= self.window_s:
@@ -84,13 +87,18 @@ class PinglistPolicy:
         for name in ("spool_max_bytes", "inter_dc_hosts_per_podset", "ring_peers", "budget_probes_per_s"):
             if getattr(self, name) < 1:
                 yield name, "is less than 1"
-        if not 1 <= self.max_peers_per_host <= 65_535:  # the target index in a segment has 16 bits
-            yield "max_peers_per_host", "is not in 1 … 65535"
+        if not 1 <= self.max_peers_per_host <= AGENT_MAX_TARGETS:
+            yield "max_peers_per_host", f"is not in 1 … {AGENT_MAX_TARGETS}"
 
     @property
     def probe_bytes(self) -> int:
         """Payload of one probe, bytes."""
         return self.payload_bytes or (0 if self.protocol == "tcp" else DEFAULT_ECHO_BYTES)
+
+    @property
+    def most_peers(self) -> int:
+        """Peers that one host can have: what the policy allows, and what its agent can send in an interval."""
+        return min(self.max_peers_per_host, int(AGENT_MAX_PROBES_PER_S * self.interval_s))
 
 
 DEFAULT_POLICY = PinglistPolicy()
@@ -304,11 +312,11 @@ def _one_level(inventory: Inventory, policy: PinglistPolicy) -> Planner:
     """Return the planner for an inventory without topology: full mesh if it fits, else a ring."""
     hosts, target = inventory.hosts, _target_maker(policy)
     total = len(hosts) * (len(hosts) - 1)
-    if len(hosts) - 1 <= policy.max_peers_per_host and total / policy.interval_s <= policy.budget_probes_per_s:
+    if len(hosts) - 1 <= policy.most_peers and total / policy.interval_s <= policy.budget_probes_per_s:
         everyone = [target(host, "intra_tor") for host in hosts]
         place = {host.name: at for at, host in enumerate(hosts)}
         return lambda host: everyone[: place[host.name]] + everyone[place[host.name] + 1 :]
-    peers = min(policy.ring_peers, policy.max_peers_per_host, len(hosts) - 1)
+    peers = min(policy.ring_peers, policy.most_peers, len(hosts) - 1)
     _check_cost({host.name: {"ring": peers} for host in hosts}, policy)
     ring = sorted(hosts, key=lambda host: (hashlib.sha256(host.name.encode()).digest(), host.name))
     seat = {host.name: at for at, host in enumerate(ring)}
@@ -343,6 +351,11 @@ def _check_cost(counts: Mapping[str, Mapping[str, int]], policy: PinglistPolicy)
         raise PinglistError(
             f"host {name} would probe {sum(levels.values())} peers ({told}), max_peers_per_host is "
             f"{policy.max_peers_per_host}; {advice}, or raise max_peers_per_host"
+        )
+    if (peers := sum(levels.values())) > policy.most_peers:
+        raise PinglistError(
+            f"host {name} would probe {peers} peers every {policy.interval_s:g} s, an agent sends at most "
+            f"{AGENT_MAX_PROBES_PER_S} probes/s; set interval_s to {math.ceil(peers / AGENT_MAX_PROBES_PER_S)}"
         )
     total = sum(sum(levels.values()) for levels in counts.values())
     if total / policy.interval_s > policy.budget_probes_per_s:

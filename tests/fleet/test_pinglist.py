@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
+import pingmesh_agent
 import polars as pl
 import pytest
 
@@ -14,6 +15,9 @@ from benchmarks.plan_pinglists import as_sets, fleet, plan_naively
 from pingmesh_tasks.errors import ConfigError, InventoryError, PinglistError
 from pingmesh_tasks.fleet.inventory import Host, Inventory, canonical_json
 from pingmesh_tasks.fleet.pinglist import (
+    AGENT_MAX_PROBES_PER_S,
+    AGENT_MAX_TARGETS,
+    ECHO_BYTES,
     PingList,
     PinglistPolicy,
     plan_document,
@@ -198,6 +202,16 @@ def test_a_host_with_too_many_peers_is_refused_with_the_level_that_costs(invento
         plan_pinglists(inventory, policy)
 
 
+def test_a_host_is_never_told_to_send_more_than_its_agent_does():
+    quick = PinglistPolicy(interval_s=0.1, timeout_s=0.1, ring_peers=30)
+    with pytest.raises(
+        PinglistError, match=r"119 peers every 0\.1 s, an agent sends at most 1000 probes/s; set interval_s to 1"
+    ):
+        plan_pinglists(fleet(120, per_tor=120), quick)
+    assert {len(plan.targets) for plan in plan_pinglists(flat_fleet(101), quick).values()} == {100}
+    assert {len(plan.targets) for plan in plan_pinglists(flat_fleet(102), quick).values()} == {30}
+
+
 def test_the_cost_is_checked_for_the_whole_fleet_even_if_one_source_is_asked_for():
     with pytest.raises(PinglistError):
         plan_pinglists(fleet(32, per_tor=2), PinglistPolicy(budget_probes_per_s=10), sources=["h0"])
@@ -210,16 +224,18 @@ def test_the_cost_is_checked_for_the_whole_fleet_even_if_one_source_is_asked_for
     ("wrong", "told"),
     [
         ({"protocol": "icmp"}, "protocol 'icmp' is none of tcp, tcp_echo, udp"),
-        ({"payload_bytes": 64}, "does not go with tcp"),
-        ({"protocol": "udp", "payload_bytes": 65_508}, "is not in 0 … 65507"),
-        ({"interval_s": 0}, "interval_s 0.0 is not above 0"),
-        ({"interval_s": float("nan")}, "interval_s nan is not above 0"),
-        ({"timeout_s": 11}, "at most interval_s, 10"),
+        ({"payload_bytes": 64}, "does not go with a probe that only connects"),
+        ({"protocol": "udp", "payload_bytes": 1_401}, "is not in 16 … 1400"),
+        ({"protocol": "tcp_echo", "payload_bytes": 15}, "is not in 16 … 65535"),
+        ({"protocol": "tcp_echo", "payload_bytes": -1}, "is not in 16 … 65535"),
+        ({"interval_s": 0}, "interval_s 0.0 is not in 0.05"),
+        ({"interval_s": float("nan")}, "interval_s nan is not in 0.05"),
+        ({"timeout_s": 11}, "is not in 0.05 … 10"),
         ({"window_s": 5}, "a window would have no probe"),
         ({"window_s": 900}, "agents would stop between two runs; write 2700"),
         ({"spool_keep_s": 60}, "before they are collected"),
         ({"ring_peers": 0}, "ring_peers 0 is less than 1"),
-        ({"max_peers_per_host": 70_000}, "is not in 1 … 65535"),
+        ({"max_peers_per_host": 70_000}, "is not in 1 … 20000"),
     ],
 )
 def test_a_policy_that_cannot_work_is_refused(wrong, told):
@@ -309,6 +325,25 @@ def test_the_document_of_a_list_is_canonical_and_its_version_is_the_hash_of_the_
         "host", "address", "probe_port", "interval_s", "window_s", "timeout_s", "lease_s", "spool_max_bytes",
         "spool_keep_s", "targets",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("payload_bytes", [0, 16, 1_400])
+@pytest.mark.parametrize("protocol", ["tcp", "tcp_echo", "udp"])
+def test_the_agent_understands_the_document_and_sends_what_it_says(protocol, payload_bytes):
+    policy = PinglistPolicy(protocol=protocol, payload_bytes=0 if protocol == "tcp" else payload_bytes)
+    plan = plan_pinglists(flat_fleet(3), policy)["h1"]
+    told = pingmesh_agent.parse_pinglist(plan.document())
+    assert (told.host, told.version, told.interval_s, told.port) == ("h1", plan.version, 10.0, 8765)
+    assert (told.timeout_s, told.lease_s, told.spool_max_bytes, told.spool_keep_s) == (3.0, 900, 2**28, 86_400)
+    assert [target.entry for target in told.targets] == json.loads(plan.document())["targets"]
+
+
+def test_our_bounds_are_those_of_the_agent():
+    assert pingmesh_agent.MAX_TARGETS == AGENT_MAX_TARGETS
+    assert pingmesh_agent.MAX_PROBES_PER_S == AGENT_MAX_PROBES_PER_S
+    for protocol, (least, most) in ECHO_BYTES.items():
+        low, high = pingmesh_agent.PROTOCOLS[protocol].sizes
+        assert (least, most) == (low, min(high, 65_535)), protocol  # a length has 16 bits in the tables
 
 
 def test_the_version_of_a_list_stays_over_releases():
