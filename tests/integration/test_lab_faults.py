@@ -32,6 +32,7 @@ WITH_AGENT = (
     *("healthy", "dropped", "dropped_back", "syn_lost", "synack_lost", "rejected", "firewalled", "unrouted"),
     *("payload_lost", "reply_lost", "narrow", "frozen", "killed", "healed"),
 )
+IN_EVERY_WAY = ("healthy", "dropped", "rejected", "unrouted", "frozen", "empty")  # tcp, tcp_echo and udp
 HOSTS = ("prober", *WITH_AGENT, "empty")
 
 
@@ -75,7 +76,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
         agents["frozen"].signal("STOP")
 
         targets = [agents[host].target("tcp") for host in (*WITH_AGENT, "empty")]
-        for host in ("healthy", "dropped", "frozen", "empty"):
+        for host in IN_EVERY_WAY:
             targets += [agents[host].target("tcp_echo", SMALL), agents[host].target("udp", SMALL)]
         targets += [agents[host].target("tcp_echo", SMALL) for host in ("payload_lost", "reply_lost")]
         targets += [agents["narrow"].target("tcp_echo", size) for size in (SMALL, LARGE)]
@@ -94,9 +95,12 @@ def counts(rows: pl.DataFrame) -> dict[int, int]:
     return dict(rows["err_code"].value_counts().sort("err_code").iter_rows())
 
 
-@pytest.mark.parametrize(("protocol", "payload_bytes"), [("tcp", 0), ("tcp_echo", SMALL), ("udp", SMALL)])
-def test_a_healthy_peer_among_sick_ones_answers_every_probe_cleanly(observed: Observed, protocol, payload_bytes):
-    rows = observed.of("healthy", protocol, payload_bytes)
+every_way = pytest.mark.parametrize("protocol", ["tcp", "tcp_echo", "udp"])
+
+
+@every_way
+def test_a_healthy_peer_among_sick_ones_answers_every_probe_cleanly(observed: Observed, protocol):
+    rows = observed.of("healthy", protocol)
     assert counts(rows) == {OK: len(rows)}
     assert rows["retransmits"].sum() == 0
     assert rows["rtt_us"].null_count() == 0
@@ -143,7 +147,7 @@ def test_a_payload_that_had_to_be_sent_twice_is_in_no_percentile(observed: Obser
     assert echoes["rtt_us"].null_count() == len(echoes)
 
 
-@pytest.mark.parametrize("protocol", ["tcp", "tcp_echo", "udp"])
+@every_way
 def test_a_host_without_an_agent_refuses(observed: Observed, protocol):
     rows = observed.of("empty", protocol)
     assert counts(rows) == {REFUSED: len(rows)}
@@ -155,15 +159,18 @@ def test_a_firewall_that_resets_looks_like_a_refusal(observed: Observed):
     assert counts(rows) == {REFUSED: len(rows)}
 
 
-def test_a_router_that_prohibits_makes_the_host_unreachable(observed: Observed):
-    rows = observed.of("rejected")
+@every_way
+def test_a_router_that_prohibits_makes_the_host_unreachable(observed: Observed, protocol):
+    rows = observed.of("rejected", protocol)
     assert counts(rows) == {HOST_UNREACHABLE: len(rows)}
     assert rows["rtt_us"].null_count() == len(rows)
 
 
-def test_without_a_route_the_network_is_unreachable(observed: Observed):
-    rows = observed.of("unrouted")
+@every_way
+def test_without_a_route_the_network_is_unreachable(observed: Observed, protocol):
+    rows = observed.of("unrouted", protocol)
     assert counts(rows) == {NET_UNREACHABLE: len(rows)}
+    assert rows["rtt_us"].null_count() == len(rows)
 
 
 def test_a_frozen_agent_passes_connect_probes_and_fails_payload_probes(observed: Observed):
@@ -208,7 +215,7 @@ def test_every_scheduled_probe_is_a_row_or_a_count(observed: Observed):
     skipped = sum(sum(summary.skipped.values()) for summary in observed.summaries)
     assert scheduled == sent + skipped
     assert sent == len(observed.probes)
-    targets = len(WITH_AGENT) + 1 + 4 * 2 + 2 + 2
+    targets = len(WITH_AGENT) + 1 + len(IN_EVERY_WAY) * 2 + 2 + 2
     planned = targets * 2 * HALF_S / INTERVAL_S
     assert 0.7 * planned < scheduled < 1.3 * planned, f"{scheduled} scheduled of {planned:.0f} planned"
 
