@@ -48,6 +48,25 @@ def test_a_probe_is_filed_in_the_window_in_which_it_was_sent(mesh, pinglist, rec
         mesh.close()
 
 
+def test_a_probe_sent_as_a_window_ends_is_filed_in_the_next(mesh, pinglist, records, totals):
+    mesh.add(pinglist(targets=CLOSED_PORT * 7, interval_s=0.05))
+    tell_time = mesh.clock.wall_us
+
+    def slow_wall_us() -> int:
+        mesh.clock.elapsed_us += 700  # every look at the clock takes its time
+        return tell_time()
+
+    mesh.clock.wall_us = slow_wall_us
+    mesh.pass_time(55)
+    mesh.close()
+    headers, rows = records(mesh.root / "a")
+    assert len({header["window"] for header in headers}) == 2
+    assert all(agent.window_id(row["sent_us"] // 60_000_000 * 60_000_000) == row["window"] for row in rows)
+    for header in headers:
+        assert header["scheduled"] == header["sent"] + sum(header["skipped"].values())
+    assert totals(headers)[1] == len(rows)
+
+
 def agent_window_end(header) -> int:
     from tests.agent.conftest import START_US
 
