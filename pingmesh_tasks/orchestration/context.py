@@ -56,7 +56,7 @@ def window_of(dag_run: Any, length_s: int) -> Window:
 def is_past(dag_run: Any, window: Window) -> bool:
     """Whether a run only looks back: a backfill, or any run of a window that is over for long."""
     age_s = (datetime.now(UTC) - window.end).total_seconds()
-    return str(dag_run.run_type).endswith("backfill") or age_s > RECENT_WINDOWS * window.length_s
+    return dag_run.run_type == "backfill" or age_s > RECENT_WINDOWS * window.length_s
 
 
 def open_store(settings: Settings) -> ObjectStore:

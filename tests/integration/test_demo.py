@@ -5,9 +5,11 @@ away for two windows and a backfill, hosts cleaned by hand, everything stopped.
 """
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -33,10 +35,13 @@ PATIENCE_S = 180
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    demo = Demo(tmp_path_factory.mktemp("demo"), PORTS)
+def demo() -> Iterator[Demo]:
+    """The demo below a folder that no other test session tidies away."""
+    root = Path(tempfile.mkdtemp(prefix="pingmesh-demo-"))
+    demo = Demo(root, PORTS)
     yield demo
     demo.stop(print)
+    shutil.rmtree(root)
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +164,10 @@ def test_windows_that_airflow_slept_through_are_caught_up_by_a_backfill(demo, st
 def test_a_dry_run_of_clean_hosts_changes_nothing_and_a_real_one_leaves_nothing(demo):
     homes = demo.root / "fleet" / "hosts"
 
-    def trigger(client, **conf) -> str:
-        client.patch("/api/v2/dags/pingmesh", json={"is_paused": True}).raise_for_status()
+    def idle() -> bool:
+        return all(run["state"] != "running" for run in demo.airflow.runs("pingmesh"))
+
+    def do(client, **conf) -> str:
         body = {"logical_date": None, "conf": {"action": "clean_hosts", **conf}}
         run = client.post("/api/v2/dags/fleet_admin/dagRuns", json=body).raise_for_status().json()["dag_run_id"]
         url = f"/api/v2/dags/fleet_admin/dagRuns/{run}"
@@ -168,12 +175,11 @@ def test_a_dry_run_of_clean_hosts_changes_nothing_and_a_real_one_leaves_nothing(
         return client.get(url).json()["state"]
 
     with closing(demo.airflow.log_in()) as client:
-        idle = lambda: not [run for run in demo.airflow.runs("pingmesh") if run["state"] == "running"]  # noqa: E731
+        await_true("a moment between two runs", idle)  # a paused DAG does not finish its run
         client.patch("/api/v2/dags/pingmesh", json={"is_paused": True}).raise_for_status()
-        await_true("the last run's end", idle)
-        assert trigger(client) == "success"
+        assert do(client) == "success"
         assert len(list(homes.glob("*/home/.pingmesh/agent.lock"))) == 8
-        assert trigger(client, dry_run=False, remove_key=True) == "success"
+        assert do(client, dry_run=False, remove_key=True) == "success"
     assert list(homes.glob("*/home/.pingmesh")) == []
     keys = "".join(file.read_text() for file in homes.glob("*/home/.ssh/authorized_keys"))
     assert keys.strip() == ""

@@ -1,0 +1,70 @@
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.windows import window_containing
+
+pytestmark = pytest.mark.integration  # Airflow takes seconds to import
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+    from pingmesh_tasks.orchestration import context
+
+    yield context
+    patch.undo()
+
+
+def dag_run(kind: str, start: datetime | None, run_after: datetime):
+    from airflow.sdk.api.datamodels._generated import DagRunType
+
+    return SimpleNamespace(run_type=DagRunType(kind), data_interval_start=start, run_after=run_after)
+
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def test_a_scheduled_run_works_on_its_data_interval(context):
+    run = dag_run("scheduled", NOON, NOON + timedelta(minutes=5))
+    assert context.window_of(run, 300).id == "20261121T120000Z"
+
+
+def test_a_run_without_an_interval_works_on_the_last_complete_window(context):
+    run = dag_run("asset_triggered", None, NOON + timedelta(minutes=7))
+    assert context.window_of(run, 300).id == "20261121T120000Z"
+
+
+def test_a_backfill_leaves_the_agents_alone_however_recent_its_window_is(context):
+    window = window_containing(datetime.now(UTC), 300).shifted(-1)
+    assert context.is_past(dag_run("backfill", window.start, window.end), window)
+    assert not context.is_past(dag_run("scheduled", window.start, window.end), window)
+
+
+def test_a_run_of_an_old_window_leaves_the_agents_alone(context):
+    window = window_containing(datetime.now(UTC), 300).shifted(-5)
+    assert context.is_past(dag_run("manual", window.start, window.end), window)
+
+
+def test_connections_of_the_environment_become_accesses(context, monkeypatch, tmp_path):
+    from pingmesh_tasks.settings import load_settings
+
+    settings = load_settings({"PINGMESH_INVENTORY": "x.csv", "PINGMESH_SSH_DIR": str(tmp_path)})
+    monkeypatch.setenv("AIRFLOW_CONN_PINGMESH_SSH", '{"conn_type": "ssh", "login": "probe", "port": 2222}')
+    access = context.ssh_access(settings, context.SSH)
+    assert (access.username, access.port, access.private_key) == ("probe", 2222, tmp_path / "id_ed25519")
+    monkeypatch.setenv("AIRFLOW_CONN_PINGMESH_S3", '{"conn_type": "aws", "login": "key", "password": "hidden"}')
+    store = context.open_store(settings)
+    assert store.access.access_key_id == "key"
+    assert "hidden" not in repr(store.access)
+
+
+def test_a_missing_connection_is_named(context, monkeypatch):
+    from pingmesh_tasks.settings import load_settings
+
+    monkeypatch.delenv("AIRFLOW_CONN_PINGMESH_SSH", raising=False)
+    with pytest.raises(ConfigError, match="define the Airflow connection 'pingmesh_ssh'"):
+        context.ssh_access(load_settings({"PINGMESH_INVENTORY": "x.csv"}), context.SSH)
