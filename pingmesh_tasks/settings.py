@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.windows import cron
@@ -34,11 +34,11 @@ class Settings(BaseModel):
     inventory: Annotated[str, Field(min_length=1, description="Path or s3:// URI of the inventory (.txt, .csv, .yaml)")]
     window_s: Annotated[int, Field(description="Length of a window: one DAG run, one segment, one partition")] = 300
     protocol: Annotated[Literal["tcp", "tcp_echo", "udp"], Field(description="How a pair is probed")] = "tcp"
-    payload_bytes: Annotated[int, Field(ge=0, le=65_536, description="Payload of a tcp_echo or udp probe")] = 0
+    payload_bytes: Annotated[int, Field(ge=0, le=65_535, description="Payload of a tcp_echo or udp probe")] = 0
     interval_s: Annotated[float, Field(gt=0, le=3600, description="Time between two probes of one pair")] = 10
     probe_timeout_s: Annotated[float, Field(gt=0, le=30, description="Unanswered for so long, a probe is lost")] = 3
     inter_dc_hosts_per_podset: Annotated[int, Field(ge=1, description="Hosts of a podset that probe other DCs")] = 2
-    max_peers_per_host: Annotated[int, Field(ge=1, le=65_535, description="Longest ping list a host may get")] = 2_500
+    max_peers_per_host: Annotated[int, Field(ge=1, le=20_000, description="Longest ping list a host may get")] = 2_500
     ring_peers: Annotated[int, Field(ge=1, description="Peers a host gets where a full mesh is too much")] = 100
     budget_probes_per_s: Annotated[int, Field(ge=1, description="Most probes the whole fleet may send")] = 1_000_000
 
@@ -74,6 +74,15 @@ class Settings(BaseModel):
             raise ValueError(str(error)) from None
         return length_s
 
+    @model_validator(mode="after")
+    def _lease_outlasts_a_window(self) -> Settings:
+        if self.lease_s <= self.window_s:
+            raise ValueError(
+                f"PINGMESH_LEASE_S={self.lease_s} is not above PINGMESH_WINDOW_S={self.window_s}: agents would stop "
+                f"between two runs; write {3 * self.window_s}"
+            )
+        return self
+
     @field_validator("ssh_dir")
     @classmethod
     def _home_is_expanded(cls, path: Path) -> Path:
@@ -104,6 +113,8 @@ def _unknown(name: str) -> str:
 
 
 def _fault(problem: dict[str, Any]) -> str:
+    if not problem["loc"]:  # of two settings together
+        return str(problem["msg"]).removeprefix("Value error, ")
     name = str(problem["loc"][0])
     variable, meaning = PREFIX + name.upper(), Settings.model_fields[name].description
     if problem["type"] == "missing":

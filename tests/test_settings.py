@@ -44,6 +44,11 @@ def test_a_window_that_cron_cannot_say_is_refused():
         load_settings(MINIMAL | {"PINGMESH_WINDOW_S": "2400"})
 
 
+def test_a_lease_shorter_than_a_window_is_refused_with_one_that_would_do():
+    with pytest.raises(ConfigError, match="agents would stop between two runs; write 10800"):
+        load_settings(MINIMAL | {"PINGMESH_WINDOW_S": "3600"})
+
+
 def test_settings_cannot_be_changed():
     with pytest.raises(Exception, match="frozen"):
         load_settings(MINIMAL).window_s = 60  # type: ignore[misc]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from airflow.sdk import Asset
 
+from pingmesh_tasks.store import layout
+
 RAW_PROBES = Asset(name="raw_probes", uri="raw/probe")
 PROBE = Asset(name="probe", uri="tables/probe")
 PAIR_LATENCY = Asset(name="pair_latency", uri="tables/pair_latency")
@@ -16,4 +18,4 @@ HOST_STATUS = Asset(name="host_status", uri="tables/host_status")
 
 def artifact(kind: str) -> Asset:
     """A picture or page of every window, and its `latest` twin."""
-    return Asset(name=f"artifact_{kind}", uri=f"artifacts/{kind}")
+    return Asset(name=f"artifact_{kind}", uri=layout.ARTIFACTS + f"/{kind}")
