@@ -58,7 +58,10 @@ _PAIR_ARROW = pa.schema(
     + [(name, pa.uint32()) for name in ("sent", "answered", "lost", "retransmitted", *OUTCOMES[2:])]
     + [(name, pa.uint32()) for name in ("rtt_min_us", *QUANTILES, "rtt_max_us")]
     + [("rtt_mean_us", pa.float32()), ("jitter_us", pa.uint32())]
-    + [("ladder_bucket", pa.list_(pa.uint8())), ("ladder_count", pa.list_(pa.uint32()))]
+    + [
+        (name, pa.list_(pa.field("element", kind, nullable=False)))
+        for name, kind in {"ladder_bucket": pa.uint8(), "ladder_count": pa.uint32()}.items()
+    ]
 )
 _ROW_GROUP = 1 << 16
 _OUTCOME_OF_CODE = np.full(256, OUTCOMES.index("local_error"), np.uint8)
@@ -169,7 +172,8 @@ def _summarize(probes: pa.Table, plan: pa.Table, window: Window) -> tuple[pa.Tab
     inside = (ts_us >= start_us) & (ts_us < end_us)
     if not inside.all():
         probes = probes.filter(pa.array(inside))
-    keys = pa.concat_tables([probes.select(PLAN_COLUMNS), plan]).unify_dictionaries()
+    keys = {name: pa.chunked_array([*probes[name].chunks, *plan[name].chunks], _NAME) for name in PLAN_COLUMNS}
+    keys = {name: column.unify_dictionaries().combine_chunks() for name, column in keys.items()}
     pair, first = _number_pairs(keys)
     pair, pairs = pair[: len(probes)], len(first)
 
@@ -187,14 +191,13 @@ def _summarize(probes: pa.Table, plan: pa.Table, window: Window) -> tuple[pa.Tab
     return pa.table([columns[name] for name in _PAIR_ARROW.names], schema=_PAIR_ARROW), stats
 
 
-def _number_pairs(keys: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _number_pairs(keys: dict[str, pa.DictionaryArray]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Number the distinct (src, dst, protocol) in their order; return each row's number and each number's first row.
 
     Works on runs of equal keys, so that on a sorted table it costs one pass.
     """
-    code = np.zeros(len(keys), np.int64)
-    for name in _KEYS:
-        column = keys[name].combine_chunks()
+    code = np.zeros(len(keys["src"]), np.int64)
+    for column in (keys[name] for name in _KEYS):
         rank = np.empty(len(column.dictionary), np.int64)
         rank[pc.sort_indices(column.dictionary).to_numpy()] = np.arange(len(rank))
         if len(rank) > 1:
@@ -252,7 +255,10 @@ def _distribution(pair: NDArray[np.int64], rtt_us: NDArray[np.uint32], pairs: in
     return {
         **{name: column(values, pa.uint32()) for name, values in ranked.items()},
         "rtt_mean_us": column(mean.astype(np.float32), pa.float32()),
-        **{name: pa.ListArray.from_arrays(offsets, pa.array(values)) for name, values in ladder.items()},
+        **{
+            name: pa.ListArray.from_arrays(offsets, pa.array(values), _PAIR_ARROW.field(name).type)
+            for name, values in ladder.items()
+        },
     }
 
 

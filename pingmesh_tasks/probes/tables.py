@@ -28,22 +28,25 @@ MAX_ROW_GROUP = 1 << 20
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
-#: `PROBE` as it is handed to the Parquet writer; what it writes are plain strings.
+#: `PROBE` as it is handed to the Parquet writer; what it writes are plain strings. Only rtt_us may be null.
 PROBE_ARROW = pa.schema(
     [
-        ("ts", pa.timestamp("us", "UTC")),
-        ("src", _NAME),
-        ("src_ip", _NAME),
-        ("src_port", pa.uint16()),
-        ("dst", _NAME),
-        ("dst_ip", _NAME),
-        ("dst_port", pa.uint16()),
-        ("protocol", _NAME),
-        ("scope", _NAME),
-        ("msg_len", pa.uint16()),
-        ("rtt_us", pa.uint32()),
-        ("err_code", pa.uint8()),
-        ("retransmits", pa.uint8()),
+        pa.field(name, kind, nullable=name == "rtt_us")
+        for name, kind in {
+            "ts": pa.timestamp("us", "UTC"),
+            "src": _NAME,
+            "src_ip": _NAME,
+            "src_port": pa.uint16(),
+            "dst": _NAME,
+            "dst_ip": _NAME,
+            "dst_port": pa.uint16(),
+            "protocol": _NAME,
+            "scope": _NAME,
+            "msg_len": pa.uint16(),
+            "rtt_us": pa.uint32(),
+            "err_code": pa.uint8(),
+            "retransmits": pa.uint8(),
+        }.items()
     ]
 )
 

@@ -149,6 +149,7 @@ def test_damage_under_a_good_checksum_is_a_segment_error_or_a_segment(seed):
         ({"agent": "x" * 65}, "does not match"),
         ({"window": "20261121T220501Z"}, "multiple of 300 s"),
         ({"window": "../20261121T22"}, "no window id"),
+        ({"window": "2026112T220500Z"}, "is spelt 20261102T220500Z"),
         ({"window_s": 7}, "try 60, 300 or 3600"),
         ({"rows": -1}, "rows is -1"),
         ({"rows": 2**40}, "rows is 1099511627776"),
@@ -194,6 +195,12 @@ def test_a_header_that_is_no_json_object_is_refused(fields):
 def test_a_target_table_that_no_inventory_can_make_is_refused(table, reason):
     with pytest.raises(SegmentError, match=f"chunk 0: target table.*{reason}"):
         verify_segment(forged_chunk(header(), packed(table)))
+
+
+@pytest.mark.parametrize("tail", [b"x", packed([])])
+def test_bytes_after_the_end_of_a_compressed_part_are_refused(tail):
+    with pytest.raises(SegmentError, match="chunk 0: columns: its compressed bytes are too many"):
+        decode_segment(forged_chunk(header(), packed(TABLE), zlib.compress(b"") + tail))
 
 
 def test_a_first_chunk_without_a_target_table_is_refused():
