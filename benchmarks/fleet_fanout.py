@@ -23,12 +23,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from pingmesh_tasks.demo.fleet import DEFAULT_USER, PASSWORD_VARIABLE, demo_hosts
 from pingmesh_tasks.fleet.agents import INTERPRETERS, LOOK_PROGRAM, LOOK_SCRIPT
 from pingmesh_tasks.fleet.connect import FanoutLimits, HostOutcome, Session, SshAccess, for_each_host
 from pingmesh_tasks.fleet.inventory import Host
 from pingmesh_tasks.fleet.keys import ensure_keys
 
+ROOT = Path(__file__).parents[1]
 PORT, PASSWORD = 2299, "benchmark"
 HOME = "~/.pingmesh"
 LOOK = (HOME, "renew", LOOK_PROGRAM, *INTERPRETERS)
@@ -81,6 +84,7 @@ def main() -> None:
         servers = subprocess.Popen(
             [*command, "--hosts", str(options.hosts), "--port", str(PORT)],
             env=os.environ | {PASSWORD_VARIABLE: PASSWORD},
+            cwd=ROOT,
             stdout=subprocess.PIPE,
         )
         try:

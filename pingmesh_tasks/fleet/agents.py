@@ -23,6 +23,7 @@ from pingmesh_tasks.fleet.connect import (
     Session,
     SshAccess,
     for_each_host,
+    is_disk_full,
     offset_us,
     parse_object,
 )
@@ -36,7 +37,6 @@ AGENT_FILE = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent.p
 INTERPRETERS = ("python3", *(f"python3.{minor}" for minor in range(13, 7, -1)), "/usr/bin/python3")
 OLDEST_PYTHON = (3, 8)
 AGENT_ALREADY_RUNS = 3
-_DISK_FULL = 28
 
 #: Python, any version 3: $1 home, $2 its own name, $3 `renew` to renew the lease. Prints what there is, a JSON line;
 #: exit 9 from an interpreter that is too old. It looks at the agent's files itself: `agent.py status` says the same but
@@ -122,7 +122,7 @@ try:
     install(sys.argv[1], sys.stdin.buffer)
 except OSError as exc:
     sys.stderr.write("%s: %s" % (exc.strerror, exc.filename or sys.argv[1]))
-    sys.exit(28 if exc.errno in (errno.ENOSPC, errno.EDQUOT) else 1)
+    sys.exit(1)
 """
 
 #: $1 home, $2 interpreter, $3 INSTALL_PROGRAM, $4 keep, start or restart, then options for `run`.
@@ -348,8 +348,7 @@ async def _stop(session: Session, home: str, state: HostState, what: str) -> Non
 
 def _agent_fault(answer: Answer) -> HostFault:
     said = answer.stderr or f"exit {answer.exit_status} without a word"
-    full = answer.exit_status == _DISK_FULL or "No space left" in said or "quota exceeded" in said
-    return HostFault("disk_full" if full else "agent_failed", "\n".join(said.splitlines()[-3:]))
+    return HostFault("disk_full" if is_disk_full(said) else "agent_failed", "\n".join(said.splitlines()[-3:]))
 
 
 def _text(values: Mapping[str, Any], name: str) -> str:

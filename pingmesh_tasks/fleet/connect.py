@@ -292,6 +292,7 @@ async def _log_in(login: _Login, sock: socket.socket) -> asyncssh.SSHClientConne
                 client_keys=login.keys or None,
                 password=login.access.password,
                 known_hosts=login.known.entries,
+                server_host_key_algs=login.known.algorithms(login.host.address, login.port) or (),
                 preferred_auth="publickey,keyboard-interactive,password",
                 config=None,
                 agent_path=None,
@@ -321,10 +322,6 @@ def _login_fault(login: _Login, exc: Exception, limit_s: float) -> HostFault:
                 f"{login.where} is not in {login.known.path}; ensure_keys pins it at the first contact by password, "
                 "or check the host's key and add it by hand",
             )
-        case asyncssh.KeyExchangeFailed() if "host key" in str(exc) and login.known.knows(
-            login.host.address, login.port
-        ):
-            return HostFault("host_key_changed", _changed_key_advice(login))
         case asyncssh.PermissionDenied():
             offered = [name for name, given in (("key", login.keys), ("password", login.access.password)) if given]
             return HostFault(
@@ -429,6 +426,11 @@ def parse_object(text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def is_disk_full(stderr: str) -> bool:
+    """Return whether a host's command failed for want of space; scripts run in the C locale, so the words are fixed."""
+    return "No space left on device" in stderr or "Disk quota exceeded" in stderr
 
 
 def offset_us(host_now_us: int, answer: Answer) -> int:

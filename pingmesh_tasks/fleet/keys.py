@@ -23,6 +23,7 @@ from pingmesh_tasks.fleet.connect import (
     SshAccess,
     Work,
     for_each_host,
+    is_disk_full,
 )
 from pingmesh_tasks.fleet.inventory import Host
 from pingmesh_tasks.fleet.known_hosts import locked, replace_file
@@ -134,7 +135,7 @@ def _install(line: str, blob: str) -> Work:
         answer = await session.run(INSTALL_SCRIPT, blob, stdin=f"{line}\n".encode())
         said = answer.stdout.decode("utf-8", "replace").split()
         if answer.exit_status != 0 or not said or said[-1] not in ("added", "present"):
-            outcome = "disk_full" if "No space left" in answer.stderr or "quota exceeded" in answer.stderr else "failed"
+            outcome = "disk_full" if is_disk_full(answer.stderr) else "failed"
             raise HostFault(outcome, f"the key was not installed: {answer.stderr or f'exit {answer.exit_status}'}")
         detail = "key installed" if said[-1] == "added" else "host key pinned; the key was there"
         return HostOutcome(session.host.name, STAGE, "ok", detail)

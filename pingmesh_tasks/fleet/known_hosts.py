@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 
 from pingmesh_tasks.errors import ConfigError
 
 DEFAULT_SSH_PORT = 22
+HOST_KEY_ALGORITHMS = (
+    "ssh-ed25519",
+    *(f"ecdsa-sha2-nistp{bits}" for bits in (256, 384, 521)),
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
 
 
 def entry_name(address: str, port: int) -> str:
@@ -39,6 +46,18 @@ class KnownHosts:
     def knows(self, address: str, port: int) -> bool:
         """Return whether any key or authority is named for the host."""
         return _matches(self.entries, address, port)
+
+    def algorithms(self, address: str, port: int) -> list[str] | None:
+        """Return the kinds of host key to ask for: the pinned ones first. None where an authority vouches for the host.
+
+        The others stay on offer, so that a host with a new kind of key shows it and is recognised as changed;
+        otherwise the two sides just fail to agree, and a busy one sees no more than a closed connection.
+        """
+        keys, authorities, *_ = _match(self.entries, address, port)
+        if authorities:
+            return None
+        pinned = [name.decode() for key in keys for name in key.sig_algorithms]
+        return list(dict.fromkeys([*pinned, *HOST_KEY_ALGORITHMS]))
 
     def lines(self, address: str, port: int) -> list[int]:
         """Return the numbers, from 1, of the lines that speak of the host; hashed ones too."""
@@ -73,8 +92,12 @@ class KnownHosts:
         return True
 
 
+def _match(entries: asyncssh.SSHKnownHosts, address: str, port: int) -> Sequence[Sequence[Any]]:
+    return entries.match(address, address, None if port == DEFAULT_SSH_PORT else port)
+
+
 def _matches(entries: asyncssh.SSHKnownHosts, address: str, port: int) -> bool:
-    found = entries.match(address, address, None if port == DEFAULT_SSH_PORT else port)
+    found = _match(entries, address, port)
     return any(found[:2]) or any(found[3:6])
 
 

@@ -8,7 +8,7 @@ import asyncssh
 import pytest
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.fleet.known_hosts import KnownHosts, entry_name
+from pingmesh_tasks.fleet.known_hosts import HOST_KEY_ALGORITHMS, KnownHosts, entry_name
 
 
 def new_key() -> asyncssh.SSHKey:
@@ -74,3 +74,18 @@ def test_a_file_that_is_no_known_hosts_file_is_refused_by_name(tmp_path: Path):
     path.write_text("nonsense\n")
     with pytest.raises(ConfigError, match=r"known_hosts.*nonsense.*remove that line"):
         KnownHosts(path)
+
+
+def test_the_pinned_kind_of_key_is_asked_for_first_and_the_others_after_it(tmp_path: Path):
+    path = tmp_path / "known_hosts"
+    KnownHosts(path).pin("10.0.0.7", 22, asyncssh.generate_private_key("ecdsa-sha2-nistp384"))
+    asked = KnownHosts(path).algorithms("10.0.0.7", 22)
+    assert asked is not None and asked[0] == "ecdsa-sha2-nistp384" and set(asked) == set(HOST_KEY_ALGORITHMS)
+    assert KnownHosts(path).algorithms("10.0.0.8", 22) == list(HOST_KEY_ALGORITHMS)
+
+
+def test_a_host_that_an_authority_vouches_for_is_asked_for_its_certificate(tmp_path: Path):
+    path = tmp_path / "known_hosts"
+    path.write_text(f"@cert-authority 10.0.* {new_key().export_public_key('openssh').decode()}")
+    assert KnownHosts(path).knows("10.0.0.7", 22)
+    assert KnownHosts(path).algorithms("10.0.0.7", 22) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import threading
@@ -107,12 +108,14 @@ def test_a_host_with_another_key_than_pinned_is_refused_before_any_password_is_s
 
     by_key = outcomes(fleet)
     by_password = ensure_keys(fleet.hosts, fleet.access, fleet.bootstrap, LIMITS)
+    bootstrap = replace(fleet.bootstrap, known_hosts=fleet.access.known_hosts)
+    pinning = for_each_host(fleet.hosts, echo, bootstrap, LIMITS, stage="test", pin_new_hosts=True)
 
-    for found in (by_key, by_password):
+    for found in (by_key, by_password, pinning):
         assert [o.outcome for o in found][1] == "host_key_changed"
         assert f"line {line} of {fleet.access.known_hosts}" in found[1].detail
     assert by_password[0].outcome == "unchanged"
-    assert asked == []
+    assert {password for _, user, password in asked} == {PASSWORD} and len(asked) == 1  # host01, which is as it was
     assert fleet.access.known_hosts.read_bytes() == pins
 
 
@@ -121,7 +124,8 @@ def test_a_host_that_now_has_only_another_kind_of_key_is_changed_too(fleet: Flee
     key = asyncssh.generate_private_key("ecdsa-sha2-nistp256")
     (fleet.demo.root / "host01" / "host_key").write_bytes(key.export_private_key("openssh"))
     fleet.start_host("host01")
-    assert outcomes(fleet)[0].outcome == "host_key_changed"
+    found = outcomes(fleet)[0]
+    assert (found.outcome, found.detail) == ("host_key_changed", found.detail)
 
 
 def test_a_key_that_was_installed_for_another_user_does_not_count_as_success(
@@ -143,21 +147,37 @@ def test_arguments_reach_the_host_whatever_characters_they_hold(fleet: FleetOfTe
     assert [(o.host, o.outcome) for o in outcomes(fleet)] == [("host01", "ok"), ("host02", "ok")]
 
 
+@pytest.fixture
+def ssh_agent(tmp_path: Path) -> Iterator[str]:
+    """The socket of an SSH agent of the invoking user's."""
+    path = tmp_path / "agent.sock"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
+    while not path.exists():
+        time.sleep(0.01)
+    yield str(path)
+    agent.terminate()
+    agent.wait()
+
+
 def test_keys_known_hosts_and_settings_of_the_invoking_user_are_not_used(
-    fleet: FleetOfTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fleet: FleetOfTest, tmp_path: Path, ssh_agent: str, monkeypatch: pytest.MonkeyPatch
 ):
     home = tmp_path / "operator"
     (home / ".ssh").mkdir(parents=True)
     (home / ".ssh" / "id_ed25519").write_bytes(fleet.access.private_key.read_bytes())
     (home / ".ssh" / "id_ed25519").chmod(0o600)
     (home / ".ssh" / "known_hosts").write_bytes(fleet.access.known_hosts.read_bytes())
+    (home / ".ssh" / "config").write_text("Host *\n  HostKeyAlias elsewhere\n")
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("SSH_AUTH_SOCK", ssh_agent)
+    subprocess.run(["ssh-add", "-q", fleet.access.private_key], check=True)
     ensure_key_pair(tmp_path / "other_key")
 
     unknown = outcomes(fleet, known_hosts=tmp_path / "empty_known_hosts")
     other_key = outcomes(fleet, private_key=tmp_path / "other_key")
     no_key = outcomes(fleet, private_key=None)
 
+    assert outcomes(fleet)[0].outcome == "ok"
     assert unknown[0].outcome == "host_key_unknown"
     assert other_key[0].outcome == no_key[0].outcome == "auth_failed"
     assert "refused the key of demo" in other_key[0].detail
@@ -304,11 +324,11 @@ def test_a_refused_key_is_not_tried_again(fleet: FleetOfTest, monkeypatch: pytes
 
 def test_a_slow_host_is_cut_off_and_its_command_ends(fleet: FleetOfTest):
     started = time.monotonic()
-    found = outcomes(fleet, script("exec sleep 4711"), replace(LIMITS, host_timeout_s=1))
+    found = outcomes(fleet, script(f"exec sleep 1{os.getpid()}"), replace(LIMITS, host_timeout_s=1))
     assert [o.outcome for o in found] == ["timeout"] * 2
     assert time.monotonic() - started < 4
     time.sleep(0.3)
-    assert subprocess.run(["pgrep", "-f", "sleep 4711"], capture_output=True).stdout == b""
+    assert subprocess.run(["pgrep", "-f", f"sleep 1{os.getpid()}"], capture_output=True).stdout == b""
 
 
 @pytest.mark.parametrize("stream", ["", ">&2"])
