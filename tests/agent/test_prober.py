@@ -231,19 +231,21 @@ def test_no_file_descriptor_left_is_a_count_not_a_crash(mesh, pinglist, records,
 
 
 def test_near_the_memory_cap_it_sends_less_and_at_the_cap_it_stops(mesh, pinglist, records, totals):
-    a = mesh.add(pinglist(targets=to_b(1), interval_s=0.1))
+    a = mesh.add(pinglist(targets=[[f"p{i}", B, 1, "tcp", "intra_tor", 0] for i in range(10)]))
     megabytes = agent.MEMORY_CAP_BYTES >> 20
     for _ in range(5):
         a.guard_memory(int(0.95 * agent.MEMORY_CAP_BYTES))
     a.next_guard_s = 1e9
-    mesh.pass_time(4)
+    mesh.pass_time(20)
     assert not a.stopping
     a.guard_memory(0)
     assert a.prober.memory_share == 0.25
     a.guard_memory(megabytes << 20)
     assert "cap" in a.stopping
     mesh.close()
-    assert totals(records(mesh.root / "a")[0]) == (40, 4, {"memory": 36})
+    headers, rows = records(mesh.root / "a")
+    assert totals(headers) == (200, 20, {"memory": 180})
+    assert sorted({row["name"] for row in rows}) == [f"p{i}" for i in range(10)]  # no peer is left out
 
 
 def test_a_source_port_rests_a_second_before_it_is_used_again(mesh, pinglist, records, totals):

@@ -39,18 +39,20 @@ def exchange(mesh, place, data: bytes) -> bytes | None:
     """What comes back over TCP until the agent closes; None if it says nothing and keeps the connection."""
     with socket.create_connection(place, 1) as client:
         client.sendall(data)
-        mesh.pass_time(0.06)
-        client.settimeout(0.05)
+        client.settimeout(0.01)
         received = b""
-        try:
-            while chunk := client.recv(70_000):
-                received += chunk
-                mesh.pass_time(0.04)
-        except TimeoutError:
-            return received or None
-        except ConnectionResetError:
-            return received
-        return received
+        for _ in range(20):
+            mesh.pass_time(0.02)
+            try:
+                chunk = client.recv(70_000)
+            except TimeoutError:
+                continue
+            except ConnectionResetError:
+                return received
+            received += chunk
+            if not chunk or len(received) >= len(data):
+                return received
+        return received or None
 
 
 @pytest.mark.parametrize("size", [16, 64, 1400, 65_536])

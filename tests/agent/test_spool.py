@@ -48,19 +48,21 @@ def test_a_probe_is_filed_in_the_window_in_which_it_was_sent(mesh, pinglist, rec
         mesh.close()
 
 
-def test_a_probe_sent_as_a_window_ends_is_filed_in_the_next(mesh, pinglist, records, totals):
+@pytest.mark.parametrize("before_us", range(30_000, 80_000, 5_000))
+def test_a_probe_sent_as_a_window_ends_is_filed_in_the_next(mesh, pinglist, records, totals, before_us):
+    mesh.clock.elapsed_us = 60_000_000 - before_us
     mesh.add(pinglist(targets=CLOSED_PORT * 7, interval_s=0.05))
     tell_time = mesh.clock.wall_us
 
     def slow_wall_us() -> int:
-        mesh.clock.elapsed_us += 700  # every look at the clock takes its time
+        mesh.clock.elapsed_us += 4_000  # every look at the clock takes its time
         return tell_time()
 
     mesh.clock.wall_us = slow_wall_us
-    mesh.pass_time(55)
+    mesh.pass_time(0.1)
     mesh.close()
     headers, rows = records(mesh.root / "a")
-    assert len({header["window"] for header in headers}) == 2
+    assert len({row["window"] for row in rows}) == 2
     assert all(agent.window_id(row["sent_us"] // 60_000_000 * 60_000_000) == row["window"] for row in rows)
     for header in headers:
         assert header["scheduled"] == header["sent"] + sum(header["skipped"].values())
@@ -109,7 +111,10 @@ def test_a_successor_closes_the_window_that_its_predecessor_left(mesh, pinglist,
     mesh.add(pinglist(targets=CLOSED_PORT))
     mesh.pass_time(27)
     crash(mesh)
-    (mesh.root / "a" / "spool" / "20261121T220400Z.part").write_bytes(b"PMS1 only torn")
+    spool_directory = mesh.root / "a" / "spool"
+    (spool_directory / "20261121T220400Z.part").write_bytes(b"PMS1 only torn")
+    with (spool_directory / "20261121T220500Z.part").open("ab") as part:
+        part.write(b"PMS1 torn")
     mesh.clock.elapsed_us += 60_000_000
     mesh.add(pinglist())
     assert spool(mesh) == ["20261121T220500Z.pms"]
