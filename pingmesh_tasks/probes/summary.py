@@ -169,9 +169,8 @@ def _summarize(probes: pa.Table, plan: pa.Table, window: Window) -> tuple[pa.Tab
             raise StoreError(f"table probe: column {name} has {probes[name].null_count} nulls; only rtt_us may be null")
     start_us, end_us = (int(moment.timestamp()) * 1_000_000 for moment in (window.start, window.end))
     ts_us = probes["ts"].cast(pa.int64()).to_numpy()
-    inside = (ts_us >= start_us) & (ts_us < end_us)
-    if not inside.all():
-        probes = probes.filter(pa.array(inside))
+    if len(ts_us) and (ts_us.min() < start_us or ts_us.max() >= end_us):
+        probes = probes.filter(pa.array((ts_us >= start_us) & (ts_us < end_us)))
     keys = {name: pa.chunked_array([*probes[name].chunks, *plan[name].chunks], _NAME) for name in PLAN_COLUMNS}
     keys = {name: column.unify_dictionaries().combine_chunks() for name, column in keys.items()}
     pair, first = _number_pairs(keys)
@@ -187,30 +186,32 @@ def _summarize(probes: pa.Table, plan: pa.Table, window: Window) -> tuple[pa.Tab
         **_distribution(pair[clean], rtt_us, pairs),
     }
     silent = int(np.count_nonzero(counts["sent"] == 0))
-    stats = SummaryStats(pairs, silent, len(probes), len(inside) - len(probes))
+    stats = SummaryStats(pairs, silent, len(probes), len(ts_us) - len(probes))
     return pa.table([columns[name] for name in _PAIR_ARROW.names], schema=_PAIR_ARROW), stats
 
 
 def _number_pairs(keys: dict[str, pa.DictionaryArray]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Number the distinct (src, dst, protocol) in their order; return each row's number and each number's first row.
 
-    Works on runs of equal keys, so that on a sorted table it costs one pass.
+    Strings are compared once a run of equal keys, so that a table in which pairs stand together costs one pass.
     """
-    code = np.zeros(len(keys["src"]), np.int64)
-    for column in (keys[name] for name in _KEYS):
+    columns = [keys[name] for name in _KEYS]
+    starts = _run_starts(*(column.indices.to_numpy() for column in columns))
+    code = np.zeros(len(starts), np.int64)
+    for column in columns:
         rank = np.empty(len(column.dictionary), np.int64)
         rank[pc.sort_indices(column.dictionary).to_numpy()] = np.arange(len(rank))
-        if len(rank) > 1:
-            code = code * len(rank) + rank.take(column.indices.to_numpy())
-    starts = _run_starts(code)
-    _, first, number = np.unique(code[starts], return_index=True, return_inverse=True)
-    return np.repeat(number, np.diff(starts, append=len(code))), starts[first]
+        code = code * len(rank) + rank[column.indices.to_numpy()[starts]]
+    _, first, number = np.unique(code, return_index=True, return_inverse=True)
+    return np.repeat(number, np.diff(starts, append=len(columns[0]))), starts[first]
 
 
-def _run_starts(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where each run of equal values begins."""
-    begins = np.ones(len(values), np.bool_)
-    np.not_equal(values[1:], values[:-1], out=begins[1:])
+def _run_starts(*columns: NDArray[Any]) -> NDArray[np.int64]:
+    """Return where each run of rows that are equal in all columns begins."""
+    begins = np.zeros(len(columns[0]), np.bool_)
+    begins[:1] = True
+    for column in columns:
+        begins[1:] |= column[1:] != column[:-1]
     return np.flatnonzero(begins)
 
 
@@ -230,9 +231,9 @@ def _outcomes(
 
 def _distribution(pair: NDArray[np.int64], rtt_us: NDArray[np.uint32], pairs: int) -> dict[str, pa.Array]:
     """Return the columns of `PAIR_LATENCY` that describe the round trips `rtt_us` of pairs 0…`pairs`−1."""
-    key = pair.astype(np.uint64) << np.uint64(32) | rtt_us
+    key = pair << 32 | rtt_us
     key.sort(kind="stable")  # rows of a pair stand together already: three times as fast as a quicksort here
-    rtt_us, pair = key.astype(np.uint32), (key >> np.uint64(32)).astype(np.int64)
+    rtt_us, pair = key.astype(np.uint32), key >> 32
     n = np.bincount(pair, minlength=pairs)
     some = np.flatnonzero(n)
     none = n == 0
@@ -249,7 +250,7 @@ def _distribution(pair: NDArray[np.int64], rtt_us: NDArray[np.uint32], pairs: in
     mean = np.add.reduceat(rtt_us, begin, dtype=np.float64) / n[some] if len(some) else np.empty(0)
 
     bucket = ladder_buckets(rtt_us)
-    cells = _run_starts(pair * 256 + bucket)
+    cells = _run_starts(pair, bucket)
     offsets = np.append(0, np.cumsum(np.bincount(pair[cells], minlength=pairs))).astype(np.int32)
     ladder = {"ladder_bucket": bucket[cells], "ladder_count": np.diff(cells, append=len(bucket)).astype(np.uint32)}
     return {
