@@ -19,6 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -33,6 +34,7 @@ MOST_HOSTS, MOST_GROUPS, BLOCKS = 200, 400, 50
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Positions = NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,58 +128,73 @@ def columns_of(metric: str) -> list[str]:
 
 @dataclass(frozen=True)
 class CodedPairs:
-    """Rows of `pair_latency` between known hosts, as arrays. `src`, `dst`: positions in the inventory."""
+    """Rows of `pair_latency` between known hosts. `frame` has src, dst (positions in the inventory, unsigned), sent,
+    answered, lost, value (f32, NaN: none); the arrays are views of its columns."""
 
     axis: Axis
     metric: str
-    src: Ints
-    dst: Ints
-    sent: Ints
-    answered: Ints
-    lost: Ints
-    value: NDArray[np.float32]
+    frame: pl.DataFrame
     strangers: int
+
+    @cached_property
+    def src(self) -> Positions:
+        return self.frame["src"].to_numpy()
+
+    @cached_property
+    def dst(self) -> Positions:
+        return self.frame["dst"].to_numpy()
+
+    @cached_property
+    def sent(self) -> NDArray[np.uint32]:
+        return self.frame["sent"].to_numpy()
+
+    @cached_property
+    def answered(self) -> NDArray[np.uint32]:
+        return self.frame["answered"].to_numpy()
+
+    @cached_property
+    def lost(self) -> NDArray[np.uint32]:
+        return self.frame["lost"].to_numpy()
+
+    @cached_property
+    def value(self) -> NDArray[np.float32]:
+        return self.frame["value"].to_numpy()
 
 
 def code_pairs(pairs: pl.DataFrame, axis: Axis, metric: str) -> CodedPairs:
     """Return `pairs` with hosts as integers; rows of hosts that left the inventory are counted, not kept."""
     if metric not in METRICS:
         raise ValueError(f"no metric {metric!r}; there are {', '.join(METRICS)}")
-    ends = pairs.select(pl.col("src", "dst").cast(axis.host_type, strict=False).to_physical().cast(pl.Int32))
-    known = (ends["src"].is_not_null() & ends["dst"].is_not_null()).to_numpy()
-    total, kept = len(known), int(known.sum())
-    frame = pairs.select(columns_of(metric)[2:])
-    if kept < total:
-        ends, frame = ends.filter(known), frame.filter(known)
-    sent, answered, lost = (frame[c].to_numpy() for c in ("sent", "answered", "lost"))
-    if metric == "loss":
-        with np.errstate(invalid="ignore", divide="ignore"):
-            value = (lost / np.where(sent > 0, sent, np.nan)).astype(np.float32)
-    else:
-        value = frame[metric].cast(pl.Float32).fill_null(float("nan")).to_numpy()
-    src, dst = ends["src"].to_numpy(), ends["dst"].to_numpy()
-    return CodedPairs(axis, metric, src, dst, sent, answered, lost, value, total - kept)
+    value = pl.when(pl.col("sent") > 0).then(pl.col("lost") / pl.col("sent")) if metric == "loss" else pl.col(metric)
+    frame = pairs.select(
+        pl.col("src", "dst").cast(axis.host_type, strict=False).to_physical(),
+        pl.col("sent", "answered", "lost"),
+        value.cast(pl.Float32).fill_null(float("nan")).alias("value"),
+    )
+    known = frame.drop_nulls(["src", "dst"]) if frame["src"].null_count() or frame["dst"].null_count() else frame
+    return CodedPairs(axis, metric, known.rechunk(), frame.height - known.height)
 
 
 def fold(coded: CodedPairs) -> Mesh:
     """Return the matrix of these pairs. Rows of one cell (pooled, or two protocols) are summed up as METRICS says."""
     axis, metric, n = coded.axis, coded.metric, coded.axis.size
     member = axis.member.astype(np.int32)
-    cell = member[coded.src] * np.int32(n) + member[coded.dst]
+    cells = member[coded.src]
+    cells *= np.int32(n)
+    cells += member[coded.dst]
+    cell = pl.Series("cell", cells)
     value = pl.col("value").drop_nans()
     how = METRICS[metric][1]
     summary = {"median": value.median(), "worst": value.max(), "least": value.min(), "sum": value.max()}[how]
-    frame = pl.DataFrame(
-        {"cell": cell, "sent": coded.sent, "answered": coded.answered, "lost": coded.lost, "value": coded.value}
-    )
     rows = (
-        frame.lazy()
+        coded.frame.lazy()
+        .select("sent", "answered", "lost", "value", cell)
         .group_by("cell")
         .agg(
             pl.len().alias("pairs"),
             ((pl.col("sent") > 0) & (pl.col("answered") == 0)).sum().alias("failed"),
             (pl.col("sent") == 0).sum().alias("missing"),
-            pl.col("sent", "answered", "lost").cast(pl.Int64).sum(),
+            pl.col("sent", "answered", "lost").sum().cast(pl.Int64),
             summary.alias("value"),
         )
         .collect()
