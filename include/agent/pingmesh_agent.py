@@ -89,6 +89,9 @@ CHUNK_US = 10_000_000
 # ------------------------------------------------------------------------------------------------ outcomes of one probe
 OK, TIMEOUT, REFUSED, HOST_UNREACHABLE, NET_UNREACHABLE, RESET, BAD_REPLY, LOCAL_ERROR, NO_ECHO, TOO_BIG = range(10)
 PENDING = -1
+# TCP_INFO counts our repeats only. What the peer had to send twice shows as its timer: 1 s for a SYN-ACK (RFC 6298),
+# 200 ms (TCP_RTO_MIN) and a round trip or two for a reply; both less a tick. No clean answer can be so late.
+SYN_REPEAT_US, REPEAT_US = 990_000, 190_000
 STATUS_OF_ERRNO = {
     0: PENDING,
     errno.EINPROGRESS: PENDING,
@@ -360,13 +363,14 @@ class Probe:
     at_deadline = TIMEOUT
     wants = select.EPOLLOUT
 
-    __slots__ = ("deadline_s", "index", "port", "retransmits", "rtt_us", "segment", "sent_us", "settled", "sock",
-                 "stepped", "target", "tries", "waits_for")  # fmt: skip
+    __slots__ = ("deadline_s", "index", "port", "repeat_us", "retransmits", "rtt_us", "segment", "sent_us", "settled",
+                 "sock", "stepped", "target", "tries", "waits_for")  # fmt: skip
 
     def __init__(self, sock: socket, target: Target, index: int, port: int, segment: Segment) -> None:
         self.sock, self.target, self.index, self.port, self.segment = sock, target, index, port, segment
         self.rtt_us = self.retransmits = self.tries = self.sent_us = self.waits_for = 0
         self.deadline_s = 0.0
+        self.repeat_us = 1 << 32  # a round trip from here on had something sent twice in it
         self.settled = self.stepped = False
 
     def launch(self) -> int:
@@ -382,6 +386,7 @@ class TcpProbe(Probe):
     __slots__ = ()
 
     def launch(self) -> int:
+        self.repeat_us = SYN_REPEAT_US
         return STATUS_OF_ERRNO.get(self.sock.connect_ex(self.target.address), LOCAL_ERROR)
 
     def advance(self) -> int:
@@ -448,6 +453,7 @@ class TcpEchoProbe(PayloadProbe, TcpProbe):
             status = TcpProbe.advance(self)
             if status != OK:
                 return status
+            self.repeat_us = REPEAT_US + 2 * self.rtt_us if self.rtt_us < SYN_REPEAT_US else 0
             self.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             self.sock.setsockopt(SOL_SOCKET, SO_TIMESTAMPING, STAMP_BOTH)
             self.unsent = memoryview(self.request())
@@ -913,8 +919,11 @@ class Prober:
             self.poller.watch(probe.sock.fileno(), probe.wants, lambda: self.look(probe))
 
     def settle(self, probe: Probe, status: int) -> None:
-        if status == OK and not probe.retransmits and probe.rtt_us > self.timeout_s * 1e6:
-            status = probe.at_deadline  # it came, but too late to count, however late we looked
+        if status == OK and not probe.retransmits:
+            if probe.rtt_us > self.timeout_s * 1e6:
+                status = probe.at_deadline  # it came, but too late to count, however late we looked
+            elif probe.rtt_us >= probe.repeat_us:
+                probe.retransmits = 1
         self.poller.close(probe.sock)
         probe.settled = True
         self.in_flight -= 1

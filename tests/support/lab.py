@@ -33,10 +33,13 @@ ROUTER, ROUTER_ADDRESS = "tor", "10.252.0.1"
 TOOLS = {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2", "nft": "nftables", "ping": "iputils-ping"}
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"  # where a user's shell does not look
 ENVIRONMENT = {**os.environ, "PATH": PATH}
+
 # What `lose_first` may lose.
 SYN, SYN_ACK = "tcp flags & (syn|ack) == syn", "tcp flags & (syn|ack) == syn|ack"
 PAYLOAD = "tcp flags & (syn|rst) == 0 meta length > 80"
+
 RELAY = Path(__file__).with_name("nfq_relay.py")
+# A router forwards; no ICMP error is held back, so that every reject is seen.
 SYSCTLS = {"ip_forward": 1, "icmp_ratelimit": 0, "icmp_msgs_per_sec": 100_000}
 
 # Process 1 of the world. Ignoring SIGCHLD makes the kernel reap orphans; at the end of its standard input, which the
@@ -151,9 +154,9 @@ class Lab:
 
     def end(self) -> None:
         """End every process of the world and the world itself. Safe to call twice, and on half a laboratory."""
-        if self._world is not None and self._world.stdin is not None:
-            self._world.stdin.close()
-            self._world.wait(10)
+        world, self._world = self._world, None
+        if world is not None:
+            world.communicate(timeout=10)  # closes its standard input
 
     def _ip(self, host: str | None, lines: Sequence[str]) -> None:
         self.run(None, "ip", *(["-n", host] if host else []), "-batch", "-", input="\n".join(lines) + "\n")
