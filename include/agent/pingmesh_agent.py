@@ -653,12 +653,12 @@ class Spool:
         self.log(f"closed {segment.id}: {segment.chunks} chunks{skipped}")
         return True
 
-    def close_finished(self, now_us: int, grace_us: int) -> bool:
+    def close_finished(self, now_us: int) -> bool:
         """Close the windows that are over and have no probe under way. Returns whether one was closed."""
         closed = False
         for segment in list(self.open.values()):
             over = segment is not self.current and not segment.start_us <= now_us < segment.end_us
-            if over and (segment.in_flight <= 0 or now_us >= segment.end_us + grace_us) and not self.fault:
+            if over and not segment.in_flight and not self.fault:
                 closed |= self.close(segment, now_us)
         while len(self.open) > MAX_PENDING_WINDOWS:
             oldest = self.open.pop(min(self.open))
@@ -1212,7 +1212,7 @@ class Agent:
                 if not idle or open_segment.columns[0] or open_segment.scheduled:
                     self.spool.flush(open_segment, now_us)
             self.write_status()
-        if self.spool.close_finished(now_us, int(self.told.timeout_s * 1e6) + 1_000_000):
+        if self.spool.close_finished(now_us):
             self.spool.prune(now_us, self.told.spool_keep_s, self.told.spool_max_bytes)
             gc.collect()
         if now_s >= self.next_second_s:
@@ -1226,7 +1226,8 @@ class Agent:
         self.log(f"the clock stepped by {step_us / 1e6:+.3f} s")
         for segment in self.spool.open.values():
             self.spool.flush(segment, now_us - step_us)
-            segment.chunk_start_us = now_us if not segment.columns[0] else segment.chunk_start_us
+            if not segment.columns[0]:
+                segment.chunk_start_us = now_us
         self.spool.step_us += step_us
         self.prober.clock_stepped(step_us)
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.black_hole import black_hole
+
 pytestmark = pytest.mark.integration
 
 AGENT = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent.py"
@@ -186,13 +188,8 @@ def test_kill_9_loses_one_chunk_at_most_and_the_next_start_goes_on(start, home, 
 
 
 def test_sigterm_writes_what_is_there_and_waits_for_answers_under_way(start, home, records):
-    with socket.socket() as listener, socket.socket() as one, socket.socket() as two:
-        listener.bind(("127.0.0.22", 0))
-        listener.listen(0)
-        for waiting in (one, two):
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        start(targets=[["b", *listener.getsockname(), "tcp", "intra_tor", 0]], interval_s=0.1, timeout_s=0.4)
+    with black_hole("127.0.0.22") as port:
+        start(targets=[["b", "127.0.0.22", port, "tcp", "intra_tor", 0]], interval_s=0.1, timeout_s=0.4)
         time.sleep(0.5)
         call("stop", "--home", home)
     headers, rows = records(home)

@@ -10,7 +10,10 @@ from pathlib import Path
 import pingmesh_agent as agent
 import pytest
 
+from tests.support.black_hole import black_hole
+
 B = "127.0.0.22"
+WINDOW_END_US = 1_795_298_760_000_000
 CLOSED_PORT = [["b", B, 1, "tcp", "intra_tor", 0]]
 
 
@@ -33,9 +36,7 @@ def test_a_window_ends_in_a_file_with_its_final_name_and_the_next_begins(mesh, p
 
 
 def test_a_probe_is_filed_in_the_window_in_which_it_was_sent(mesh, pinglist, records):
-    from tests.agent.test_prober import black_hole
-
-    with black_hole() as port:
+    with black_hole(B) as port:
         mesh.add(pinglist(targets=[["b", B, port, "tcp", "intra_tor", 0]], timeout_s=3))
         mesh.pass_time(61)
         assert spool(mesh) == ["20261121T220500Z.part"]  # still waits for the last
@@ -43,8 +44,8 @@ def test_a_probe_is_filed_in_the_window_in_which_it_was_sent(mesh, pinglist, rec
         assert spool(mesh) == ["20261121T220500Z.pms"]
         headers, rows = records(mesh.root / "a")
         assert len(rows) == 60 == sum(header["sent"] for header in headers)
-        assert headers[-1]["start_us"] >= agent_window_end(headers[-1])
-        assert all(row["sent_us"] < agent_window_end(headers[-1]) for row in rows)
+        assert headers[-1]["start_us"] >= WINDOW_END_US
+        assert all(row["sent_us"] < WINDOW_END_US for row in rows)
         mesh.close()
 
 
@@ -67,12 +68,6 @@ def test_a_probe_sent_as_a_window_ends_is_filed_in_the_next(mesh, pinglist, reco
     for header in headers:
         assert header["scheduled"] == header["sent"] + sum(header["skipped"].values())
     assert totals(headers)[1] == len(rows)
-
-
-def agent_window_end(header) -> int:
-    from tests.agent.conftest import START_US
-
-    return START_US + header["window_s"] * 1_000_000
 
 
 def test_an_agent_without_targets_writes_windows_too(mesh, pinglist, records):
@@ -221,6 +216,19 @@ def test_a_clock_that_is_set_moves_the_windows_but_neither_pace_nor_counts(mesh,
     assert sum(header.get("clock_step_us", 0) for header in headers) == step_s * 1_000_000
     assert f"stepped by {step_s:+d}.000 s" in (mesh.root / "a" / "agent.log").read_text()
     assert a.spool.fault is None
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600])
+def test_a_probe_under_way_when_the_clock_is_set_keeps_its_place_in_time(mesh, pinglist, records, step_s):
+    with black_hole(B) as port:
+        mesh.add(pinglist(targets=[["b", B, port, "tcp", "intra_tor", 0]], interval_s=10, timeout_s=3))
+        mesh.pass_time(6)
+        mesh.clock.start_us += step_s * 1_000_000
+        mesh.pass_time(3)
+        mesh.close()
+    [row] = records(mesh.root / "a")[1]
+    assert row["sent_us"] == pytest.approx(mesh.clock.start_us + 5_000_000, abs=50_000)
+    assert row["status"] == agent.TIMEOUT
 
 
 def test_a_window_that_comes_again_after_the_clock_went_back_is_continued(mesh, pinglist, records):
