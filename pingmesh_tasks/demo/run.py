@@ -79,9 +79,9 @@ class Secrets:
 class Demo:
     """The demo's processes below `root`."""
 
-    def __init__(self, root: Path, ports: Ports) -> None:
+    def __init__(self, root: Path, ports: Ports, *, outage: bool = True) -> None:
         made = Secrets.of(root / "secrets.json")
-        self.root, self.ports, self.secrets = root, ports, made
+        self.root, self.ports, self.secrets, self.outage = root, ports, made, outage
         self.s3 = EmbeddedObjectStore(root / "s3", ports.s3, secret_access_key=made.s3_secret)
         self.fleet = Daemon(root / "fleet", "fleet")
         self.inventory = root / "inventory.csv"
@@ -125,7 +125,8 @@ class Demo:
             return
         command = [sys.executable, "-m", "pingmesh_tasks.demo.fleet", "--root", str(self.root / "fleet" / "hosts")]
         command += ["--port", str(self.ports.ssh), "--user", SSH_USER, "--window-s", str(WINDOW_S)]
-        command += ["--outage-host", OUTAGE_HOST, "--outage-after-windows", "6", "--outage-windows", "2"]
+        if self.outage:
+            command += ["--outage-host", OUTAGE_HOST, "--outage-after-windows", "6", "--outage-windows", "2"]
         environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(REPO)}
         environment[PASSWORD_VARIABLE] = self.secrets.bootstrap_password
         self.fleet.start(command, environment)
@@ -214,9 +215,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("command", choices=["up", "stop", "status"])
     parser.add_argument("--root", type=Path, default=REPO / ".demo", help="where the demo keeps everything")
+    parser.add_argument("--no-outage", action="store_true", help=f"let {OUTAGE_HOST} stay up all the time")
     arguments = parser.parse_args()
     try:
-        demo = Demo(arguments.root.resolve(), Ports.from_environment())
+        demo = Demo(arguments.root.resolve(), Ports.from_environment(), outage=not arguments.no_outage)
         if arguments.command == "stop":
             demo.stop(_say)
         elif arguments.command == "status":

@@ -52,7 +52,7 @@ def store(demo: Demo) -> ObjectStore:
 def command(demo: Demo, word: str, **environment: str) -> subprocess.CompletedProcess[str]:
     ports = {f"PINGMESH_DEMO_{name.upper()}_PORT": str(getattr(PORTS, name)) for name in ("airflow", "s3", "ssh")}
     return subprocess.run(
-        [sys.executable, "-m", "pingmesh_tasks.demo.run", word, "--root", str(demo.root)],
+        [sys.executable, "-m", "pingmesh_tasks.demo.run", word, "--root", str(demo.root), "--no-outage"],
         env=os.environ | ports | {"PYTHONPATH": str(REPO)} | environment,
         capture_output=True,
         text=True,
