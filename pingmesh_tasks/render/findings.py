@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pingmesh_tasks.render.mesh import Bools, CodedPairs, Positions
@@ -53,8 +54,14 @@ class Findings:
 def find(coded: CodedPairs) -> Findings:
     """Return the findings of one window. Deterministic: ties go to the earlier source, then destination."""
     hosts = coded.axis.hosts
-    silent = coded.sent == 0
-    failed = (coded.answered == 0) & ~silent
+    sent, answered = pl.col("sent"), pl.col("answered")
+    columns = coded.frame.select(
+        silent=sent == 0,
+        failed=(sent > 0) & (answered == 0),
+        unanswered=((sent - answered).cast(pl.Float32) / sent.cast(pl.Float32)),
+    )
+    silent, failed, unanswered = (columns[c].to_numpy() for c in ("silent", "failed", "unanswered"))
+    totals = coded.frame.select(pl.col("sent", "answered", "lost").cast(pl.Int64).sum()).row(0)
     out_all, out_silent, out_failed = _by_host(coded, coded.src, silent, failed)
     in_all, in_silent, in_failed = _by_host(coded, coded.dst, silent, failed)
     no_data = (out_all > 0) & (out_silent == out_all)
@@ -65,68 +72,79 @@ def find(coded: CodedPairs) -> Findings:
         no_data=_named(hosts, no_data),
         unreachable=_named(hosts, unreachable),
         cut_off=_named(hosts, cut_off),
-        worst=_worst(coded, failed, silent, explained),
+        worst=_worst(coded, failed, silent, unanswered, explained),
         pairs=len(coded.src),
         failed=int(failed.sum()),
         missing=int(silent.sum()),
-        sent=int(coded.sent.sum(dtype=np.int64)),
-        answered=int(coded.answered.sum(dtype=np.int64)),
-        lost=int(coded.lost.sum(dtype=np.int64)),
+        sent=totals[0],
+        answered=totals[1],
+        lost=totals[2],
     )
 
 
-def _worst(coded: CodedPairs, failed: Bools, silent: Bools, explained: Bools) -> tuple[WorstPair, ...]:
+def _worst(
+    coded: CodedPairs, failed: Bools, silent: Bools, unanswered: NDArray[np.float32], explained: Bools
+) -> tuple[WorstPair, ...]:
     """Failed pairs first (by probes sent), then lossy ones (by share), then slow ones (against the scope's median)."""
     free = ~(silent | explained[coded.src] | explained[coded.dst])
     if not free.any():
         free = ~silent
-    times = np.asarray(coded.value / _scope_medians(coded), dtype=np.float32)
-    sent = coded.sent.astype(np.float32)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        unanswered = np.asarray((sent - coded.answered.astype(np.float32)) / sent, dtype=np.float32)
+    medians = _scope_medians(coded)
     lossy = (unanswered >= LOSSY) & ~failed
-    picked = _top(coded, free & failed, sent, WORST)
-    picked += _top(coded, free & lossy, unanswered, WORST - len(picked))
-    picked += _top(coded, free & ~(failed | lossy), times, WORST - len(picked))
-    return tuple(
-        WorstPair(
-            src=int(coded.src[i]),
-            dst=int(coded.dst[i]),
-            value=float(coded.value[i]),
-            times=float(times[i]),
-            failed=bool(failed[i]),
-            unanswered=1 - int(coded.answered[i]) / int(coded.sent[i]),
-            loss=float(coded.lost[i] / coded.sent[i]),
-            sent=int(coded.sent[i]),
-        )
-        for i in picked
+    picked: list[int] = []
+    for group, badness in (
+        (free & failed, lambda rows: coded.frame["sent"].gather(rows).to_numpy().astype(np.float32)),
+        (free & lossy, lambda rows: unanswered[rows]),
+        (free & ~(failed | lossy), lambda rows: coded.value[rows] / medians[_scope(coded, rows)]),
+    ):
+        if len(picked) < WORST:
+            rows = np.flatnonzero(group)
+            picked += _top(coded, rows, np.fmax(badness(rows), np.float32(0)), WORST - len(picked))
+    return tuple(_worst_pair(coded, row, float(medians[_scope(coded, np.array([row]))[0]])) for row in picked)
+
+
+def _worst_pair(coded: CodedPairs, row: int, median: float) -> WorstPair:
+    of = coded.frame.row(row, named=True)
+    return WorstPair(
+        src=of["src"],
+        dst=of["dst"],
+        value=of["value"],
+        times=of["value"] / median,
+        failed=of["answered"] == 0,
+        unanswered=1 - of["answered"] / of["sent"],
+        loss=of["lost"] / of["sent"],
+        sent=of["sent"],
     )
 
 
-def _top(coded: CodedPairs, group: Bools, badness: NDArray[np.float32], count: int) -> list[int]:
-    """Return the `count` rows of `group` with the highest badness; ties go to the earlier source, then destination."""
-    count = min(count, int(group.sum()))
+def _top(coded: CodedPairs, rows: Counts, badness: NDArray[np.float32], count: int) -> list[int]:
+    """Return the `count` of `rows` with the highest badness; ties go to the earlier source, then destination."""
+    count = min(count, len(rows))
     if not count:
         return []
-    rows = np.flatnonzero(group)
-    score = np.fmax(badness[rows], np.float32(0))
-    near = score >= np.partition(score, len(score) - count)[len(score) - count]
-    rows, score = rows[near], score[near]
-    order = np.lexsort((coded.dst[rows], coded.src[rows], -score))[:count]
+    near = badness >= np.partition(badness, len(rows) - count)[len(rows) - count]
+    rows, badness = rows[near], badness[near]
+    order = np.lexsort((coded.dst[rows], coded.src[rows], -badness))[:count]
     return [int(row) for row in rows[order]]
 
 
-def _scope_medians(coded: CodedPairs) -> NDArray[np.float32]:
-    """Return for each pair the median value of its scope: same ToR, same DC or between DCs."""
+def _scope(coded: CodedPairs, rows: slice | Counts) -> NDArray[np.int8]:
+    """Return the scope of pairs: 0 same ToR, 1 same DC, 2 between DCs."""
     tor, dc = (coded.axis.scopes[:, i].astype(np.int32) for i in (0, 1))
-    scope = (tor[coded.src] != tor[coded.dst]).astype(np.int8) + (dc[coded.src] != dc[coded.dst])
+    src, dst = coded.src[rows], coded.dst[rows]
+    return np.asarray((tor[src] != tor[dst]).astype(np.int8) + (dc[src] != dc[dst]), dtype=np.int8)
+
+
+def _scope_medians(coded: CodedPairs) -> NDArray[np.float32]:
+    """Return the median value of each scope, NaN where it has none or a median of 0."""
+    scope = _scope(coded, slice(None))
     medians = np.full(3, np.nan, dtype=np.float32)
     for s in range(3):
         values = coded.value[scope == s]
         values = values[np.isfinite(values)]
         if values.size and (median := float(np.median(values))) > 0:
             medians[s] = median
-    return np.asarray(medians[scope], dtype=np.float32)
+    return medians
 
 
 def _named(hosts: tuple[str, ...], which: Bools) -> tuple[str, ...]:

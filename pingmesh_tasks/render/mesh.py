@@ -129,7 +129,7 @@ def columns_of(metric: str) -> list[str]:
 @dataclass(frozen=True)
 class CodedPairs:
     """Rows of `pair_latency` between known hosts. `frame` has src, dst (positions in the inventory, unsigned), sent,
-    answered, lost, value (f32, NaN: none); the arrays are views of its columns."""
+    answered, lost, value (f32, NaN: none); the arrays are its columns."""
 
     axis: Axis
     metric: str
@@ -143,18 +143,6 @@ class CodedPairs:
     @cached_property
     def dst(self) -> Positions:
         return self.frame["dst"].to_numpy()
-
-    @cached_property
-    def sent(self) -> NDArray[np.uint32]:
-        return self.frame["sent"].to_numpy()
-
-    @cached_property
-    def answered(self) -> NDArray[np.uint32]:
-        return self.frame["answered"].to_numpy()
-
-    @cached_property
-    def lost(self) -> NDArray[np.uint32]:
-        return self.frame["lost"].to_numpy()
 
     @cached_property
     def value(self) -> NDArray[np.float32]:
@@ -172,7 +160,7 @@ def code_pairs(pairs: pl.DataFrame, axis: Axis, metric: str) -> CodedPairs:
         value.cast(pl.Float32).fill_null(float("nan")).alias("value"),
     )
     known = frame.drop_nulls(["src", "dst"]) if frame["src"].null_count() or frame["dst"].null_count() else frame
-    return CodedPairs(axis, metric, known.rechunk(), frame.height - known.height)
+    return CodedPairs(axis, metric, known, frame.height - known.height)
 
 
 def fold(coded: CodedPairs) -> Mesh:
