@@ -39,7 +39,11 @@ lock: setup ## Resolve the dependencies of pyproject.toml anew (needs uv)
 setup: $(INSTALLED)
 
 $(INSTALLED): requirements.lock
-	@$(PYTHON) include/setup/check_python.py
+	@command -v $(PYTHON) >/dev/null || { echo "setup: there is no $(PYTHON); install Python 3.11 or newer"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "setup: $(PYTHON) is too old; 3.11 or newer is needed: try make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "setup: $(PYTHON) cannot make virtual environments; apt install python3-venv"; exit 1; }
 	@echo "installing into $(VENV): about a minute and 1 GB"
 	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock

@@ -12,4 +12,4 @@ if "scheduler" in sys.argv:
     import numpy
     import obstore.store
     import polars
-    import pyarrow.parquet  # noqa: F401
+    import pyarrow.parquet
