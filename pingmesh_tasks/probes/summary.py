@@ -63,6 +63,8 @@ _PAIR_ARROW = pa.schema(
         for name, kind in {"ladder_bucket": pa.uint8(), "ladder_count": pa.uint32()}.items()
     ]
 )
+_DELTAS = [field.name for field in _PAIR_ARROW if pa.types.is_uint32(field.type)]
+_DELTAS += ["ladder_bucket.list.element", "ladder_count.list.element"]
 _ROW_GROUP = 1 << 16
 _OUTCOME_OF_CODE = np.full(256, OUTCOMES.index("local_error"), np.uint8)
 for _outcome, _codes in CODES.items():
@@ -309,5 +311,6 @@ def _pair_writer(sink: Path | BinaryIO) -> pq.ParquetWriter:
         store_schema=False,  # or readers would see dictionaries instead of strings
         compression="zstd",
         use_dictionary=[*PLAN_COLUMNS, "window"],
+        column_encoding=dict.fromkeys(_DELTAS, "DELTA_BINARY_PACKED"),
         write_statistics=["window", "src", "dst"],
     )

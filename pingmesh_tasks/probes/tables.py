@@ -2,8 +2,8 @@
 
 A segment becomes one row group, sorted by destination and protocol and, for each, in the order of the file; so a file
 made of segments in the order of their hosts is sorted by (src, dst, protocol), a pair's rows stand together, and its
-names cost a bit. Strings are dictionary pages, numbers are deltas (encodings that every reader knows; 5.4 bytes
-a probe), statistics are kept where a reader skips by them: `src`, `ts`. The same segments give the same bytes.
+names cost a bit. Strings are dictionary pages, numbers that vary are deltas (encodings that every reader knows; 5.4
+bytes a probe), statistics are kept where a reader skips by them: `src`, `ts`. The same segments give the same bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pingmesh_tasks.errors import SegmentError
 from pingmesh_tasks.probes.segment import SegmentColumns, read_columns
 
 STRINGS = ("src", "src_ip", "dst", "dst_ip", "protocol", "scope")
-NUMBERS = ("ts", "src_port", "dst_port", "msg_len", "rtt_us", "err_code", "retransmits")
+VARYING = ("ts", "src_port", "rtt_us")
 MAX_ROW_GROUP = 1 << 20
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
@@ -74,7 +74,7 @@ def write_probe_table(segments: Iterable[tuple[str, bytes]], sink: Path | Binary
         store_schema=False,  # or readers would see dictionaries instead of strings
         compression="zstd",
         use_dictionary=list(STRINGS),
-        column_encoding=dict.fromkeys(NUMBERS, "DELTA_BINARY_PACKED"),
+        column_encoding=dict.fromkeys(VARYING, "DELTA_BINARY_PACKED"),
         write_statistics=["src", "ts"],
     ) as writer:
         for host, data in segments:
