@@ -85,7 +85,7 @@ def main(quick: bool) -> int:
                 found["userland"] += by_userland(pair, count)
     peer = statistics.median(found["warm"])
     print(f"RTT over an idle veth, {rounds} round(s) of {count} probes each, Python {sys.version.split()[0]}")
-    print(f"{'':40} {'n':>5} {'p50 us':>8} {'p99 us':>8} {'p50 - ping':>11} {'p50 / ping':>11}")
+    print(f"{'':40} {'n':>5} {'p50 us':>8} {'p99 us':>8} {'p50 - warm':>11} {'p50 / warm':>11}")
     names = {
         "warm": "ping, 500 a second",
         "ping": "ping",
