@@ -89,18 +89,19 @@ def _worst(
     free = ~(silent | explained[coded.src] | explained[coded.dst])
     if not free.any():
         free = ~silent
-    medians = _scope_medians(coded)
+    scope = _scopes(coded)
+    medians = _scope_medians(coded, scope)
     lossy = (unanswered >= LOSSY) & ~failed
-    picked: list[int] = []
-    for group, badness in (
-        (free & failed, lambda rows: coded.frame["sent"].gather(rows).to_numpy().astype(np.float32)),
-        (free & lossy, lambda rows: unanswered[rows]),
-        (free & ~(failed | lossy), lambda rows: coded.value[rows] / medians[_scope(coded, rows)]),
-    ):
-        if len(picked) < WORST:
-            rows = np.flatnonzero(group)
-            picked += _top(coded, rows, np.fmax(badness(rows), np.float32(0)), WORST - len(picked))
-    return tuple(_worst_pair(coded, row, float(medians[_scope(coded, np.array([row]))[0]])) for row in picked)
+    rows = np.flatnonzero(free & failed)
+    picked = _top(coded, rows, coded.frame["sent"].gather(rows).to_numpy().astype(np.float32), WORST)
+    rows = np.flatnonzero(free & lossy)
+    picked += _top(coded, rows, unanswered[rows], WORST - len(picked))
+    if len(picked) < WORST:
+        times = medians[scope]
+        np.divide(coded.value, times, out=times)
+        times[~free | failed | lossy] = np.nan
+        picked += _top(coded, None, times, WORST - len(picked))
+    return tuple(_worst_pair(coded, row, float(medians[scope[row]])) for row in picked)
 
 
 def _worst_pair(coded: CodedPairs, row: int, median: float) -> WorstPair:
@@ -117,27 +118,31 @@ def _worst_pair(coded: CodedPairs, row: int, median: float) -> WorstPair:
     )
 
 
-def _top(coded: CodedPairs, rows: Counts, badness: NDArray[np.float32], count: int) -> list[int]:
-    """Return the `count` of `rows` with the highest badness; ties go to the earlier source, then destination."""
-    count = min(count, len(rows))
-    if not count:
+def _top(coded: CodedPairs, rows: Counts | None, badness: NDArray[np.float32], count: int) -> list[int]:
+    """Return the `count` of `rows` (None: all) with the highest badness, none where it is NaN.
+
+    Ties go to the earlier source, then destination.
+    """
+    count = min(count, int(np.isfinite(badness).sum()))
+    if count <= 0:
         return []
-    near = badness >= np.partition(badness, len(rows) - count)[len(rows) - count]
-    rows, badness = rows[near], badness[near]
+    floor = -np.partition(-badness, count - 1)[count - 1]  # NaN sorts last
+    near = np.flatnonzero(badness >= floor)
+    badness, rows = badness[near], near if rows is None else rows[near]
     order = np.lexsort((coded.dst[rows], coded.src[rows], -badness))[:count]
     return [int(row) for row in rows[order]]
 
 
-def _scope(coded: CodedPairs, rows: slice | Counts) -> NDArray[np.int8]:
-    """Return the scope of pairs: 0 same ToR, 1 same DC, 2 between DCs."""
+def _scopes(coded: CodedPairs) -> NDArray[np.int8]:
+    """Return the scope of each pair: 0 same ToR, 1 same DC, 2 between DCs."""
     tor, dc = (coded.axis.scopes[:, i].astype(np.int32) for i in (0, 1))
-    src, dst = coded.src[rows], coded.dst[rows]
-    return np.asarray((tor[src] != tor[dst]).astype(np.int8) + (dc[src] != dc[dst]), dtype=np.int8)
+    scope: NDArray[np.int8] = (tor[coded.src] != tor[coded.dst]).astype(np.int8)
+    scope += dc[coded.src] != dc[coded.dst]
+    return scope
 
 
-def _scope_medians(coded: CodedPairs) -> NDArray[np.float32]:
+def _scope_medians(coded: CodedPairs, scope: NDArray[np.int8]) -> NDArray[np.float32]:
     """Return the median value of each scope, NaN where it has none or a median of 0."""
-    scope = _scope(coded, slice(None))
     medians = np.full(3, np.nan, dtype=np.float32)
     for s in range(3):
         values = coded.value[scope == s]

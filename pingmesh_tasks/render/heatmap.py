@@ -35,7 +35,7 @@ def heatmap_sheet(pairs: pl.DataFrame, inventory: Inventory, window: Window, *, 
     """Return the picture of `render_heatmap` before it is a PNG."""
     axis = axis_for(inventory)
     coded = code_pairs(pairs, axis, metric)
-    mesh, findings = fold(coded), find(coded)
+    findings, mesh = find(coded), fold(coded)
     scale = theme.scale_for(metric, mesh.value)
     frame = frame_for(axis, SIDE)
     parts = [format_window(window), *mesh_parts(inventory, axis, metric), *total_parts(findings)]

@@ -1,3 +1,4 @@
+import numpy as np
 import polars as pl
 import pytest
 
@@ -100,6 +101,15 @@ def test_the_order_of_the_rows_does_not_matter():
     one, other = (code_pairs(p, axis, "rtt_p99_us") for p in (pairs, pairs.sample(fraction=1, shuffle=True, seed=4)))
     assert find(one) == find(other)
     assert (build_mesh(pairs, axis, "rtt_p99_us").state == build_mesh(pairs.reverse(), axis, "rtt_p99_us").state).all()
+
+
+def test_a_sorted_table_is_folded_in_parts_to_the_same_matrix(monkeypatch):
+    inventory = inventory_of(300, per_tor=10)
+    pairs, axis = mesh_frame(inventory), axis_for(inventory)
+    whole = build_mesh(pairs, axis, "rtt_p50_us")
+    monkeypatch.setattr("pingmesh_tasks.render.mesh.ROWS_AT_ONCE", 500)
+    parts = build_mesh(pairs, axis, "rtt_p50_us")
+    assert (whole.pairs == parts.pairs).all() and np.array_equal(whole.value, parts.value, equal_nan=True)
 
 
 def test_pairs_of_hosts_that_left_the_inventory_are_counted_and_not_drawn():
