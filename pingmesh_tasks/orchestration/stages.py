@@ -219,8 +219,11 @@ def build_probe_table(run: Run, part: Part) -> dict[str, int]:
         file = Path(folder, "probe.parquet")
         stats = write_probe_table(segments(), file)
         run.store.put(layout.table("probe", run.window, part.shard), file)
-    for name, error in stats.damaged:
+    for name, error in stats.damaged:  # its columns are unpacked here for the first time
         log.warning("%s is left out: %s", layout.raw_probe(run.window, name), error)
+        run.store.put(layout.quarantined_segment(run.window, name), run.store.get(layout.raw_probe(run.window, name)))
+    damaged = [HostOutcome(name, "build", "segment_damaged", str(error)) for name, error in stats.damaged]
+    _keep_outcomes(shard, "build", damaged)
     return {"segments": stats.segments, "probes": stats.rows, "damaged": len(stats.damaged)}
 
 
@@ -234,7 +237,7 @@ def summarize_latency(run: Run, part: Part) -> dict[str, int]:
         run.store.download(layout.table("probe", run.window, part.shard), probes)
         stats = summarize_probe_table(probes, run.window, pinglist.planned_pairs(shard.lists(shard.hosts)), pairs)
         run.store.put(layout.table("pair_latency", run.window, part.shard), pairs)
-    return {"pairs": stats.pairs, "silent": stats.silent}
+    return {"pairs": stats.pairs, "silent": stats.silent, "probes_of_other_windows": stats.outside}
 
 
 def check_fleet(run: Run, part: Part) -> dict[str, int]:

@@ -28,7 +28,7 @@ from pingmesh_tasks.windows import Window, window_containing
 
 pytestmark = pytest.mark.e2e
 REPO = Path(__file__).parents[2]
-PORTS = Ports(airflow=28080, s3=28333, ssh=2822)
+PORTS = Ports(airflow=28080, s3=27333, ssh=2822)
 RUN_BAR_S = 25
 #: Most that an e2e run may wait for a state; windows are a minute long.
 PATIENCE_S = 180

@@ -19,7 +19,7 @@ from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.tables import read_table
 from pingmesh_tasks.windows import Window
 from tests.support.fleet import FleetOfTest, running_fleet
-from tests.support.segments import segment
+from tests.support.segments import forged_chunk, header, packed, segment
 
 pytestmark = pytest.mark.integration
 WINDOW = Window.parse("20261121T220500Z", 300)
@@ -151,6 +151,20 @@ def test_a_damaged_segment_is_set_aside_whole_and_shown(run, store, fleet):
     status = read_table(store, "host_status", WINDOW).filter(pl.col("host") == "host01", pl.col("stage") == "collect")
     assert status["outcome"].item() == "segment_damaged"
     assert "chunk 0" in status["detail"].item()
+
+
+def test_a_forged_segment_whose_columns_do_not_unpack_is_set_aside_when_the_table_is_built(run, store):
+    all_stages(run)
+    columns = b"no zlib at all"
+    table = packed([["host02", "127.0.0.12", 8765, "tcp", "intra_dc", 0]])
+    fields = header(host="host01", ip="127.0.0.11", rows=1, scheduled=1, sent=1, body_bytes=len(table) + len(columns))
+    store.put(layout.raw_probe(WINDOW, "host01"), forged_chunk(fields | {"table_bytes": len(table)}, table, columns))
+    for part in stages.plan_window(run):
+        stages.build_probe_table(run, part)
+    assert store.find(layout.quarantined_segment(WINDOW, "host01")) is not None
+    status = read_table(store, "host_status", WINDOW).filter(pl.col("stage") == "build")
+    assert status.select("host", "outcome").row(0) == ("host01", "segment_damaged")
+    assert read_table(store, "probe", WINDOW)["src"].n_unique() == 3
 
 
 def test_a_fleet_that_has_only_just_been_started_has_no_data_yet():
