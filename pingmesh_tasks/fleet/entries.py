@@ -23,8 +23,10 @@ _YAML_DEPTH = 6
 _YAML_LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _YAML_PLAIN = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "timestamp"))
 _YAML_NULL = "tag:yaml.org,2002:null"
+#: The fields whose value is a list of texts; in every other a list is a slip.
+LIST_FIELDS = ("drop",)
 
-Value = str | dict[str, str]
+Value = str | dict[str, str] | list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,12 +210,12 @@ def _yaml_entry(node: yaml.Node, faults: Faults, known: Sequence[str]) -> Entry 
     for name, item in _items(node, faults):
         if name not in known:
             faults.add(_line(item), f"unknown field {name!r}; {_known_or_near(name, known)}")
-        elif (value := _yaml_value(item, faults)) not in (None, "", {}):
+        elif (value := (_yaml_list if name in LIST_FIELDS else _yaml_value)(item, faults)) not in (None, "", {}, []):
             values[name] = (value, _line(item))
     return Entry(_line(node), values)
 
 
-def _yaml_value(node: yaml.Node, faults: Faults) -> Value | None:
+def _yaml_value(node: yaml.Node, faults: Faults) -> str | dict[str, str] | None:
     """Return a scalar's text as written, or a mapping of such; null and what is refused are None."""
     if isinstance(node, yaml.ScalarNode) and node.tag in _YAML_PLAIN:
         return str(node.value).strip()
@@ -223,6 +225,17 @@ def _yaml_value(node: yaml.Node, faults: Faults) -> Value | None:
     if node.tag != _YAML_NULL:
         faults.add(_line(node), f"{node.tag.rpartition(':')[2]!r} is no plain value; write text or a number")
     return None
+
+
+def _yaml_list(node: yaml.Node, faults: Faults) -> list[str]:
+    """Return a sequence's texts exactly as written, blanks and all."""
+    if isinstance(node, yaml.SequenceNode):
+        texts = [item.value for item in node.value if isinstance(item, yaml.ScalarNode) and item.tag in _YAML_PLAIN]
+        if len(texts) == len(node.value):
+            return texts
+    if node.tag != _YAML_NULL:
+        faults.add(_line(node), "is no list of texts; write one '- …' for each below it")
+    return []
 
 
 def _items(node: yaml.MappingNode, faults: Faults) -> Iterator[tuple[str, yaml.Node]]:

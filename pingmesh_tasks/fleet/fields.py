@@ -11,13 +11,15 @@ import difflib
 import ipaddress
 import re
 import zoneinfo
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 MAX_NAME = 63
 LOG_FORMATS = ("mdsplus",)
+MAX_PATTERN = 1_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\+-]{0,63}\$?", re.ASCII)
+_COUNTRY = re.compile(r"[A-Za-z]{2}", re.ASCII)
 _LABEL_VALUE_MAX = 200
 
 
@@ -130,6 +132,49 @@ def check_format(text: str) -> str:
     if text not in LOG_FORMATS:
         raise ValueError(f"is no log format; write {' or '.join(LOG_FORMATS)}")
     return text
+
+
+def check_drop(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Return regular expressions that the reader of the log takes, each found anywhere in a line it matches.
+
+    They are Rust's (Polars): linear in the line, so no line can hold the reader up, and without look-around.
+    """
+    import polars as pl  # here, because most inventories have no pattern and Polars takes its time to load
+
+    for pattern in patterns:
+        if not pattern or len(pattern) > MAX_PATTERN:
+            raise ValueError(f"has a pattern of {len(pattern)} characters; write 1 to {MAX_PATTERN}")
+        try:
+            matches_anything = bool(pl.Series(["", "\0"]).str.contains(pattern).all())
+        except pl.exceptions.ComputeError as error:
+            reason = str(error).rpartition("error: ")[2].partition("\n")[0]
+            raise ValueError(f"has the pattern {pattern!r}, which is no regular expression ({reason})") from None
+        if matches_anything:
+            raise ValueError(f"has the pattern {pattern!r}, which drops every line; say what a dropped line holds")
+    return tuple(patterns)
+
+
+def check_countries(value: Mapping[str, str]) -> dict[str, str]:
+    """Return the country of each network, both in their one normal spelling: `198.51.100.0/24: DE`."""
+    found: dict[str, str] = {}
+    for network, country in value.items():
+        try:
+            normal = str(ipaddress.ip_network(network))
+        except ValueError:
+            raise ValueError(f"has the network {network!r}; {_network_hint(network)}") from None
+        if not _COUNTRY.fullmatch(country):
+            raise ValueError(f"has the country {country!r}; write its ISO 3166 code of two letters, such as DE")
+        if normal in found:
+            raise ValueError(f"has the network {normal!r} twice; remove one")
+        found[normal] = country.upper()
+    return found
+
+
+def _network_hint(text: str) -> str:
+    try:
+        return f"its host bits are set; write {str(ipaddress.ip_network(text, strict=False))!r}"
+    except ValueError:
+        return "write an address and a prefix length, such as 198.51.100.0/24 or 2001:db8::/32"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

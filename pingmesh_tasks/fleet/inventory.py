@@ -20,7 +20,7 @@ from typing import Any
 
 from pingmesh_tasks.errors import InventoryError
 from pingmesh_tasks.fleet import fields as checks
-from pingmesh_tasks.fleet.entries import MAX_BYTES, Entry, Faults, decode, read_entries
+from pingmesh_tasks.fleet.entries import MAX_BYTES, Entry, Faults, Value, decode, read_entries
 
 DEFAULT_PROBE_PORT = 8765
 DEFAULT_SSH_PORT = 22
@@ -48,7 +48,12 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class LogServer:
-    """One access log of a data server. `timezone` is the IANA name of the zone that the log's times are in."""
+    """One access log of a data server. `timezone` is the IANA name of the zone that the log's times are in.
+
+    `ssh_port` and `ssh_user` None: the SSH connection decides. `errors_path` is the server's stderr log, if it keeps
+    one. A line in which a regular expression of `drop` is found is counted and thrown away. `countries` says whose
+    networks are where, before any GeoIP library is asked: the longest prefix that holds an address wins.
+    """
 
     name: str
     address: str
@@ -57,6 +62,9 @@ class LogServer:
     format: str = "mdsplus"
     ssh_port: int | None = None
     ssh_user: str | None = None
+    errors_path: str | None = None
+    drop: tuple[str, ...] = ()
+    countries: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +176,13 @@ _LOG_CHECKS: Checks = {
     "path": checks.check_path,
     "timezone": checks.check_timezone,
     "format": checks.check_format,
+    "errors_path": checks.check_path,
+    "drop": checks.check_drop,
+    "countries": checks.check_countries,
 }
+#: What the value of a field is, where it is not one text.
+_SHAPES: Mapping[str, tuple[type, ...]] = {"labels": (dict, str), "drop": (list,), "countries": (dict,)}
+_SHAPE_NAMES = {str: "one value", dict: "a mapping", list: "a list"}
 
 
 def _build_inventory(host_entries: Sequence[Entry], log_entries: Sequence[Entry], faults: Faults) -> Inventory:
@@ -200,8 +214,8 @@ def _build(kind: type, entry: Entry, checks_by_field: Checks, faults: Faults) ->
     values: dict[str, Any] = {}
     for name, (value, line) in entry.values.items():
         try:
-            if not isinstance(value, str) and name != "labels":
-                raise ValueError("is a mapping; write one value")
+            if type(value) not in (shapes := _SHAPES.get(name, (str,))):
+                raise ValueError(f"is {_SHAPE_NAMES[type(value)]}; write {_SHAPE_NAMES[shapes[0]]}")
             values[name] = checks_by_field[name](value)
         except ValueError as error:
             shown = repr(value if len(str(value)) <= 80 else str(value)[:80] + "…")
@@ -274,10 +288,16 @@ def _given(value: Host | LogServer) -> dict[str, Any]:
     for f in fields(value):
         default = f.default_factory() if f.default_factory is not MISSING else f.default
         if (current := getattr(value, f.name)) != default or f.name in _TOPOLOGY:
-            found[f.name] = dict(current) if f.name == "labels" else current
+            found[f.name] = dict(current) if isinstance(current, Mapping) else current
     return found
 
 
 def _entry_of(number: int, values: Mapping[str, Any]) -> Entry:
-    as_text = {name: value if isinstance(value, dict) else str(value) for name, value in values.items()}
+    as_text = {name: _text_of(value) for name, value in values.items()}
     return Entry(number, {name: (value, number) for name, value in as_text.items()})
+
+
+def _text_of(value: Any) -> Value:
+    if isinstance(value, Mapping):
+        return {str(key): str(text) for key, text in value.items()}
+    return [str(text) for text in value] if isinstance(value, list | tuple) else str(value)

@@ -299,6 +299,79 @@ def test_a_zone_is_a_name_and_no_path(zone):
     assert "timezone" in fault_of(text, "i.yaml")
 
 
+def data_server(**fields: object) -> str:
+    """An inventory whose one data server has these fields besides those it must have."""
+    server = {"name": "s", "address": "192.0.2.2", "path": "/l", "timezone": "UTC"} | fields
+    return json.dumps({"hosts": [{"name": "a", "address": "192.0.2.1"}], "log_servers": [server]})
+
+
+def test_a_data_server_may_say_how_to_reach_it_what_to_drop_and_where_its_users_are():
+    text = """
+hosts: [{name: a, address: 192.0.2.1}]
+log_servers:
+- name: s
+  address: 192.0.2.2
+  path: /var/log/mdsip/access.log
+  errors_path: /var/log/mdsip/errors.log
+  timezone: Asia/Shanghai
+  ssh_port: 2200
+  ssh_user: logs
+  drop:
+  - 'from monitor@'
+  - 'tree=TEST, '
+  countries:
+    198.51.100.0/24: de
+    2001:DB8:0::/32: NO
+"""
+    (server,) = parse_inventory(text, "i.yaml").log_servers
+    assert (server.ssh_port, server.ssh_user) == (2200, "logs")
+    assert server.errors_path == "/var/log/mdsip/errors.log"
+    assert server.drop == ("from monitor@", "tree=TEST, ")
+    assert server.countries == {"198.51.100.0/24": "DE", "2001:db8::/32": "NO"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("errors_path", "errors.log", "write an absolute path"),
+        ("ssh_port", "0", "from 1 to 65535"),
+        ("ssh_user", "-o", "is no user name"),
+        ("drop", "monitor", "is no list of texts; write one '- …' for each"),
+        ("drop", [{"a": "b"}], "is no list of texts"),
+        ("drop", ["["], "has the pattern '[', which is no regular expression (unclosed character class)"),
+        ("drop", ["(?=x)"], "look-around"),
+        ("drop", ["ok", ".*"], "has the pattern '.*', which drops every line"),
+        ("drop", ["ok", ""], "has a pattern of 0 characters"),
+        ("drop", ["x" * 1_001], "has a pattern of 1001 characters; write 1 to 1000"),
+        ("countries", "DE", "is one value; write a mapping"),
+        ("countries", ["DE"], "'seq' is no plain value"),
+        ("countries", {"198.51.100.1/24": "DE"}, "its host bits are set; write '198.51.100.0/24'"),
+        ("countries", {"198.51.100.0/33": "DE"}, "write an address and a prefix length"),
+        ("countries", {"everywhere": "DE"}, "write an address and a prefix length"),
+        ("countries", {"198.51.100.0/24": "Germany"}, "write its ISO 3166 code of two letters"),
+        ("countries", {"2001:db8::/32": "DE", "2001:DB8::/32": "FR"}, "has the network '2001:db8::/32' twice"),
+        ("path", ["/l"], "'seq' is no plain value"),
+        ("path", {"a": "/l"}, "is a mapping; write one value"),
+    ],
+)
+def test_what_a_data_server_may_not_say_is_refused_with_the_rule(field, value, told):
+    assert any(told in fault for fault in faults_of(data_server(**{field: value}), "i.yaml"))
+
+
+def test_a_data_server_survives_being_stored_and_is_checked_again():
+    fields = {"drop": ["a b ", "c"], "countries": {"10.0.0.0/8": "CN"}, "errors_path": "/e", "ssh_port": "2200"}
+    inventory = parse_inventory(data_server(**fields), "i.yaml")
+    document = json.loads(canonical_json(inventory.to_document()))
+    assert Inventory.from_document(document) == inventory
+    assert hash(inventory.log_servers[0]) == hash(Inventory.from_document(document).log_servers[0])
+    document["log_servers"][0]["drop"] = ["("]
+    with pytest.raises(InventoryError, match="entry 1: drop .* unclosed group"):
+        Inventory.from_document(document)
+    document["log_servers"][0]["drop"] = "abc"
+    with pytest.raises(InventoryError, match="entry 1: drop 'abc' is one value; write a list"):
+        Inventory.from_document(document)
+
+
 def test_a_file_full_of_faults_is_told_in_a_bounded_message():
     faults = faults_of("x\n" * 3_000, "p.txt")
     assert len(faults) == 1_001
