@@ -1122,6 +1122,7 @@ class Agent:
         """Take the lock, the ping list, what a predecessor left, and the port; raises StartError."""
         self.home, self.lab, self.clock = home, lab, clock or Clock()
         self.stopping: str | None = None
+        self.homeless = False
         try:
             os.makedirs(os.path.join(home, "spool"), 0o700, exist_ok=True)
             self.lock_fd = take_lock(home)
@@ -1185,6 +1186,8 @@ class Agent:
         while not self.stopping:
             self.tick()
             time.sleep(TICK_S)
+        if self.homeless:
+            return
         self.log(f"stop: {self.stopping}")
         until_s = self.clock.monotonic_s() + min(DRAIN_S, self.told.timeout_s + 4 * TICK_S)
         while self.prober.in_flight and self.clock.monotonic_s() < until_s:
@@ -1232,6 +1235,9 @@ class Agent:
         self.prober.clock_stepped(step_us)
 
     def each_second(self, now_s: float) -> None:
+        if not os.fstat(self.lock_fd).st_nlink:  # whoever removed our home wants us gone; another may live there now
+            self.stopping, self.homeless = "its directory was removed", True
+            return
         lease = self.signature("lease")
         if lease != self.lease_signature:
             self.lease_signature, self.renewed_s = lease, now_s

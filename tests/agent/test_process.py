@@ -205,6 +205,18 @@ def test_a_lease_that_ran_out_stops_probing_and_answering(start, home, free_port
         socket.create_connection(("127.0.0.21", free_port), 1)
 
 
+def test_an_agent_whose_directory_was_removed_goes_and_writes_nothing_where_another_may_live_now(
+    start, home, free_port
+):
+    pid = json.loads(start().stdout)["pid"]
+    shutil.rmtree(home)
+    (home / "spool").mkdir(parents=True)
+    wait_for(lambda: not Path(f"/proc/{pid}/fd/0").exists())
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.21", free_port), 1)
+    assert [path.name for path in home.rglob("*") if path.is_file()] == []
+
+
 def test_no_input_brings_it_down(start, home, free_port):
     pid = json.loads(start(targets=CLOSED_PORT, interval_s=0.05).stdout)["pid"]
     chance = random.Random(3)
