@@ -21,7 +21,7 @@ from datetime import timedelta
 
 from airflow.sdk import Param, dag, get_current_context, task
 
-from pingmesh_tasks.orchestration.defaults import DEFAULT_ARGS
+from pingmesh_tasks.orchestration.defaults import DEFAULT_ARGS, HOSTS_PARAM, INVENTORY_PARAM
 
 PARAMS = {
     "action": Param(
@@ -31,14 +31,7 @@ PARAMS = {
         title="Action",
         description="What to do on each host.",
     ),
-    "hosts": Param(
-        [],
-        type="array",
-        items={"type": "string"},
-        uniqueItems=True,
-        title="Hosts",
-        description="Names of the hosts; none means all.",
-    ),
+    "hosts": HOSTS_PARAM,
     "dry_run": Param(True, type="boolean", title="Dry run", description="Only say what would be done."),
     "remove_key": Param(
         False,
@@ -46,12 +39,7 @@ PARAMS = {
         title="Remove our key",
         description="With clean_hosts: also take our line out of authorized_keys. The hosts are then out of reach.",
     ),
-    "inventory": Param(
-        None,
-        type=["null", "string"],
-        title="Inventory",
-        description="Path or s3:// URI of another inventory than PINGMESH_INVENTORY.",
-    ),
+    "inventory": INVENTORY_PARAM,
 }
 
 

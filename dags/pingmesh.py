@@ -29,27 +29,15 @@ from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag, get_
 from airflow.sdk.exceptions import AirflowSkipException
 
 from pingmesh_tasks.orchestration import assets
-from pingmesh_tasks.orchestration.defaults import DEFAULT_ARGS
+from pingmesh_tasks.orchestration.defaults import DEFAULT_ARGS, HOSTS_PARAM, INVENTORY_PARAM
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.windows import cron
 
 SETTINGS = load_settings()
 
 PARAMS = {
-    "inventory": Param(
-        None,
-        type=["null", "string"],
-        title="Inventory",
-        description="Path or s3:// URI of another inventory than PINGMESH_INVENTORY, for this run.",
-    ),
-    "hosts": Param(
-        [],
-        type="array",
-        items={"type": "string"},
-        uniqueItems=True,
-        title="Hosts",
-        description="Names of the hosts to touch in this run; none means all. Tables and pictures show the whole mesh.",
-    ),
+    "inventory": INVENTORY_PARAM,
+    "hosts": HOSTS_PARAM,
     "protocol": Param(
         None,
         type=["null", "string"],
