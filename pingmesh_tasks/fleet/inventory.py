@@ -182,7 +182,7 @@ _LOG_CHECKS: Checks = {
 }
 #: What the value of a field is, where it is not one text.
 _SHAPES: Mapping[str, tuple[type, ...]] = {"labels": (dict, str), "drop": (list,), "countries": (dict,)}
-_SHAPE_NAMES = {str: "one value", dict: "a mapping", list: "a list"}
+_SHAPE_NAMES: Mapping[type, str] = {str: "one value", dict: "a mapping", list: "a list"}
 
 
 def _build_inventory(host_entries: Sequence[Entry], log_entries: Sequence[Entry], faults: Faults) -> Inventory:

@@ -365,7 +365,7 @@ def test_a_data_server_survives_being_stored_and_is_checked_again():
     assert Inventory.from_document(document) == inventory
     assert hash(inventory.log_servers[0]) == hash(Inventory.from_document(document).log_servers[0])
     document["log_servers"][0]["drop"] = ["("]
-    with pytest.raises(InventoryError, match="entry 1: drop .* unclosed group"):
+    with pytest.raises(InventoryError, match=r"entry 1: drop .*unclosed group"):
         Inventory.from_document(document)
     document["log_servers"][0]["drop"] = "abc"
     with pytest.raises(InventoryError, match="entry 1: drop 'abc' is one value; write a list"):
