@@ -83,7 +83,109 @@ HOST_STATUS = pl.Schema(
     }
 )
 
-SCHEMAS = {"probe": PROBE, "pair_latency": PAIR_LATENCY, "host_status": HOST_STATUS}
+#: One row a connection line of a data server's log. `status` is ON or OFF, `socket` null where the server prints none.
+#: `user` and `host` are what the client said, made safe (`access.lines.safe_text`). `offset` is the byte of the raw
+#: object at which the line begins: with server and window it names the line.
+CLIENT = pl.Schema(
+    {
+        "link_time": UTC_US,
+        "pid": pl.UInt32(),
+        "user": pl.String(),
+        "host": pl.String(),
+        "status": pl.String(),
+        "server": pl.String(),
+        "address": pl.String(),
+        "socket": pl.UInt64(),
+        "offset": pl.UInt64(),
+    }
+)
+
+#: One row a hook line. `node_path` is null for an operation on a whole tree; the last three are null unless the hook
+#: library writes its extended form.
+OPERATION = pl.Schema(
+    {
+        "link_time": UTC_US,
+        "pid": pl.UInt32(),
+        "hook_type": pl.String(),
+        "tree": pl.String(),
+        "shot": pl.Int64(),
+        "node_path": pl.String(),
+        "server": pl.String(),
+        "offset": pl.UInt64(),
+        "node_id": pl.Int64(),
+        "thread": pl.UInt64(),
+        "client_address": pl.String(),
+    }
+)
+
+#: One row a session of a data server and window in which it was alive: what is known of it at the window's end. The
+#: newest row of a `session` holds; those with `ended_by` null are carried into the next window (`access.sessions`).
+#: `last_time` is its last line. `ended_by`: disconnect, reuse (its socket or pid went to another), silence, refusal.
+#: `confidence` of the end: open, exact, at_least, at_most, doubtful, inferred. `attribution`: process, address, none;
+#: `operations` (since the start) and `window_operations` are null where no line can be tied to a session.
+SESSION = pl.Schema(
+    {
+        "window": UTC_US,
+        "server": pl.String(),
+        "session": pl.String(),
+        "user": pl.String(),
+        "host": pl.String(),
+        "address": pl.String(),
+        "pid": pl.UInt32(),
+        "socket": pl.UInt64(),
+        "start_time": UTC_US,
+        "last_time": UTC_US,
+        "end_time": UTC_US,
+        "ended_by": pl.String(),
+        "confidence": pl.String(),
+        "duration_us": pl.Int64(),
+        "attribution": pl.String(),
+        "operations": pl.UInt64(),
+        "window_operations": pl.UInt64(),
+    }
+)
+
+#: One row a figure: a `measure` of a data server's window for one `key` of a `dimension`. A null key is all that no
+#: other row of the measure and dimension names: everything in dimension `all`, the rest beyond the top keys elsewhere.
+#: `access.usage.MEASURES` says how each measure merges over windows. Durations end in `_s`.
+USAGE = pl.Schema(
+    {
+        "window": UTC_US,
+        "server": pl.String(),
+        "measure": pl.String(),
+        "dimension": pl.String(),
+        "key": pl.String(),
+        "value": pl.Int64(),
+    }
+)
+
+#: One row a line of a data server's errors log that is not blank. The lines have no date: what is known of the time is
+#: that they were written after `collected_from` (null: unknown) and before `collected_until`.
+#: `kind`: connected, denied (both name the user), dispatched (an address), bad_header, other (`text`, escaped).
+SERVER_ERROR = pl.Schema(
+    {
+        "window": UTC_US,
+        "server": pl.String(),
+        "offset": pl.UInt64(),
+        "collected_from": UTC_US,
+        "collected_until": UTC_US,
+        "kind": pl.String(),
+        "user": pl.String(),
+        "address": pl.String(),
+        "text": pl.String(),
+    }
+)
+
+SCHEMAS = {
+    "probe": PROBE,
+    "pair_latency": PAIR_LATENCY,
+    "host_status": HOST_STATUS,
+    "client": CLIENT,
+    "operation": OPERATION,
+    "session": SESSION,
+    "usage": USAGE,
+    "server_error": SERVER_ERROR,
+}
 
 
 def check_schema(table: str, frame: pl.DataFrame) -> None:
