@@ -62,6 +62,26 @@ def quarantined_segment(window: Window, host: str) -> str:
     return f"quarantine/probe/{_partition(window)}/{window.id}/{host}.pms"
 
 
+def raw_log_prefix(kind: str, server: str, day: datetime | None = None) -> str:
+    """Prefix of what was collected of one server's log of a kind (`access`, `errors`), ever or on a day (UTC)."""
+    return f"raw/{kind}/server={server}/" + (f"date={day:%Y-%m-%d}/" if day else "")
+
+
+def raw_log(kind: str, server: str, window: Window) -> str:
+    """The bytes that a window brought of a server's log."""
+    return f"{raw_log_prefix(kind, server)}{_partition(window)}/{window.id}.log.zst"
+
+
+def cursor(server: str, kind: str) -> str:
+    """How far a server's log was collected; follows from its raw objects."""
+    return f"control/cursor/{server}.{kind}.json"
+
+
+def quarantined_lines(source: str, window: Window, server: str) -> str:
+    """Lines that fit no table, with the reason, one JSON object a line."""
+    return f"quarantine/{source}/{_partition(window)}/{window.id}.{server}.ndjson"
+
+
 def artifact(kind: str, window: Window, extension: str) -> str:
     return f"{ARTIFACTS}/{kind}/{_partition(window)}/{window.id}.{extension}"
 

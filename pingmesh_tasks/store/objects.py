@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import S3Store
 
 from pingmesh_tasks.errors import StoreError
@@ -98,6 +98,19 @@ class ObjectStore:
     async def put_async(self, key: str, data: bytes) -> None:
         with self._asking("put", key):
             await obstore.put_async(self._s3, key, data)
+
+    def create(self, key: str, data: bytes | Path) -> bool:
+        """Write one object unless there is one; return whether it was ours that was written.
+
+        Of many that create one key at once, one wins (`If-None-Match`, which S3 knows since 2024). After a lost answer
+        the winner may be we ourselves: look at the object. The whole of it is in memory: S3 takes it as one request.
+        """
+        with self._asking("create", key):
+            try:
+                obstore.put(self._s3, key, data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+            return True
 
     def get(self, key: str) -> bytes:
         """Return one object. Raises StoreError where there is none."""

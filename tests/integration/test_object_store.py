@@ -1,5 +1,6 @@
 """The object store against a real S3 server."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import polars as pl
@@ -53,10 +54,30 @@ def test_deleting_twice_is_no_fault(store):
     assert store.keys("") == []
 
 
+def test_an_object_is_created_once_and_never_changed_by_a_second_creation(store, tmp_path):
+    large = tmp_path / "large"
+    large.write_bytes(bytes(12 * 2**20))
+    assert store.create("a", b"first")
+    assert not store.create("a", b"second")
+    assert store.create("b", large)
+    assert not store.create("b", b"second")
+    assert (store.get("a"), len(store.get("b"))) == (b"first", 12 * 2**20)
+
+
+def test_of_many_that_create_one_object_at_once_one_wins(store):
+    for key in ("race-1", "race-2", "race-3"):
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(lambda n, key=key: store.create(key, b"%d" % n * 10_000), range(8)))
+        assert won.count(True) == 1
+        assert store.get(key) == b"%d" % won.index(True) * 10_000
+
+
 def test_a_wrong_key_is_refused_and_its_secret_is_not_shown(store):
     stranger = ObjectStore(replace(store.access, secret_access_key="not-the-secret"))
     with pytest.raises(StoreError) as caught:
         stranger.put("x", b"")
+    with pytest.raises(StoreError):
+        stranger.create("x", b"")
     assert "not-the-secret" not in str(caught.value)
     assert "not-the-secret" not in repr(stranger.access)
     with pytest.raises(StoreError):
