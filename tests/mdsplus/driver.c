@@ -8,7 +8,7 @@
  *   driver HOOK inet            standard output is a TCP connection; prints on stderr what came over it
  *   driver HOOK fork            one call, fork, one call in the child, one in the parent
  *   driver HOOK cancel          a thread is cancelled while the hook works for it
- *   driver HOOK full            output to a file limited to 1 000 bytes, then the limit goes
+ *   driver HOOK full            output to a file limited to 1 000 bytes, then the limit is raised
  *   driver HOOK names           what strftime calls this day and month, on stderr
  *   driver HOOK|- cost CALLS THREADS TYPE   ns a call, wall, on stderr; - is no hook
  *   driver HOOK pause           one call, then waits for the end of stdin
@@ -163,15 +163,20 @@ static void cancel(void) {
   call(7, "EAST", 1, 13);
 }
 
-static void full(void) {
+static void limit_files(rlim_t bytes) {
   struct rlimit limit;
   getrlimit(RLIMIT_FSIZE, &limit);
-  limit.rlim_cur = 1000;
-  setrlimit(RLIMIT_FSIZE, &limit);
+  limit.rlim_cur = bytes;
+  if (setrlimit(RLIMIT_FSIZE, &limit) != 0)
+    fail("setrlimit");
+}
+
+static void full(const char *hook) {
+  limit_files(1000);
+  load_hook(hook);
   for (int i = 0; i < 20; i++)
     call(7, "EAST", 1, i);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_FSIZE, &limit);
+  limit_files(1000000);
   for (int i = 20; i < 23; i++)
     call(7, "EAST", 1, i);
 }
@@ -209,8 +214,8 @@ int main(int argc, char **argv) {
     set_client_addr = (void (*)(int))dlsym(library("libMdsIpShr.so"), "MdsSetClientAddr");
   if (set_client_addr)
     set_client_addr((int)inet_addr("192.0.2.17"));
-  if (strcmp(what, "inet") == 0) {
-    inet(hook);
+  if (strcmp(what, "inet") == 0 || strcmp(what, "full") == 0) {
+    (*what == 'i' ? inet : full)(hook);
     return 0;
   }
   if (strcmp(what, "closed") == 0)
@@ -240,8 +245,6 @@ int main(int argc, char **argv) {
     fprintf(stderr, "%d %d\n", (int)getpid(), (int)child);
   } else if (strcmp(what, "cancel") == 0) {
     cancel();
-  } else if (strcmp(what, "full") == 0) {
-    full();
   } else if (strcmp(what, "names") == 0) {
     char text[64];
     const time_t now = time(NULL);
