@@ -5,6 +5,7 @@
  *   driver HOOK storm PROCESSES THREADS CALLS    node ids 0 ... PROCESSES * THREADS * CALLS - 1, each once
  *   driver HOOK closed FILE     standard output is closed and FILE opened in its place before the library is loaded
  *   driver HOOK swapped FILE    the same, after it was loaded
+ *   driver HOOK late FILE       standard output is closed before it is loaded, FILE is written in its place afterwards
  *   driver HOOK inet            standard output is a TCP connection; prints on stderr what came over it
  *   driver HOOK fork            one call, fork, one call in the child, one in the parent
  *   driver HOOK cancel          a thread is cancelled while the hook works for it
@@ -107,9 +108,9 @@ static int storm(int processes) {
   return worst;
 }
 
-static void put_in_place_of_stdout(const char *file) {
+static void put_in_place_of_stdout(const char *file, int access) {
   close(STDOUT_FILENO);
-  if (open(file, O_RDWR | O_CREAT, 0600) != STDOUT_FILENO)
+  if (open(file, access | O_CREAT, 0600) != STDOUT_FILENO)
     fail(file);
 }
 
@@ -219,7 +220,9 @@ int main(int argc, char **argv) {
     return 0;
   }
   if (strcmp(what, "closed") == 0)
-    put_in_place_of_stdout(argv[3]);
+    put_in_place_of_stdout(argv[3], O_RDWR);
+  if (strcmp(what, "late") == 0)
+    close(STDOUT_FILENO);
   load_hook(hook);
   if (strcmp(what, "call") == 0) {
     for (int i = 3; i + 3 < argc; i += 4)
@@ -232,7 +235,10 @@ int main(int argc, char **argv) {
     call(7, "EAST", 1, 7);
   } else if (strcmp(what, "swapped") == 0) {
     call(7, "EAST", 1, 6);
-    put_in_place_of_stdout(argv[3]);
+    put_in_place_of_stdout(argv[3], O_RDWR);
+    call(7, "EAST", 1, 7);
+  } else if (strcmp(what, "late") == 0) {
+    put_in_place_of_stdout(argv[3], O_WRONLY);
     call(7, "EAST", 1, 7);
   } else if (strcmp(what, "fork") == 0) {
     int status = 0;

@@ -266,16 +266,17 @@ def test_a_reader_that_went_away_kills_nobody(hook: Hook):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("moment", ["closed", "swapped"])
+@pytest.mark.parametrize(("moment", "lines"), [("closed", 0), ("swapped", 1), ("late", 0)])
 def test_a_file_of_a_tree_that_took_the_place_of_standard_output_stays_as_it_is(
-    hook: Hook, tmp_path: Path, moment: str
+    hook: Hook, tmp_path: Path, moment: str, lines: int
 ):
-    datafile = tmp_path / "east_138001.datafile"
+    datafile, log = tmp_path / "east_138001.datafile", tmp_path / "access.log"
     datafile.write_bytes(b"precious")
-    done = hook.run(moment, datafile)
-    assert done.returncode == 0 and datafile.read_bytes() == b"precious"
-    assert len(whole_lines(done.stdout)) == (moment == "swapped")
-    assert (b"standard output is no log" in done.stderr) == (moment == "closed")
+    with log.open("ab") as stdout:
+        for done in (hook.run(moment, datafile), hook.run(moment, datafile, stdout=stdout)):
+            assert done.returncode == 0 and datafile.read_bytes() == b"precious"
+            assert (b"standard output is no log" in done.stderr) == (lines == 0)
+            assert len(whole_lines(done.stdout or log.read_bytes())) == lines
 
 
 def test_a_server_without_standard_output_is_silent_for_good(hook: Hook, tmp_path: Path):
