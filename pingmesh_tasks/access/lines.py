@@ -67,11 +67,13 @@ def cut_pieces(source: Source) -> Iterator[Piece]:
         yield Piece(offset, bytes(held) if held.endswith(b"\n") else bytes(held) + b"\n")
 
 
-def _blocks(source: Source) -> Iterator[bytes | memoryview]:
+def _blocks(source: Source) -> Iterator[memoryview]:
+    """Yield the bytes of a log, at most PIECE_BYTES at a time; a block is good until the next is asked for."""
     if isinstance(source, Path):
+        block = memoryview(bytearray(PIECE_BYTES))
         with source.open("rb", buffering=0) as file:
-            while block := file.read(PIECE_BYTES):
-                yield block
+            while size := file.readinto(block):
+                yield block[:size]
         return
     for chunk in (source,) if isinstance(source, bytes) else source:
         view = memoryview(chunk)
