@@ -60,6 +60,11 @@ class Daemon:
         _reap(int(pid))
         return int(pid) if _start_time(int(pid)) == started else None
 
+    @property
+    def started_s(self) -> float:
+        """When it was started, seconds since the epoch. Raises FileNotFoundError where it never was."""
+        return self._pid_file.stat().st_mtime
+
     def stop(self, first: signal.Signals = signal.SIGTERM, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         """End the whole process group, with SIGKILL where asking is not enough; say whether there was one."""
         leader = self.pid

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -31,6 +32,7 @@ from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.orchestration.pictures import EXTENSIONS
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
+from pingmesh_tasks.windows import window_containing
 
 WINDOW_S = 60
 FIRST_ARTIFACTS_TIMEOUT_S = 420
@@ -152,19 +154,23 @@ class Demo:
             raise PingmeshError("the demo cannot start:\n" + "\n".join(f"  - {fault}" for fault in taken))
 
     def await_artifacts(self, store: ObjectStore, say: Callable[[str], None]) -> list[str]:
-        """Wait until every kind of artifact is there; return the keys of the newest."""
-        wanted = [layout.latest_artifact(kind, ext) for kind, exts in EXTENSIONS.items() for ext in exts]
+        """Wait until each kind of artifact is there of a window that ended since Airflow was started; return the keys.
+
+        What an earlier start of the demo left does not count.
+        """
+        since = datetime.fromtimestamp(self.airflow.daemon.started_s, UTC)
+        oldest = window_containing(since, WINDOW_S).id
         say("[4/4] first window with data (the first run only starts the agents)")
         deadline, told = time.monotonic() + FIRST_ARTIFACTS_TIMEOUT_S, ""
-        while missing := sorted(set(wanted) - set(store.keys(f"{layout.ARTIFACTS}/latest/"))):
+        while not all(newest := _newest_artifacts(store, oldest)):
             if time.monotonic() > deadline:
-                raise PingmeshError(f"no {missing[0]} within {FIRST_ARTIFACTS_TIMEOUT_S} s; {self._last_runs()}")
+                raise PingmeshError(f"no picture within {FIRST_ARTIFACTS_TIMEOUT_S} s; {self._last_runs()}")
             now = self._last_runs()
             if now != told:
                 say(f"      {now}")
                 told = now
             time.sleep(1)
-        return wanted
+        return newest
 
     def _last_runs(self) -> str:
         try:
@@ -184,6 +190,14 @@ class Demo:
 
     def is_up(self) -> bool:
         return self.s3.is_running and self.fleet.pid is not None and self.airflow.daemon.pid is not None
+
+
+def _newest_artifacts(store: ObjectStore, oldest: str) -> list[str]:
+    """The newest key of each kind and ending whose window is `oldest` or later; "" where there is none."""
+    found = [key for kind in EXTENSIONS for key in store.keys(f"{layout.ARTIFACTS}/{kind}/")]
+    found = [key for key in found if layout.window_id_of(key) >= oldest]
+    wanted = [(f"/{kind}/", f".{ending}") for kind, endings in EXTENSIONS.items() for ending in endings]
+    return [max((k for k in found if folder in k and k.endswith(ending)), default="") for folder, ending in wanted]
 
 
 def _listens(address: str, port: int) -> bool:
@@ -228,7 +242,7 @@ def main() -> int:
             store = demo.up(_say)
             keys = demo.await_artifacts(store, _say)
             for key in keys:
-                copy = demo.root / "latest" / key.rpartition("/")[2]
+                copy = demo.root / "latest" / f"{key.split('/')[1]}{Path(key).suffix}"
                 copy.parent.mkdir(exist_ok=True)
                 copy.write_bytes(store.get(key))
             print(_summary(demo, keys))
