@@ -310,6 +310,21 @@ def test_who_is_silent_for_too_long_is_given_up_at_the_last_line():
     assert rows(later, "user", "ended_by") == [("carol", "silence"), ("bob", "silence")]
 
 
+def test_who_still_works_is_not_given_up_however_old_the_session():
+    log = Log()
+    log.on("alice", -20_000, pid=500, socket=0)
+    log.op(10, pid=500)
+    assert rows(pair(log), "ended_by") == [(None,)]
+
+
+def test_the_order_of_rows_does_not_matter_the_order_of_the_log_does():
+    log = random_log(3)
+    client, operation = log.frames()
+    shuffled = (frame.sample(fraction=1, shuffle=True, seed=1) for frame in (client, operation))
+    table = pair_sessions(next(shuffled), None, WINDOW, operation=next(shuffled)).table
+    assert table.equals(pair(log).table)
+
+
 def test_nobody_is_given_up_while_there_is_a_backlog():
     log = Log()
     log.on("alice", -100_000, pid=500, socket=0)
