@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.render.mesh import Bools, CodedPairs, Positions
+from pingmesh_tasks.render.mesh import Bools, CodedPairs, Unsigned
 
 #: From this share of unanswered probes on, a pair is bad for its loss, however fast its answers are.
 LOSSY = 0.01
 WORST = 3
 
 Counts = NDArray[np.int64]
+Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +51,11 @@ class Findings:
     lost: int
 
 
-def find(coded: CodedPairs) -> Findings:
+def find(coded: CodedPairs, metric: str) -> Findings:
     """Return the findings of one window. Deterministic: ties go to the earlier source, then destination."""
     hosts = coded.axis.hosts
-    sent, answered = pl.col("sent"), pl.col("answered")
-    columns = coded.frame.select(
-        silent=sent == 0,
-        failed=(sent > 0) & (answered == 0),
-        unanswered=((sent - answered).cast(pl.Float32) / sent.cast(pl.Float32)),
-    )
-    silent, failed, unanswered = (columns[c].to_numpy() for c in ("silent", "failed", "unanswered"))
-    totals = coded.frame.select(pl.col("sent", "answered", "lost").cast(pl.Int64).sum()).row(0)
-    out_all, out_silent, out_failed = _by_host(coded, coded.src, silent, failed)
-    in_all, in_silent, in_failed = _by_host(coded, coded.dst, silent, failed)
+    out_all, out_silent, out_failed = _by_host(coded, coded.src)
+    in_all, in_silent, in_failed = _by_host(coded, coded.dst)
     no_data = (out_all > 0) & (out_silent == out_all)
     unreachable = (in_failed > 0) & (in_failed == in_all - in_silent)
     cut_off = (out_failed > 0) & (out_failed == out_all - out_silent)
@@ -72,61 +64,75 @@ def find(coded: CodedPairs) -> Findings:
         no_data=_named(hosts, no_data),
         unreachable=_named(hosts, unreachable),
         cut_off=_named(hosts, cut_off),
-        worst=_worst(coded, failed, silent, unanswered, explained),
+        worst=_worst(coded, coded.values[metric], explained),
         pairs=len(coded.src),
-        failed=int(failed.sum()),
-        missing=int(silent.sum()),
-        sent=totals[0],
-        answered=totals[1],
-        lost=totals[2],
+        failed=len(coded.failed),
+        missing=len(coded.silent),
+        sent=int(coded.sent.sum(dtype=np.int64)),
+        answered=int(coded.answered.sum(dtype=np.int64)),
+        lost=int(coded.lost.sum(dtype=np.int64)),
     )
 
 
-def _worst(
-    coded: CodedPairs, failed: Bools, silent: Bools, unanswered: NDArray[np.float32], explained: Bools
-) -> tuple[WorstPair, ...]:
+def _worst(coded: CodedPairs, value: Values, explained: Bools) -> tuple[WorstPair, ...]:
     """Failed pairs first (by probes sent), then lossy ones (by share), then slow ones (against the scope's median)."""
-    free = ~(silent | explained[coded.src] | explained[coded.dst])
-    if not free.any():
-        free = ~silent
+    free = _free(coded, explained)
     scope = _scopes(coded)
-    medians = _scope_medians(coded, scope)
-    lossy = (unanswered >= LOSSY) & ~failed
-    rows = np.flatnonzero(free & failed)
-    picked = _top(coded, rows, coded.frame["sent"].gather(rows).to_numpy().astype(np.float32), WORST)
-    rows = np.flatnonzero(free & lossy)
-    picked += _top(coded, rows, unanswered[rows], WORST - len(picked))
+    medians = _scope_medians(value, scope)
+    failed = coded.failed[free[coded.failed]]
+    picked = _top(coded, failed, coded.sent[failed].astype(np.float32), WORST)
+    lossy = np.flatnonzero((coded.answered > 0) & (coded.answered < coded.sent))
+    sent = coded.sent[lossy].astype(np.float32)
+    unanswered = (sent - coded.answered[lossy]) / sent
+    lossy, unanswered = lossy[unanswered >= LOSSY], unanswered[unanswered >= LOSSY]
+    picked += _top(coded, lossy[free[lossy]], unanswered[free[lossy]], WORST - len(picked))
     if len(picked) < WORST:
-        times = medians[scope]
-        np.divide(coded.value, times, out=times)
-        times[~free | failed | lossy] = np.nan
+        free[coded.failed] = free[lossy] = False
+        times = np.full(len(value), np.nan, dtype=np.float32)
+        for rows in coded.slices():
+            np.divide(value[rows], medians[scope[rows]], out=times[rows], where=free[rows])
         picked += _top(coded, None, times, WORST - len(picked))
-    return tuple(_worst_pair(coded, row, float(medians[scope[row]])) for row in picked)
+    return tuple(_worst_pair(coded, value, row, float(medians[scope[row]])) for row in picked)
 
 
-def _worst_pair(coded: CodedPairs, row: int, median: float) -> WorstPair:
-    of = coded.frame.row(row, named=True)
+def _free(coded: CodedPairs, explained: Bools) -> Bools:
+    """Return which pairs sent something and have no explained host at either end; if none, all that sent something."""
+    free = np.ones(len(coded.src), dtype=np.bool_)
+    for rows in coded.slices():
+        free[rows] = ~(explained[coded.src[rows]] | explained[coded.dst[rows]])
+    free[coded.silent] = False
+    if not free.any():
+        free[:] = True
+        free[coded.silent] = False
+    return free
+
+
+def _worst_pair(coded: CodedPairs, value: Values, row: int, median: float) -> WorstPair:
+    sent, answered, lost = (int(column[row]) for column in (coded.sent, coded.answered, coded.lost))
     return WorstPair(
-        src=of["src"],
-        dst=of["dst"],
-        value=of["value"],
-        times=of["value"] / median,
-        failed=of["answered"] == 0,
-        unanswered=1 - of["answered"] / of["sent"],
-        loss=of["lost"] / of["sent"],
-        sent=of["sent"],
+        src=int(coded.src[row]),
+        dst=int(coded.dst[row]),
+        value=float(value[row]),
+        times=float(value[row]) / median,
+        failed=answered == 0,
+        unanswered=1 - answered / sent,
+        loss=lost / sent,
+        sent=sent,
     )
 
 
-def _top(coded: CodedPairs, rows: Counts | None, badness: NDArray[np.float32], count: int) -> list[int]:
+def _top(coded: CodedPairs, rows: Counts | None, badness: Values, count: int) -> list[int]:
     """Return the `count` of `rows` (None: all) with the highest badness, none where it is NaN.
 
     Ties go to the earlier source, then destination.
     """
-    count = min(count, int(np.isfinite(badness).sum()))
-    if count <= 0:
+    if count <= 0 or not len(badness):
         return []
-    floor = -np.partition(-badness, count - 1)[count - 1]  # NaN sorts last
+    best = np.fmax.reduceat(badness, np.arange(0, len(badness), 1 + len(badness) // 2_000))
+    best = np.sort(best[np.isfinite(best)])[-count:]
+    if not len(best):
+        return []
+    floor = best[0] if len(best) == count else -np.inf  # so many blocks reach it, so no pair below is among the worst
     near = np.flatnonzero(badness >= floor)
     badness, rows = badness[near], near if rows is None else rows[near]
     order = np.lexsort((coded.dst[rows], coded.src[rows], -badness))[:count]
@@ -136,19 +142,23 @@ def _top(coded: CodedPairs, rows: Counts | None, badness: NDArray[np.float32], c
 def _scopes(coded: CodedPairs) -> NDArray[np.int8]:
     """Return the scope of each pair: 0 same ToR, 1 same DC, 2 between DCs."""
     tor, dc = (coded.axis.scopes[:, i].astype(np.int32) for i in (0, 1))
-    scope: NDArray[np.int8] = (tor[coded.src] != tor[coded.dst]).astype(np.int8)
-    scope += dc[coded.src] != dc[coded.dst]
+    scope = np.empty(len(coded.src), dtype=np.int8)
+    for rows in coded.slices():
+        src, dst = coded.src[rows], coded.dst[rows]
+        np.add(tor[src] != tor[dst], dc[src] != dc[dst], out=scope[rows], dtype=np.int8)
     return scope
 
 
-def _scope_medians(coded: CodedPairs, scope: NDArray[np.int8]) -> NDArray[np.float32]:
+def _scope_medians(value: Values, scope: NDArray[np.int8]) -> Values:
     """Return the median value of each scope, NaN where it has none or a median of 0."""
     medians = np.full(3, np.nan, dtype=np.float32)
     for s in range(3):
-        values = coded.value[scope == s]
-        values = values[np.isfinite(values)]
-        if values.size and (median := float(np.median(values))) > 0:
-            medians[s] = median
+        values = value[scope == s]
+        known = len(values) - np.count_nonzero(np.isnan(values))
+        if known:
+            middle = [(known - 1) // 2, known // 2]
+            values.partition(middle)  # NaN goes last
+            medians[s] = values[middle].mean() or np.nan
     return medians
 
 
@@ -156,11 +166,10 @@ def _named(hosts: tuple[str, ...], which: Bools) -> tuple[str, ...]:
     return tuple(hosts[i] for i in np.flatnonzero(which))
 
 
-def _by_host(coded: CodedPairs, end: Positions, silent: Bools, failed: Bools) -> tuple[Counts, Counts, Counts]:
+def _by_host(coded: CodedPairs, end: Unsigned) -> tuple[Counts, Counts, Counts]:
     """Return for each host how many pairs have it at this end, how many of them are silent, and how many failed."""
     most = len(coded.axis.hosts)
-    return (
-        np.bincount(end, minlength=most),
-        np.bincount(end[silent], minlength=most),
-        np.bincount(end[failed], minlength=most),
-    )
+    pairs = np.zeros(most, dtype=np.int64)
+    for rows in coded.slices():
+        pairs += np.bincount(end[rows], minlength=most)
+    return pairs, np.bincount(end[coded.silent], minlength=most), np.bincount(end[coded.failed], minlength=most)

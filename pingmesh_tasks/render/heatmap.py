@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 
 from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.render import raster, theme
 from pingmesh_tasks.render.chart import Frame, draw_labels, draw_marks, draw_ramp, fit, frame_for, marks_height
 from pingmesh_tasks.render.findings import Findings, WorstPair, find
-from pingmesh_tasks.render.mesh import Axis, Mesh, axis_for, build_mesh, code_pairs, fold
+from pingmesh_tasks.render.mesh import Axis, Mesh, Pairs, axis_for, build_mesh, code_pairs, fold
 from pingmesh_tasks.render.sheet import Sheet, header, text_width, wrap_parts
 from pingmesh_tasks.render.theme import INK, METRICS, MUTED, format_count, format_loss, format_us, format_window
 from pingmesh_tasks.windows import Window
@@ -26,16 +25,16 @@ HISTORY = 4
 _NAMED_HOSTS = 5
 
 
-def render_heatmap(pairs: pl.DataFrame, inventory: Inventory, window: Window, *, metric: str = "rtt_p50_us") -> bytes:
-    """Return the PNG of one window. `pairs`: rows of `pair_latency`, any order; `metric`: a key of `theme.METRICS`."""
+def render_heatmap(pairs: Pairs, inventory: Inventory, window: Window, *, metric: str = "rtt_p50_us") -> bytes:
+    """Return the PNG of one window. `pairs`: rows of `pair_latency` or their parts, any order; `metric`: a key of `theme.METRICS`."""
     return heatmap_sheet(pairs, inventory, window, metric=metric).png()
 
 
-def heatmap_sheet(pairs: pl.DataFrame, inventory: Inventory, window: Window, *, metric: str = "rtt_p50_us") -> Sheet:
+def heatmap_sheet(pairs: Pairs, inventory: Inventory, window: Window, *, metric: str = "rtt_p50_us") -> Sheet:
     """Return the picture of `render_heatmap` before it is a PNG."""
     axis = axis_for(inventory)
     coded = code_pairs(pairs, axis, metric)
-    findings, mesh = find(coded), fold(coded)
+    findings, mesh = find(coded, metric), fold(coded, metric)
     scale = theme.scale_for(metric, mesh.value)
     frame = frame_for(axis, SIDE)
     parts = [format_window(window), *mesh_parts(inventory, axis, metric), *total_parts(findings)]
@@ -64,14 +63,14 @@ def heatmap_sheet(pairs: pl.DataFrame, inventory: Inventory, window: Window, *, 
 
 
 def render_history(
-    windows: Sequence[tuple[Window, pl.DataFrame]], inventory: Inventory, *, metric: str = "rtt_p50_us"
+    windows: Sequence[tuple[Window, Pairs]], inventory: Inventory, *, metric: str = "rtt_p50_us"
 ) -> bytes:
     """Return a PNG of the last four of `windows` (oldest first) side by side, on one colour scale."""
     return history_sheet(windows, inventory, metric=metric).png()
 
 
 def history_sheet(
-    windows: Sequence[tuple[Window, pl.DataFrame]], inventory: Inventory, *, metric: str = "rtt_p50_us"
+    windows: Sequence[tuple[Window, Pairs]], inventory: Inventory, *, metric: str = "rtt_p50_us"
 ) -> Sheet:
     """Return the picture of `render_history` before it is a PNG."""
     if not windows:

@@ -16,10 +16,10 @@ pictures mark them, so that a single dead host survives pooling.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -28,15 +28,19 @@ from numpy.typing import NDArray
 
 from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.render.theme import METRICS, Floats
+from pingmesh_tasks.store.schemas import PAIR_LATENCY
 
 NOT_PLANNED, MISSING, FAILED, UNCLEAN, MEASURED = range(5)
 #: A host grid above this is unreadable; so is a ToR grid above the second.
 MOST_HOSTS, MOST_GROUPS, BLOCKS = 200, 400, 50
-ROWS_AT_ONCE = 400_000
+ROWS_AT_ONCE, ROWS_IN_CACHE = 400_000, 50_000
 
+#: Rows of `pair_latency` in any order: a frame, or its parts, of which one is in memory at a time.
+Pairs = pl.DataFrame | Iterable[pl.DataFrame]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Positions = NDArray[np.unsignedinteger[Any]]
+Unsigned = NDArray[np.unsignedinteger[Any]]
+Column = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,87 +127,97 @@ class Mesh:
             return np.asarray(1.0 - self.answered / np.where(self.sent > 0, self.sent, np.nan), dtype=np.float64)
 
 
-def columns_of(metric: str) -> list[str]:
-    """Return the columns of `pair_latency` that a picture of `metric` reads; a caller may leave the others on disk."""
-    return ["src", "dst", "sent", "answered", "lost", *([] if metric == "loss" else [metric])]
+def columns_of(*metrics: str) -> list[str]:
+    """Return the columns of `pair_latency` that a matrix of `metrics` reads; a caller may leave the others on disk."""
+    return ["src", "dst", "sent", "answered", "lost", *(metric for metric in metrics if metric != "loss")]
 
 
 @dataclass(frozen=True)
 class CodedPairs:
-    """Rows of `pair_latency` between known hosts. `frame` has src, dst (positions in the inventory, unsigned), sent,
-    answered, lost, value (f32, NaN: none); the arrays are its columns."""
+    """Rows of `pair_latency` between known hosts, as columns of the narrowest integers that hold them.
+
+    `src`, `dst` are positions in the inventory; `values` has a column for each metric (f32, NaN: none).
+    """
 
     axis: Axis
-    metric: str
-    frame: pl.DataFrame
+    src: Unsigned
+    dst: Unsigned
+    sent: Unsigned
+    answered: Unsigned
+    lost: Unsigned
+    values: dict[str, NDArray[np.float32]]
     strangers: int
 
     @cached_property
-    def src(self) -> Positions:
-        return self.frame["src"].to_numpy()
+    def silent(self) -> Ints:
+        """Rows of pairs that were planned and sent nothing."""
+        return np.flatnonzero(self.sent == 0)
 
     @cached_property
-    def dst(self) -> Positions:
-        return self.frame["dst"].to_numpy()
+    def failed(self) -> Ints:
+        """Rows of pairs that sent probes and got no answer."""
+        return np.flatnonzero((self.sent > 0) & (self.answered == 0))
 
-    @cached_property
-    def value(self) -> NDArray[np.float32]:
-        return self.frame["value"].to_numpy()
+    def slices(self) -> Iterator[slice]:
+        """Cut the rows so that what is worked out of a slice stays in the processor's cache."""
+        return (slice(i, i + ROWS_IN_CACHE) for i in range(0, len(self.src), ROWS_IN_CACHE))
 
 
-def code_pairs(pairs: pl.DataFrame, axis: Axis, metric: str) -> CodedPairs:
+def code_pairs(pairs: Pairs, axis: Axis, *metrics: str) -> CodedPairs:
     """Return `pairs` with hosts as integers; rows of hosts that left the inventory are counted, not kept."""
-    if metric not in METRICS:
-        raise ValueError(f"no metric {metric!r}; there are {', '.join(METRICS)}")
-    value = pl.when(pl.col("sent") > 0).then(pl.col("lost") / pl.col("sent")) if metric == "loss" else pl.col(metric)
-    frame = pairs.select(
-        pl.col("src", "dst").cast(axis.host_type, strict=False).to_physical(),
-        pl.col("sent", "answered", "lost"),
-        value.cast(pl.Float32).fill_null(float("nan")).alias("value"),
-    )
-    known = frame.drop_nulls(["src", "dst"]) if frame["src"].null_count() or frame["dst"].null_count() else frame
-    return CodedPairs(axis, metric, known, frame.height - known.height)
+    if unknown := [metric for metric in metrics if metric not in METRICS]:
+        raise ValueError(f"no metric {unknown[0]!r}; there are {', '.join(METRICS)}")
+    values = [_value(metric).cast(pl.Float32).fill_null(float("nan")).alias(metric) for metric in metrics]
+    parts: list[dict[str, Column]] = []
+    strangers = 0
+    slices = (rows for part in parts_of(pairs) for rows in part.iter_slices(ROWS_AT_ONCE))
+    for rows in chain([pl.DataFrame(schema=PAIR_LATENCY)], slices):  # the first gives columns to an empty window
+        source = rows["src"].rle().struct.unnest()  # tables are sorted by source: a name is looked up once a run
+        src = _positions(source["value"], axis).repeat_by(source["len"]).explode().alias("src")
+        coded = rows.select(src, _positions(rows["dst"], axis), "sent", "answered", "lost", *values)
+        coded = coded.drop_nulls(["src", "dst"])
+        strangers += rows.height - coded.height
+        parts.append({column.name: _narrow(column.to_numpy()) for column in coded})
+    joined = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
+    columns = {metric: joined.pop(metric) for metric in metrics}
+    return CodedPairs(axis, **joined, values=columns, strangers=strangers)
 
 
-def fold(coded: CodedPairs) -> Mesh:
+def fold(coded: CodedPairs, metric: str) -> Mesh:
     """Return the matrix of these pairs. Rows of one cell (pooled, or two protocols) are summed up as METRICS says."""
-    axis, metric, n = coded.axis, coded.metric, coded.axis.size
+    axis, n = coded.axis, coded.axis.size
     member = axis.member.astype(np.int32)
-    cells = member[coded.src]
-    cells *= np.int32(n)
-    cells += member[coded.dst]
-    cell = pl.Series("cell", cells)
+
+    def cells(rows: slice | Ints) -> NDArray[np.int32]:
+        return member[coded.src[rows]] * np.int32(n) + member[coded.dst[rows]]
+
     value = pl.col("value").drop_nans()
     how = METRICS[metric][1]
     summary = {"median": value.median(), "worst": value.max(), "least": value.min(), "sum": value.max()}[how]
-    frame = coded.frame.select("sent", "answered", "lost", "value", cell)
-    rows = pl.concat(
-        part.lazy()
+    columns = {"sent": coded.sent, "answered": coded.answered, "lost": coded.lost, "value": coded.values[metric]}
+    folded = pl.concat(
+        pl.LazyFrame({"cell": cells(rows), **{name: column[rows] for name, column in columns.items()}})
         .group_by("cell")
-        .agg(
-            pl.len().alias("pairs"),
-            ((pl.col("sent") > 0) & (pl.col("answered") == 0)).sum().alias("failed"),
-            (pl.col("sent") == 0).sum().alias("missing"),
-            pl.col("sent", "answered", "lost").sum().cast(pl.Int64),
-            summary.alias("value"),
-        )
+        .agg(pl.len().alias("pairs"), pl.col("sent", "answered", "lost").cast(pl.Int64).sum(), summary.alias("value"))
         .collect()
-        for part in _parts(frame, cells // np.int32(n))
+        for rows in _whole_rows(coded)
     )
-    where = rows["cell"].to_numpy()
+    where = folded["cell"].to_numpy()
 
     def matrix(column: str) -> Ints:
         flat = np.zeros(n * n, dtype=np.int64)
-        flat[where] = rows[column].to_numpy()
+        flat[where] = folded[column].to_numpy()
         return flat.reshape(n, n)
 
-    counts = {c: matrix(c) for c in ("pairs", "failed", "missing", "sent", "answered", "lost")}
+    counts = {c: matrix(c) for c in ("pairs", "sent", "answered", "lost")}
+    for name, some in (("failed", coded.failed), ("missing", coded.silent)):
+        counts[name] = np.bincount(cells(some), minlength=n * n).reshape(n, n)
     if metric == "loss":
         with np.errstate(invalid="ignore", divide="ignore"):
             values = counts["lost"] / np.where(counts["sent"] > 0, counts["sent"], np.nan)
     else:
         values = np.full(n * n, np.nan)
-        values[where] = rows["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        values[where] = folded["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         values = values.reshape(n, n)
     answered = counts["answered"] > 0
     state = np.select(
@@ -214,21 +228,38 @@ def fold(coded: CodedPairs) -> Mesh:
     return Mesh(axis, metric, values, state, strangers=coded.strangers, **counts)
 
 
-def _parts(frame: pl.DataFrame, row: NDArray[np.int32]) -> list[pl.DataFrame]:
-    """Cut a frame whose cells come in order of their rows where a row begins: grouping a part takes less memory.
+def _whole_rows(coded: CodedPairs) -> list[slice]:
+    """Cut pairs that come in order of the matrix's rows where a row begins: grouping a part takes less memory.
 
-    Tables are sorted by source, so this is the rule; a frame in any other order is one part.
+    Tables are sorted by source, so this is the rule; pairs in any other order are one part.
     """
-    if len(row) <= ROWS_AT_ONCE or (np.diff(row) < 0).any():
-        return [frame]
-    firsts = np.searchsorted(row, row[np.arange(0, len(row), ROWS_AT_ONCE)])
-    bounds = [*np.unique(firsts).tolist(), len(row)]
-    return [frame.slice(a, b - a) for a, b in pairwise(bounds)]
+    row = coded.axis.member.astype(np.min_scalar_type(coded.axis.size))[coded.src]
+    if len(row) <= ROWS_AT_ONCE or (row[1:] < row[:-1]).any():
+        return [slice(0, len(row))]
+    firsts = np.unique(np.searchsorted(row, row[::ROWS_AT_ONCE])).tolist()
+    return [slice(a, b) for a, b in pairwise([*firsts, len(row)])]
 
 
-def build_mesh(pairs: pl.DataFrame, axis: Axis, metric: str) -> Mesh:
+def parts_of(pairs: Pairs) -> Iterable[pl.DataFrame]:
+    return [pairs] if isinstance(pairs, pl.DataFrame) else pairs
+
+
+def _positions(names: pl.Series, axis: Axis) -> pl.Series:
+    return names.cast(axis.host_type, strict=False).to_physical()
+
+
+def _value(metric: str) -> pl.Expr:
+    return pl.when(pl.col("sent") > 0).then(pl.col("lost") / pl.col("sent")) if metric == "loss" else pl.col(metric)
+
+
+def _narrow(column: Column) -> Column:
+    """Return unsigned integers in the fewest bytes that hold them: thirty probes a window are one byte, not four."""
+    return column if column.dtype.kind == "f" else column.astype(np.min_scalar_type(column.max(initial=0)), copy=False)
+
+
+def build_mesh(pairs: Pairs, axis: Axis, metric: str) -> Mesh:
     """Return `pairs` (rows of `pair_latency`, any order) as a matrix on `axis`."""
-    return fold(code_pairs(pairs, axis, metric))
+    return fold(code_pairs(pairs, axis, metric), metric)
 
 
 def _codes(keys: Sequence[tuple[str, ...]]) -> Ints:

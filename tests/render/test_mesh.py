@@ -14,6 +14,7 @@ from pingmesh_tasks.render.mesh import (
     build_mesh,
     code_pairs,
     columns_of,
+    fold,
 )
 from tests.support.mesh_frames import Faults, inventory_of, mesh_frame
 
@@ -99,7 +100,7 @@ def test_the_order_of_the_rows_does_not_matter():
     inventory = inventory_of(300, per_tor=10)
     pairs, axis = mesh_frame(inventory, faults=Faults(dead=[inventory.hosts[7].name])), axis_for(inventory)
     one, other = (code_pairs(p, axis, "rtt_p99_us") for p in (pairs, pairs.sample(fraction=1, shuffle=True, seed=4)))
-    assert find(one) == find(other)
+    assert find(one, "rtt_p99_us") == find(other, "rtt_p99_us")
     assert (build_mesh(pairs, axis, "rtt_p99_us").state == build_mesh(pairs.reverse(), axis, "rtt_p99_us").state).all()
 
 
@@ -110,6 +111,23 @@ def test_a_sorted_table_is_folded_in_parts_to_the_same_matrix(monkeypatch):
     monkeypatch.setattr("pingmesh_tasks.render.mesh.ROWS_AT_ONCE", 500)
     parts = build_mesh(pairs, axis, "rtt_p50_us")
     assert (whole.pairs == parts.pairs).all() and np.array_equal(whole.value, parts.value, equal_nan=True)
+
+
+def test_a_mesh_is_the_same_from_one_frame_and_from_its_parts_read_one_by_one():
+    inventory = inventory_of(300, per_tor=10)
+    pairs, axis = mesh_frame(inventory, faults=Faults(dead=[inventory.hosts[7].name])), axis_for(inventory)
+    whole = code_pairs(pairs, axis, "rtt_p99_us")
+    parts = code_pairs((pairs.slice(i, 1_000) for i in range(0, pairs.height, 1_000)), axis, "rtt_p99_us")
+    assert find(whole, "rtt_p99_us") == find(parts, "rtt_p99_us")
+    assert np.array_equal(fold(whole, "rtt_p99_us").value, fold(parts, "rtt_p99_us").value, equal_nan=True)
+    nothing = build_mesh(iter(()), axis, "loss")
+    assert (nothing.state == NOT_PLANNED).all()
+
+
+def test_counts_beyond_one_byte_are_kept():
+    inventory = inventory_of(2)
+    pairs = mesh_frame(inventory).with_columns(sent=pl.Series([70_000, 30], dtype=pl.UInt32))
+    assert build_mesh(pairs, axis_for(inventory), "loss").sent.tolist() == [[0, 70_000], [30, 0]]
 
 
 def test_pairs_of_hosts_that_left_the_inventory_are_counted_and_not_drawn():
@@ -152,7 +170,7 @@ def test_a_dead_host_is_one_finding_and_the_worst_pairs_are_looked_for_among_the
         lossy_pairs={(names[2], names[3]): 0.2},
         slow_pairs={(names[4], names[6]): 9},
     )
-    found = find(code_pairs(mesh_frame(inventory, faults=faults), axis_for(inventory), "rtt_p50_us"))
+    found = find(code_pairs(mesh_frame(inventory, faults=faults), axis_for(inventory), "rtt_p50_us"), "rtt_p50_us")
     assert found.unreachable == (names[5],) and found.no_data == (names[5], names[9])
     assert [(names[p.src], names[p.dst]) for p in found.worst][:2] == [(names[0], names[1]), (names[2], names[3])]
 
@@ -163,7 +181,7 @@ def test_a_pair_is_slow_against_its_own_scope_and_not_for_crossing_between_dcs()
     pairs = mesh_frame(inventory, faults=Faults(slow_pairs={(names[0], names[1]): 8})).with_columns(
         answered="sent", lost=pl.lit(0, pl.UInt32)
     )
-    worst = find(code_pairs(pairs, axis_for(inventory), "rtt_p50_us")).worst[0]
+    worst = find(code_pairs(pairs, axis_for(inventory), "rtt_p50_us"), "rtt_p50_us").worst[0]
     assert (names[worst.src], names[worst.dst]) == (names[0], names[1]) and worst.times > 5
 
 
@@ -171,6 +189,7 @@ def test_if_everything_failed_the_worst_pairs_are_still_named():
     inventory = Inventory(tuple(Host(n, f"10.0.0.{i}") for i, n in enumerate("abc")))
     everything = [(a, b) for a in "abc" for b in "abc" if a != b]
     found = find(
-        code_pairs(mesh_frame(inventory, faults=Faults(failed_pairs=everything)), axis_for(inventory), "rtt_p50_us")
+        code_pairs(mesh_frame(inventory, faults=Faults(failed_pairs=everything)), axis_for(inventory), "rtt_p50_us"),
+        "rtt_p50_us",
     )
     assert len(found.worst) == 3 and all(p.failed for p in found.worst) and found.unreachable == ("a", "b", "c")
