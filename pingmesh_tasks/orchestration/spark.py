@@ -1,0 +1,193 @@
+"""Start our Spark jobs: what `SparkSubmitOperator` is told, and what only the process' environment is.
+
+The lock's `pyspark-client` brings no Spark. One comes from `make spark` (`.spark/`: the same version with its jars, which
+the demo does without) or is the `SPARK_HOME` of a cluster. The driver of a job is a child of the task and runs in the
+task's Python, so `spark_default` may be any master in client mode.
+
+S3A is not in a Spark from PyPI. spark-submit fetches `hadoop-aws` from Maven Central once and keeps it; of the AWS SDK
+it takes the modules that S3A calls, 14 MB, and not the bundle of all of AWS, 640 MB.
+
+The key pair is in no argument, so in no log, no rendered field and no `ps`: it is in the environment of spark-submit,
+where Spark itself looks for it and hands it to the executors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+
+from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.fleet.inventory import LogServer, load_inventory
+from pingmesh_tasks.store.objects import S3Access
+from pingmesh_tasks.windows import Window
+
+if TYPE_CHECKING:
+    from pingmesh_tasks.orchestration.stages import Run
+
+ROOT = Path(__file__).parents[2]
+#: Where `make spark` puts a Spark, and what it fetches from Maven Central.
+OWN_SPARK, OWN_IVY = ROOT / ".spark" / "pyspark", ROOT / ".spark" / "ivy"
+CONNECTION = "spark_default"
+#: The AWS SDK that a Hadoop was built with (its pom says), of the Hadoops that a bundle can be left out for.
+AWS_SDK_OF_HADOOP = {"3.5.0": "2.35.4"}
+#: What S3A's pom names and Spark has already, or S3A does not need.
+LEFT_OUT = ("software.amazon.awssdk:bundle", "io.netty:*", "org.slf4j:*")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """`arguments` of SparkSubmitOperator, for everyone to see, and `environment` of spark-submit, for nobody."""
+
+    arguments: dict[str, Any]
+    environment: dict[str, str] = field(repr=False)
+
+
+def access_tables(
+    servers: Iterable[LogServer], window: Window, store: S3Access, *, master: str, home: Path
+) -> Submission:
+    """Return how to start the job that builds one window's access tables of `servers`."""
+    formats = [
+        {"name": server.name, "timezone": server.timezone, "format": server.format, "drop": list(server.drop)}
+        for server in servers
+    ]
+    return Submission(
+        {
+            "application": str(ROOT / "spark_jobs" / "build_access_tables.py"),
+            "name": f"build_access_tables {window.id}",
+            "application_args": [
+                *("--root", f"s3a://{store.bucket}", "--window-s", str(window.length_s)),
+                *("--from", window.id, "--to", window.shifted(1).id),
+                *(word for entry in formats for word in ("--server", json.dumps(entry, separators=(",", ":")))),
+            ],
+            "conf": _conf(store, home),
+            **s3a_packages(home),
+        },
+        _environment(store, master, home),
+    )
+
+
+def s3a_packages(home: Path) -> dict[str, str]:
+    """Return what is to be fetched from Maven Central so that the Spark in `home` speaks s3a://."""
+    jars = home / "jars"
+    if any(jars.glob("hadoop-aws-*.jar")):
+        return {}
+    versions = [jar.stem.removeprefix("hadoop-client-api-") for jar in jars.glob("hadoop-client-api-*.jar")]
+    if not versions:
+        raise ConfigError(f"{home} is no Spark with Hadoop 3: it has no jars/hadoop-client-api-*.jar")
+    hadoop = versions[0]
+    sdk = AWS_SDK_OF_HADOOP.get(hadoop)
+    if sdk is None:  # another Spark than ours: its hadoop-aws knows what it needs, all of it
+        return {"packages": f"org.apache.hadoop:hadoop-aws:{hadoop}"}
+    modules = [f"software.amazon.awssdk:{module}:{sdk}" for module in ("s3", "s3-transfer-manager")]
+    return {
+        "packages": ",".join([f"org.apache.hadoop:hadoop-aws:{hadoop}", *modules]),
+        "exclude_packages": ",".join(LEFT_OUT),
+    }
+
+
+def spark_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the Spark to use: `SPARK_HOME`, else that of `make spark`. Raises ConfigError where it cannot run."""
+    home = Path(environ.get("SPARK_HOME") or OWN_SPARK)
+    if not (home / "bin" / "spark-submit").exists():
+        raise ConfigError(f"there is no Spark in {home}; `make spark` installs one, or set SPARK_HOME to yours")
+    java = Path(environ["JAVA_HOME"], "bin", "java") if environ.get("JAVA_HOME") else shutil.which("java")
+    if not java or not Path(java).exists():
+        raise ConfigError("Spark needs Java 17, and there is no java; apt install openjdk-17-jre-headless")
+    return home
+
+
+def _conf(store: S3Access, home: Path) -> dict[str, str]:
+    conf = {
+        "spark.ui.enabled": "false",  # a port that shows everything to everyone
+        "spark.log.level": "WARN",
+        "spark.hadoop.fs.s3a.endpoint.region": store.region,
+    }
+    if store.endpoint:
+        conf |= {"spark.hadoop.fs.s3a.endpoint": store.endpoint, "spark.hadoop.fs.s3a.path.style.access": "true"}
+    if home == OWN_SPARK:
+        conf["spark.jars.ivy"] = str(OWN_IVY)
+    return conf
+
+
+def _environment(store: S3Access, master: str, home: Path) -> dict[str, str]:
+    environment = {
+        "SPARK_HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+        "AWS_ACCESS_KEY_ID": store.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": store.secret_access_key,
+    }
+    if master.startswith("local"):  # elsewhere the executors' Python and addresses are the cluster's business
+        environment |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+    return environment
+
+
+class BuildAccessTables(SparkSubmitOperator):
+    """Build the window's access tables on the Spark of the connection `spark_default`."""
+
+    template_fields = ()
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(conn_id=CONNECTION, **kwargs)
+
+    def execute(self, context: Any) -> None:
+        from pingmesh_tasks.orchestration.context import current_run
+
+        self.submit(current_run(), context)
+
+    def submit(self, run: Run, context: Any) -> None:
+        """Run the job to its end. Raises ConfigError where there is nothing to run it with or no jar of S3A."""
+        servers = load_inventory(run.settings.inventory).log_servers
+        home = spark_home()
+        submission = access_tables(servers, run.window, run.store.access, master=_master(), home=home)
+        for name, value in submission.arguments.items():
+            setattr(self, name, value)
+        self._spark_binary = str(home / "bin" / "spark-submit")
+        try:
+            with _environ(submission.environment):
+                super().execute(context)
+        except Exception as error:
+            if "unresolved dependenc" in str(error).lower():
+                raise ConfigError(
+                    f"Spark could not get {submission.arguments['packages']} from Maven Central, and its cache has not "
+                    f"all of it; run it once where Maven Central is reached, or put these jars into {home / 'jars'}"
+                ) from error
+            raise
+
+
+def _master() -> str:
+    """Return the master of the connection; without one the hook would take `yarn` without a word."""
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return str(Connection.get(CONNECTION).host or "")
+    except AirflowNotFoundException:
+        raise ConfigError(
+            f"define the Airflow connection {CONNECTION!r}, e.g. AIRFLOW_CONN_SPARK_DEFAULT="
+            '\'{"conn_type": "spark", "host": "local[2]"}\''
+        ) from None
+
+
+@contextmanager
+def _environ(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process, for its children to inherit, as long as the block runs."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
