@@ -1,7 +1,7 @@
 """The access log of a busy MDSplus data server, made up line by line in the server's own format. Seeded.
 
     log = generate(lines=3_000_000, seed=1, profile=BENCHMARK)
-    for chunk in log:          # whole lines, a few MB
+    for chunk in log:          # whole lines, about 2 MB
         file.write(chunk)
     log.truth.rejected         # what a reader must find
 
@@ -24,18 +24,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import numpy.typing as npt
 
 from pingmesh_tasks.demo.population import Floats, Ints, Population, draw_population
 from pingmesh_tasks.demo.sessions import HOOK_TYPES, NO_NODE, Behaviour, Calls, Profile, Sessions
+from pingmesh_tasks.errors import ConfigError
 
 #: Lines that fit no kind: as the template library prints them, other libraries' text, cut in front, cut behind, two
 #: lines in one, an hour or day that no clock shows, random bytes, nothing at all.
 GARBAGE = ("undated", "stray", "no_head", "cut", "glued", "bad_time", "binary", "empty")
-CHUNK_LINES = 50_000
+CHUNK_LINES = 20_000
 _PID_MIN, _PID_MAX = 300, 32_768
 _FIRST_SOCKET = 4
 _ON, _OFF, _HOOK = 0, 1, 2
@@ -125,7 +126,7 @@ class DataServer:
 
     def __init__(self, profile: Profile, seed: int, *, once: bool = False) -> None:
         self.profile, self.truth, self.now_s = profile, Truth(), profile.start_s
-        self._rng = np.random.default_rng([seed, profile.users, 2])
+        self._rng = np.random.default_rng([seed, profile.users, 2, int(profile.start_s)])
         self._people = draw_population(profile.users, seed)
         self._behaviour = Behaviour(profile, self._people, self._rng)
         self._texts = _Texts(self._people, profile.timezone)
@@ -291,7 +292,7 @@ class _Texts:
     """The pieces that lines are made of."""
 
     def __init__(self, people: Population, timezone: str) -> None:
-        self._zone = ZoneInfo(timezone)
+        self._zone = _zone(timezone)
         self._people = people
         self._trees = len(people.tree_names)
         hooks = [f"{hook} called for tree={tree}, shot=" for hook in HOOK_TYPES for tree in people.tree_names]
@@ -343,6 +344,13 @@ class _Texts:
         if kind == "binary":
             return b"\xfe" + rng.bytes(int(rng.integers(1, 200))).replace(b"\n", b"\0") + b"\n"
         return b"\n"
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(f"{name!r} is no IANA time zone; write one such as Asia/Shanghai or UTC") from None
 
 
 _STRAY = (

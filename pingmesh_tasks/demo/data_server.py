@@ -3,8 +3,9 @@
     python -m pingmesh_tasks.demo.data_server --log access.log --errors errors.log --rate 100 --rotate-every-s 180
 
 runs until SIGTERM and then leaves whole lines behind. Started again, it goes on in the same files as a server that was
-restarted does: with another pid, other clients, and a glued line if its predecessor was killed in the middle of one.
-Mostly whole lines are written; now and then the end of the last one follows a moment later, as from a buffer.
+restarted does: with another pid, clients that come back all at once, and a glued line if its predecessor was killed in
+the middle of one. Mostly whole lines are written; now and then the end of the last one follows a moment later, as from
+a buffer.
 
 A rotation renames `access.log` to `access.log.1` (and so on up to `--keep`) and begins a new file, or with
 `--copytruncate` copies it and cuts it to nothing; both logs rotate at whole multiples of the period since the epoch.
@@ -52,6 +53,7 @@ __all__ = [
 ]
 
 TICK_S = 0.2
+RECONNECT_S = 5.0
 #: After the machine slept, no more than this is caught up at once.
 _CATCH_UP_S = 10.0
 _PARTIAL_SHARE = 0.15
@@ -112,8 +114,16 @@ class LogFile:
         return self.path.with_name(f"{self.path.name}.{number}{ending}")
 
 
-def play(profile: Profile, seed: int, log: LogFile, errors: LogFile | None, rotate_every_s: float) -> Truth:
-    """Write what the server writes, as time goes by, until SIGTERM, SIGINT or the end of the parent process.
+def play(
+    profile: Profile,
+    seed: int,
+    log: LogFile,
+    errors: LogFile | None,
+    rotate_every_s: float,
+    *,
+    with_parent: bool = False,
+) -> Truth:
+    """Write what the server writes, as time goes by, until SIGTERM or SIGINT (or the end of the parent process).
 
     Returns what was written. At the end no line is left half written.
     """
@@ -129,7 +139,7 @@ def play(profile: Profile, seed: int, log: LogFile, errors: LogFile | None, rota
     server = DataServer(profile, seed)
     chance = np.random.default_rng([seed, 3])
     slot, rest = _slot(profile.start_s, rotate_every_s), b""
-    while not stopping and os.getppid() == parent:
+    while not stopping and (not with_parent or os.getppid() == parent):
         time.sleep(TICK_S)
         now_s = min(time.time(), server.now_s + _CATCH_UP_S)
         if now_s <= server.now_s:  # the clock was set back: wait until it is where it was
@@ -182,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--keep", type=int, default=rotation.keep, help="how many rotated files stay (5)")
     add("--copytruncate", action="store_true", help="rotate by copying and cutting instead of renaming")
     add("--compress", action="store_true", help="gzip rotated files one rotation later")
+    add("--with-parent", action="store_true", help="end when the process that started this one has ended")
     add("--hammer-user", help="a user who reads one node over and over")
     add("--hammer-after-s", type=float, default=300.0, help="from then on (300)")
     add("--hammer-rate", type=float, default=20.0, help="how often a second (20)")
@@ -200,12 +211,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             garbage=options.garbage,
             shot_every_s=options.shot_every_s,
             swing=0.0,  # whoever watches a demo at night wants to see something too
+            reconnect_s=RECONNECT_S,
             hammer=hammer,
         )
         rotation = Rotation(options.rotate_every_s, options.keep, options.copytruncate, options.compress)
         log = LogFile(options.log, rotation)
         errors = LogFile(options.errors, rotation) if options.errors else None
-        truth = play(profile, options.seed, log, errors, rotation.every_s)
+        truth = play(profile, options.seed, log, errors, rotation.every_s, with_parent=options.with_parent)
         print(truth, flush=True)
     except ConfigError as error:
         sys.exit(f"data server: {error}")

@@ -63,9 +63,10 @@ class Profile:
     `lines_per_s` is the mean over a day and over the cycle of shots. A session has `operations` at least, and as
     many more as a log-normal of median `more_operations` says (0: never more). `garbage` is the share of all lines;
     `crlf` the share of hook lines that end in CR LF, as in logs that went through other hands. `swing` is how much of
-    the traffic follows the users' day (0: only who comes changes, not how many). Of the sessions, `abandoned` hang in
-    the middle, `impolite` close no tree, `refused` may not in, `forged` have a name that makes a second line, `late`
-    are told gone too late, `own_context` close their tree after they are gone.
+    the traffic follows the users' day (0: only who comes changes, not how many). With `reconnect_s` the clients of a
+    server that was there before come back within that time; without, the log begins with nobody. Of the sessions,
+    `abandoned` hang in the middle, `impolite` close no tree, `refused` may not in, `forged` have a name that makes a
+    second line, `late` are told gone too late, `own_context` close their tree after they are gone.
     """
 
     users: int = 1_000
@@ -88,6 +89,7 @@ class Profile:
     burst: float = 3.0
     burst_s: float = 60.0
     swing: float = 0.5
+    reconnect_s: float | None = None
     hammer: Hammer | None = None
 
     def __post_init__(self) -> None:
@@ -145,6 +147,11 @@ class Behaviour:
         if profile.mode == "multi":
             lines += int(np.isfinite(sessions.told_s).sum())
         self.sessions_per_s = profile.lines_per_s * (1 - profile.garbage) * len(trial) / lines
+        self._returning = np.empty(0)
+        if profile.reconnect_s is not None:  # as many as write at the profile's rate; the slow ones are still missing
+            pace = np.bincount(calls.session, minlength=len(trial)) / (sessions.end_s - sessions.start_s)
+            back = round(profile.lines_per_s * len(calls.at_s) / lines / pace[sessions.end_s > sessions.start_s].mean())
+            self._returning = np.sort(profile.start_s + rng.uniform(0, profile.reconnect_s, back))
 
     def arrive(self, from_s: float, until_s: float) -> tuple[Floats, Ints, Flags]:
         """Return (start, user, whether it hammers) of the sessions that begin in [from_s, until_s), in order."""
@@ -152,7 +159,9 @@ class Behaviour:
         highest = self.sessions_per_s * self._day.max() * (1 + p.burst)
         starts = np.sort(self._rng.uniform(from_s, until_s, self._rng.poisson(highest * (until_s - from_s))))
         rate = self.sessions_per_s * self._daily(starts) * self._after_shot(starts)
-        starts = starts[self._rng.uniform(0, highest, len(starts)) < rate]
+        back = int(np.searchsorted(self._returning, until_s))
+        starts = np.concatenate([starts[self._rng.uniform(0, highest, len(starts)) < rate], self._returning[:back]])
+        self._returning = self._returning[back:]
         users = self._choose(len(starts), from_s)
         hammering = []
         while self._hammer_at < until_s:
