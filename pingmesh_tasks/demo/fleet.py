@@ -7,7 +7,9 @@ hosts share one user, one file system and one process table. It needs no root.
     PINGMESH_DEMO_PASSWORD=... python -m pingmesh_tasks.demo.fleet --root .demo/fleet --inventory .demo/inventory.csv
 
 runs the hosts in the foreground until SIGTERM; nothing of them is left then. `--outage-host` takes one host down for
-some windows: its SSH server closes and its agent is killed, as when a machine loses power.
+some windows: its SSH server closes and its agent is killed, as when a machine loses power. `--data-server` adds one
+more host, outside the mesh: a data server whose home holds the access log and the stderr log of a busy MDSplus server
+(`python -m pingmesh_tasks.demo.data_server`, a process that ends with this one).
 """
 
 from __future__ import annotations
@@ -19,16 +21,19 @@ import csv
 import io
 import os
 import secrets
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import asyncssh
+import yaml
 
+from pingmesh_tasks.demo.population import COUNTRIES
 from pingmesh_tasks.errors import ConfigError
 
 DEFAULT_SSH_PORT = 2200
@@ -71,6 +76,49 @@ def demo_inventory_csv(hosts: Iterable[DemoHost], ssh_port: int = DEFAULT_SSH_PO
     table.writerow(["name", "address", "dc", "podset", "tor", "ssh_port"])
     table.writerows([h.name, h.address, h.dc, h.podset, h.tor, ssh_port] for h in hosts)
     return text.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class DemoDataServer:
+    """The host that plays an MDSplus data server; `home` is where its SSH logins are. No agent probes it."""
+
+    host: DemoHost
+    home: Path
+    timezone: str = "Asia/Shanghai"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "mdsip" / "access.log"
+
+    @property
+    def errors(self) -> Path:
+        return self.home / "mdsip" / "errors.log"
+
+
+def demo_data_server(hosts: Sequence[DemoHost], root: Path, name: str = "data1") -> DemoDataServer:
+    """Return the data server beside `hosts` of a fleet under `root`: it has the next address."""
+    return DemoDataServer(DemoHost(name, f"127.0.0.{11 + len(hosts)}"), root.resolve() / name / "home")
+
+
+def demo_inventory_yaml(
+    hosts: Iterable[DemoHost], ssh_port: int = DEFAULT_SSH_PORT, data_server: DemoDataServer | None = None
+) -> str:
+    """Return the hosts, and the data server if there is one, as an inventory in YAML."""
+    places = ("name", "address", "dc", "podset", "tor")
+    listed = [{place: getattr(host, place) for place in places} | {"ssh_port": ssh_port} for host in hosts]
+    document: dict[str, list[dict[str, Any]]] = {"hosts": listed}
+    if data_server:
+        server = {
+            "name": data_server.host.name,
+            "address": data_server.host.address,
+            "ssh_port": ssh_port,
+            "path": str(data_server.log),
+            "errors_path": str(data_server.errors),
+            "timezone": data_server.timezone,
+            "countries": COUNTRIES,
+        }
+        document["log_servers"] = [server]
+    return yaml.safe_dump(document, sort_keys=False)
 
 
 class DemoFleet:
@@ -271,13 +319,33 @@ async def _outage(fleet: DemoFleet, name: str, after_windows: int, windows: int,
     print(f"outage: {name} is up again", flush=True)
 
 
-async def _serve(fleet: DemoFleet, options: argparse.Namespace) -> None:
+async def _play(server: DemoDataServer, options: Sequence[str]) -> None:
+    """Run the data server's program until this is cancelled; nothing of it is left then."""
+    program = [sys.executable, "-m", "pingmesh_tasks.demo.data_server", "--with-parent"]
+    files = ["--log", str(server.log), "--errors", str(server.errors), "--timezone", server.timezone]
+    environment = {name: value for name, value in os.environ.items() if name != PASSWORD_VARIABLE}
+    child = await asyncio.create_subprocess_exec(*program, *files, *options, env=environment)
+    try:
+        print(f"data server: ended with status {await child.wait()}", file=sys.stderr, flush=True)
+    finally:
+        if child.returncode is None:
+            child.terminate()
+            try:
+                await asyncio.wait_for(child.wait(), timeout=5)
+            except TimeoutError:
+                child.kill()
+                await child.wait()
+
+
+async def _serve(fleet: DemoFleet, data_server: DemoDataServer | None, options: argparse.Namespace) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    outage = None
+    outage = playing = None
     try:
         await fleet.start()
+        if data_server:
+            playing = asyncio.create_task(_play(data_server, shlex.split(options.data_server)))
         print(f"ready: {len(fleet.hosts)} hosts on port {fleet.ssh_port}, user {fleet.user}", flush=True)
         if options.outage_host:
             schedule = (options.outage_after_windows, options.outage_windows, options.window_s)
@@ -286,6 +354,9 @@ async def _serve(fleet: DemoFleet, options: argparse.Namespace) -> None:
     finally:
         if outage:
             outage.cancel()
+        if playing:
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
         await fleet.stop()
 
 
@@ -298,7 +369,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--port", type=int, default=DEFAULT_SSH_PORT, help=f"SSH port of all hosts ({DEFAULT_SSH_PORT})"
     )
     parser.add_argument("--user", default=DEFAULT_USER, help=f"login name ({DEFAULT_USER})")
-    parser.add_argument("--inventory", type=Path, help="write the hosts there, as CSV")
+    parser.add_argument("--inventory", type=Path, help="write the hosts there, as CSV or, by its ending, as YAML")
+    parser.add_argument(
+        "--data-server", nargs="?", const="", metavar="OPTIONS", help="add a data server; OPTIONS are its program's"
+    )
     parser.add_argument("--outage-host", help="a host that goes down")
     parser.add_argument("--outage-after-windows", type=int, default=4, help="at the start of which window from now (4)")
     parser.add_argument("--outage-windows", type=int, default=2, help="for how many (2)")
@@ -308,12 +382,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         password = os.environ.get(PASSWORD_VARIABLE)
         if not password:
             raise ConfigError(f"set {PASSWORD_VARIABLE} to the password of the hosts' user")
-        fleet = DemoFleet(
-            options.root.resolve(), password, demo_hosts(options.hosts), ssh_port=options.port, user=options.user
-        )
+        root, hosts = options.root.resolve(), demo_hosts(options.hosts)
+        data_server = demo_data_server(hosts, root) if options.data_server is not None else None
         if options.inventory:
-            options.inventory.write_text(demo_inventory_csv(fleet.hosts, options.port))
-        asyncio.run(_serve(fleet, options))
+            in_yaml = options.inventory.suffix != ".csv"
+            text = demo_inventory_yaml(hosts, options.port, data_server) if in_yaml else None
+            options.inventory.write_text(text or demo_inventory_csv(hosts, options.port))
+        everyone = (*hosts, data_server.host) if data_server else hosts
+        fleet = DemoFleet(root, password, everyone, ssh_port=options.port, user=options.user)
+        asyncio.run(_serve(fleet, data_server, options))
     except ConfigError as exc:
         sys.exit(f"demo hosts: {exc}")
 

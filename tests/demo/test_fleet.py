@@ -2,8 +2,9 @@
 
 import pytest
 
-from pingmesh_tasks.demo.fleet import demo_hosts, demo_inventory_csv
+from pingmesh_tasks.demo.fleet import demo_data_server, demo_hosts, demo_inventory_csv, demo_inventory_yaml
 from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.fleet.inventory import load_inventory
 
 
 def test_eight_hosts_are_two_data_centres_of_two_podsets_of_two_hosts():
@@ -19,8 +20,6 @@ def test_eight_hosts_are_two_data_centres_of_two_podsets_of_two_hosts():
 
 
 def test_the_inventory_is_one_that_the_loader_takes(tmp_path):
-    from pingmesh_tasks.fleet.inventory import load_inventory
-
     path = tmp_path / "inventory.csv"
     path.write_text(demo_inventory_csv(demo_hosts(), 2222))
     inventory = load_inventory(str(path))
@@ -31,3 +30,26 @@ def test_the_inventory_is_one_that_the_loader_takes(tmp_path):
 def test_more_hosts_than_addresses_are_refused():
     with pytest.raises(ConfigError, match="240"):
         demo_hosts(241)
+
+
+def test_a_data_server_stands_beside_the_mesh(tmp_path):
+    hosts = demo_hosts()
+    server = demo_data_server(hosts, tmp_path)
+    assert server.host.address == "127.0.0.19"
+    path = tmp_path / "inventory.yaml"
+    path.write_text(demo_inventory_yaml(hosts, 2222, server))
+    inventory = load_inventory(str(path))
+    assert [(h.name, h.dc, h.podset, h.ssh_port) for h in inventory.hosts] == [
+        (h.name, h.dc, h.podset, 2222) for h in hosts
+    ]
+    (log,) = inventory.log_servers
+    assert (log.name, log.address, log.ssh_port, log.timezone) == ("data1", "127.0.0.19", 2222, "Asia/Shanghai")
+    assert (log.path, log.errors_path) == (str(server.log), str(server.errors))
+    assert server.log == tmp_path / "data1" / "home" / "mdsip" / "access.log"
+    assert set(log.countries.values()) >= {"CN", "US", "DE", "KR"}
+
+
+def test_an_inventory_without_a_data_server_has_none(tmp_path):
+    path = tmp_path / "inventory.yaml"
+    path.write_text(demo_inventory_yaml(demo_hosts(3)))
+    assert load_inventory(str(path)).log_servers == ()
