@@ -146,7 +146,7 @@ def test_a_log_of_nothing_useful_gives_empty_tables(log):
 
 
 def test_a_user_is_split_off_from_the_right():
-    names = [b"a@b@c [1.2.3.4]", b"John Smith", b"", b"?", b"%s%n%x", b"x called for tree=E, shot=1, node=2"]
+    names = [b"a@b@c [1.2.3.4]", b"x called for tree=E, shot=1, node=2", b"John Smith", b"", b"?", b"%s%n%x"]
     assert users(*names) == [name.decode() for name in names]
 
 
