@@ -20,11 +20,11 @@ from datetime import datetime
 
 import polars as pl
 
-from pingmesh_tasks.access.lines import MAX_LINE_BYTES, Source, cut_pieces, lines_of, safe
+from pingmesh_tasks.access.lines import Source, cut_pieces, lines_of, safe
+from pingmesh_tasks.access.mdsip import MAX_NAME_CHARS
 from pingmesh_tasks.store.schemas import SERVER_ERROR
 from pingmesh_tasks.windows import Window
 
-MAX_NAME_CHARS = 256  # as in `client`, so that the users of both compare
 MAX_TEXT_CHARS = 500
 READ_COLUMNS = ("offset", "kind", "user", "address", "text")
 
@@ -81,9 +81,7 @@ def _read(lines: pl.DataFrame) -> pl.DataFrame:
     kind: pl.Expr = pl.lit("other")
     for name, pattern in reversed(KINDS.items()):
         kind = pl.when(line.str.contains(f"(?s){pattern}")).then(pl.lit(name)).otherwise(kind)
-    rows = lines.filter(~pl.col("line").is_in(["\n", "\r\n"])).with_columns(
-        line.str.slice(0, MAX_LINE_BYTES).alias("line"), kind.alias("kind")
-    )
+    rows = lines.filter(~pl.col("line").is_in(["\n", "\r\n"])).with_columns(line.alias("line"), kind.alias("kind"))
 
     def group(column: str, limit: int) -> pl.Series:
         which = {name: pattern for name, pattern in KINDS.items() if f"(?P<{column}>" in pattern}

@@ -211,9 +211,8 @@ def _online(
 
     times = [frame["link_time"].min() for frame in (client, operation)]
     since = min([window.start, *(time for time in times if time is not None)])
-    online = spans.filter(pl.col("until") >= since, pl.col("ended_by").ne_missing("refusal")).select(
-        "user", start=pl.max_horizontal("start_time", pl.lit(since).cast(UTC_US)), until="until"
-    )
+    there = (pl.col("until") > since) | (pl.col("start_time") >= since)
+    online = spans.filter(there, pl.col("ended_by").ne_missing("refusal")).select("user", "until", start="start_time")
     return [
         _all("sessions_online", len(now)),
         _all("users_online", users["user"].n_unique()),

@@ -17,7 +17,12 @@ def test_the_operators_networks_come_first_and_the_longest_prefix_wins():
 
 
 def test_a_default_route_of_one_family_leaves_the_other_alone():
-    assert Countries({"0.0.0.0/0": "US"}, nobody).of(["8.8.8.8", "2a00::1", "::ffff:8.8.8.8"]) == ["US", UNKNOWN, "US"]
+    assert Countries({"0.0.0.0/0": "US"}, nobody).of(["8.8.8.8", "2a00::1", "::1", "::ffff:8.8.8.8"]) == [
+        "US",
+        UNKNOWN,
+        LOCAL,
+        "US",
+    ]
 
 
 def test_an_address_of_no_public_network_is_local_and_nobody_is_asked():
@@ -43,9 +48,11 @@ def test_the_registry_is_asked_once_for_a_batch_and_answers_in_order():
         batches.append(addresses)
         return [{"8.8.8.8": "US", "1.0.16.1": "JP"}.get(address) for address in addresses]
 
-    answer = Countries({"9.9.9.0/24": "CH"}, registry).of(["1.0.16.1", "9.9.9.9", "::ffff:8.8.8.8", "x", "203.0.114.1"])
+    answer = Countries({"9.9.9.0/24": "CH"}, registry).of(
+        ["1.0.16.1", "9.9.9.9", "::ffff:8.8.8.8", "x", "2a00::1%eth0"]
+    )
     assert answer == ["JP", "CH", "US", UNKNOWN, UNKNOWN]
-    assert batches == [["1.0.16.1", "8.8.8.8", "203.0.114.1"]]
+    assert batches == [["1.0.16.1", "8.8.8.8", "2a00::1"]]
 
 
 def test_a_network_with_host_bits_is_refused():

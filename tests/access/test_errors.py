@@ -48,8 +48,8 @@ def test_every_line_of_a_real_errors_log_is_what_grep_says(sample):
 
 
 def test_a_line_carries_the_interval_it_was_collected_in_and_its_offset():
-    rows = parse(b"Connected: alice\n\nAccess denied: bob\n").table
-    assert rows["offset"].to_list() == [0, 18]
+    rows = parse(b"Connected: alice\n\n\r\nAccess denied: bob\n").table
+    assert rows["offset"].to_list() == [0, 20]
     assert set(rows["collected_from"]) == {WINDOW.start}
     assert set(rows["collected_until"]) == {UNTIL}
     assert parse(b"x\n", collected_from=None).table["collected_from"].to_list() == [None]
@@ -62,9 +62,11 @@ def test_an_empty_log_has_no_rows():
 def test_user_names_are_stored_as_those_of_the_access_log_are():
     long = b"u" * 3_000
     rows = parse(
-        b"Connected: caf\xe9\\\x1b[31m\nAccess denied: \nConnected: " + long + b"\nConnected: \xe7\x94\xa8\n"
+        b"Connected: caf\xe9\\\x1b[31m\nAccess denied: \nConnected: "
+        + long
+        + b"\nConnected: \xe7\x94\xa8\nConnected:  J S \n"
     ).table
-    assert rows["user"].to_list() == [r"caf\xe9\\\x1b[31m", "", "u" * (MAX_NAME_CHARS - 1) + "…", "用"]
+    assert rows["user"].to_list() == [r"caf\xe9\\\x1b[31m", "", "u" * (MAX_NAME_CHARS - 1) + "…", "用", " J S "]
 
 
 def test_a_forged_line_in_a_user_name_is_no_line_of_its_kind_unless_it_reads_like_one():

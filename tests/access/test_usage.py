@@ -158,6 +158,34 @@ def test_the_peak_is_of_sessions_and_of_users_at_one_moment():
     assert (figure(usage, "sessions_online_peak"), figure(usage, "users_online_peak")) == (2, 2)
 
 
+def test_a_refused_client_was_never_online():
+    log = Log()
+    log.on("banned", 10)
+    usage = summarize(log, error_lines=errors(("denied", "banned")))
+    assert (figure(usage, "sessions_online_peak"), figure(usage, "users_online_peak")) == (0, 0)
+
+
+def test_a_crowd_of_an_earlier_window_is_no_peak_of_this_one():
+    log = Log()
+    for number in range(5):
+        log.on(f"u{number}", 10, pid=500 + number, socket=0)
+        log.op(number * 100, pid=500 + number)
+    client, operation = log.frames()
+    carried = pair_sessions(client, None, WINDOW, operation=operation).table
+    log = Log()
+    log.op(305, pid=500)
+    usage = summarize(log, carried=carried, window=WINDOW.shifted(1))
+    assert figure(usage, "sessions_online_peak") == 2  # u0, who has spoken again, and u4, whose last line was at 400 s
+
+
+def test_lines_that_were_collected_after_the_windows_end_are_online_no_negative_time():
+    log = Log()
+    log.on("alice", 400)
+    usage = summarize(log)
+    assert (figure(usage, "users_online"), figure(usage, "users_online_peak")) == (1, 1)
+    assert figure(usage, "longest_online_s") == 0
+
+
 def test_sessions_shorter_than_a_second_one_after_another_are_no_crowd():
     log = Log()
     for number in range(30):
