@@ -3,8 +3,8 @@
 A loop in C calls the hook as TreeShr does, with a stand-in for TreeGetPath that allocates and formats a path; the log
 is a file opened for appending. "No hook" is the same loop without a library. The peer is the hook that a site writes
 after MDSplus' own template: printf with date and process id, then fflush (without it lines are glued and lost). Every
-round runs each of them once, in turn; the figure is the median over the rounds less the median without a hook. All of
-our lines are counted and checked. With four threads, four calls run at a time: the ns are wall time over all calls.
+round runs each of them once, in turn; the figure is CPU time (the kernel's part too, so that it holds on a busy
+machine), the median over the rounds less the median without a hook. All of our lines are counted and checked.
 
     python benchmarks/hook_cost.py [--calls 200000] [--rounds 7]
 
@@ -36,7 +36,7 @@ VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def cost_ns(hook: Hook, name: str, calls: int, threads: int) -> float:
-    """Run one variant once; return wall ns a call."""
+    """Run one variant once; return CPU ns a call."""
     library, env = VARIANTS[name]
     log = hook.directory / "access.log"
     log.unlink(missing_ok=True)
@@ -63,7 +63,7 @@ def main() -> int:
                     values.append(cost_ns(hook, name, options.calls, threads))
             base = statistics.median(found["no hook"])
             costs |= {(name, threads): statistics.median(values) - base for name, values in found.items()}
-    print(f"{options.calls} GetData calls, median of {options.rounds} rounds, ns a call above no hook")
+    print(f"{options.calls} GetData calls, median of {options.rounds} rounds, CPU ns a call above no hook")
     print(f"{'':28}{'1 thread':>10}{'to peer':>9}{'4 threads':>11}{'to peer':>9}")
     for name in VARIANTS:
         row = f"{name:28}"
