@@ -6,7 +6,7 @@ keys the result is written, and that a backfill of an old window never replaces 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -15,8 +15,7 @@ from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.orchestration.stages import Part, Run, read_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
-from pingmesh_tasks.store.schemas import PAIR_LATENCY
-from pingmesh_tasks.store.tables import has_table, read_table
+from pingmesh_tasks.store.tables import has_table, read_parts, read_table
 from pingmesh_tasks.windows import Window, window_containing
 
 HISTORY_WINDOWS = 4
@@ -47,53 +46,54 @@ def is_newest(store: ObjectStore, kind: str, window: Window) -> bool:
     return drawn <= window.id
 
 
-def _pairs(run: Run) -> pl.DataFrame:
-    return read_table(run.store, "pair_latency", run.window)
+def _pairs(run: Run, columns: list[str], window: Window | None = None) -> Iterator[pl.DataFrame]:
+    """Read these columns of a window's pairs, one shard at a time, so that a full mesh need not fit in memory."""
+    return read_parts(run.store, "pair_latency", window or run.window, columns)
 
 
-def _last_windows(run: Run, count: int, *, ladders: bool = False) -> list[tuple[Window, pl.DataFrame]]:
-    """The run's window and those before it that have a table, oldest first; `ladders` only for who draws from them."""
-    columns = [name for name in PAIR_LATENCY if ladders or not name.startswith("ladder_")]
+def _last_windows(run: Run, count: int, columns: list[str]) -> list[tuple[Window, Iterator[pl.DataFrame]]]:
+    """The run's window and those before it that have a table, oldest first; each is read when it is drawn, once."""
     windows = [run.window.shifted(step) for step in range(1 - count, 1)]
-    return [
-        (window, read_table(run.store, "pair_latency", window, columns))
-        for window in windows
-        if has_table(run.store, "pair_latency", window)
-    ]
+    return [(w, _pairs(run, columns, w)) for w in windows if has_table(run.store, "pair_latency", w)]
 
 
 def _heatmap(run: Run, inventory: Inventory) -> Pictures:
     from pingmesh_tasks.render.heatmap import render_heatmap
+    from pingmesh_tasks.render.mesh import columns_of
 
-    return {"png": render_heatmap(_pairs(run), inventory, run.window)}
+    return {"png": render_heatmap(_pairs(run, columns_of("rtt_p50_us")), inventory, run.window)}
 
 
 def _history(run: Run, inventory: Inventory) -> Pictures:
     from pingmesh_tasks.render.heatmap import render_history
+    from pingmesh_tasks.render.mesh import columns_of
 
-    return {"png": render_history(_last_windows(run, HISTORY_WINDOWS), inventory)}
+    return {"png": render_history(_last_windows(run, HISTORY_WINDOWS, columns_of("rtt_p50_us")), inventory)}
 
 
 def _cdf(run: Run, inventory: Inventory) -> Pictures:
-    from pingmesh_tasks.render.cdf import render_cdf
+    from pingmesh_tasks.render.cdf import COLUMNS, render_cdf
 
-    return {"png": render_cdf(_pairs(run), inventory, run.window)}
+    return {"png": render_cdf(read_table(run.store, "pair_latency", run.window, COLUMNS), inventory, run.window)}
 
 
 def _bars(run: Run, inventory: Inventory) -> Pictures:
-    from pingmesh_tasks.render.bars import render_bars
+    from pingmesh_tasks.render.bars import COLUMNS, render_bars
 
     settings = run.settings
-    windows = _last_windows(run, settings.timeline_windows, ladders=True)
+    windows = _last_windows(run, settings.timeline_windows, COLUMNS)
     lines = {"slow_us": settings.latency_slow_us, "bad_us": settings.latency_bad_us}
     return {"png": render_bars(windows, inventory, **lines)}
 
 
 def _timeline(run: Run, inventory: Inventory) -> Pictures:
-    from pingmesh_tasks.render.timeline import render_timeline, render_timeline_html
+    from pingmesh_tasks.render.mesh import columns_of
+    from pingmesh_tasks.render.timeline import PAGE_METRICS, render_timeline, render_timeline_html
 
-    windows = _last_windows(run, run.settings.timeline_windows)
-    return {"webp": render_timeline(windows, inventory), "html": render_timeline_html(windows, inventory)}
+    count = run.settings.timeline_windows
+    frames = render_timeline(_last_windows(run, count, columns_of("rtt_p50_us")), inventory)
+    page = render_timeline_html(_last_windows(run, count, columns_of(*PAGE_METRICS)), inventory)
+    return {"webp": frames, "html": page}
 
 
 _DRAW: Mapping[str, Callable[[Run, Inventory], Pictures]] = {

@@ -1,8 +1,8 @@
 """Latency bars: how each window was, and how each server was in the newest one.
 
 A bar is the mean RTT over all clean answers (each pair's mean weighted by its answers), a tick is p99 from the summed
-ladders (within 2.9 %), the strip beside it the share of probes lost. A server's numbers take in both directions:
-what it sent and what was sent to it. Threshold lines say what the SLA says.
+ladders (within 2.9 %), the strip beside it the share of probes that got no answer, lost or refused. A server's numbers
+take in both directions: what it sent and what was sent to it. Threshold lines say what the SLA says.
 """
 
 from __future__ import annotations
@@ -20,34 +20,47 @@ from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.render import theme
 from pingmesh_tasks.render.chart import fit
 from pingmesh_tasks.render.heatmap import mesh_parts
-from pingmesh_tasks.render.mesh import axis_for
+from pingmesh_tasks.render.mesh import Pairs, axis_for, parts_of
 from pingmesh_tasks.render.sheet import Sheet, header
-from pingmesh_tasks.render.spread import BUCKETS, Counts, ladders_by, quantile_us
-from pingmesh_tasks.render.theme import ACCENT, INK, MUTED, PAPER, format_count, format_loss, format_us, latency_scale
+from pingmesh_tasks.render.spread import BUCKETS, ladders_by, quantile_us
+from pingmesh_tasks.render.theme import (
+    ACCENT,
+    INK,
+    MUTED,
+    PAPER,
+    Floats,
+    format_count,
+    format_loss,
+    format_us,
+    latency_scale,
+)
 from pingmesh_tasks.windows import Window
 
 MOST_SERVERS, WORST_SERVERS, MOST_WINDOWS = 60, 40, 48
-#: The layout in px: a row's height; name, plot, then right edges of the columns mean, p99, lost; the strip of loss.
+#: The layout in px: a row's height; name, plot, then right edges of the columns mean, p99, unanswered; its strip.
 ROW, EDGE, NAME, PLOT = 26, 40, 210, 720
-MEAN_AT, P99_AT, LOSS_AT, LOSS, WIDTH = 1065, 1155, 1235, 150, 1440
+MEAN_AT, P99_AT, UNANSWERED_AT, STRIP, WIDTH = 1060, 1145, 1250, 135, 1440
 #: Fill and hatch of a bar by how far it is over the thresholds: colour and shape.
 LEVELS = (("#3b6ea8", ""), ("#e0a100", "///"), (theme.FAILED, "xxx"))
+#: By host: µs of all clean answers, their count, probes sent, probes answered, then the 242 counts of the ladder.
+Tally = dict[str, Floats]
+COLUMNS = ["src", "dst", "sent", "answered", "retransmitted", "rtt_mean_us", "ladder_bucket", "ladder_count"]
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One row of a panel. `mean_us` and `p99_us` are NaN without a clean answer, `loss` when nothing was sent."""
+    """One row of a panel. `mean_us` and `p99_us` are NaN without a clean answer, `unanswered` when nothing was sent."""
 
     name: str
     mean_us: float
     p99_us: float
-    loss: float
+    unanswered: float
     sent: int
     answered: int
 
 
 def render_bars(
-    windows: Sequence[tuple[Window, pl.DataFrame]],
+    windows: Sequence[tuple[Window, Pairs]],
     inventory: Inventory,
     *,
     slow_us: float = 1_000,
@@ -61,7 +74,7 @@ def render_bars(
 
 
 def bars_sheet(
-    windows: Sequence[tuple[Window, pl.DataFrame]],
+    windows: Sequence[tuple[Window, Pairs]],
     inventory: Inventory,
     *,
     slow_us: float = 1_000,
@@ -71,8 +84,9 @@ def bars_sheet(
     if not windows:
         raise ValueError("bars need at least one window; give (window, pairs) tuples")
     last = sorted(windows, key=lambda item: item[0].start)[-MOST_WINDOWS:]
-    by_window = [window_bar(window, pairs) for window, pairs in last]
-    servers = server_bars(last[-1][1], inventory)
+    sent_by, sent_to = _tallies(last[-1][1], "src", "dst")  # in one pass: its parts may be there to be read once
+    by_window = [*(window_bar(window, pairs) for window, pairs in last[:-1]), _total_bar(last[-1][0], sent_by)]
+    servers = _server_bars(sent_by, sent_to, inventory)
     shown, rest = _choose(servers, bad_us)
     newest = last[-1][0]
 
@@ -98,46 +112,58 @@ def bars_sheet(
     return sheet
 
 
-def window_bar(window: Window, pairs: pl.DataFrame) -> Bar:
+def window_bar(window: Window, pairs: Pairs) -> Bar:
     """Return the bar of a whole window."""
-    ladders = ladders_by(pairs.with_columns(all=pl.lit("all")), "all")
-    row = _sums(pairs.with_columns(all=pl.lit("all")), "all").get("all", (math.nan, 0, 0, 0))
-    return _bar(f"{window.start:%H:%M}–{window.end:%H:%M}", row, ladders.get("all"))
+    return _total_bar(window, _tallies(pairs, "src")[0])
 
 
-def server_bars(pairs: pl.DataFrame, inventory: Inventory) -> list[Bar]:
+def server_bars(pairs: Pairs, inventory: Inventory) -> list[Bar]:
     """Return one bar a server of the inventory, in its order, over the pairs that have it at either end."""
-    columns = ["answered", "retransmitted", "sent", "lost", "rtt_mean_us", "ladder_bucket", "ladder_count"]
-    ends = pl.concat([pairs.select(pl.col(end).alias("host"), *columns) for end in ("src", "dst")])
-    sums, ladders = _sums(ends, "host"), ladders_by(ends, "host")
-    return [_bar(h.name, sums.get(h.name, (math.nan, 0, 0, 0)), ladders.get(h.name)) for h in inventory.hosts]
+    sent_by, sent_to = _tallies(pairs, "src", "dst")
+    return _server_bars(sent_by, sent_to, inventory)
 
 
-def _sums(pairs: pl.DataFrame, key: str) -> dict[str, tuple[float, int, int, int]]:
-    """Return (mean RTT weighted by clean answers, sent, lost, answered) for each value of `key`."""
+def _tallies(pairs: Pairs, *ends: str) -> list[Tally]:
+    """Return for each of `ends` (src, dst) what its hosts' pairs add up to."""
+    tallies: list[Tally] = [{} for _ in ends]
     answered, retransmitted = (pl.col(c).cast(pl.Int64) for c in ("answered", "retransmitted"))
     clean = (answered - retransmitted) * pl.col("rtt_mean_us").is_not_null()
-    rows = pairs.group_by(key).agg(
-        (pl.col("rtt_mean_us").cast(pl.Float64) * clean).sum() / clean.sum(),
-        pl.col("sent", "lost", "answered").cast(pl.Int64).sum(),
+    sums = ((pl.col("rtt_mean_us").cast(pl.Float64) * clean).sum(), clean.sum().alias("clean"))
+    for part in parts_of(pairs):
+        for end, tally in zip(ends, tallies, strict=True):
+            rows = part.group_by(end).agg(*sums, pl.col("sent", "answered").cast(pl.Int64).sum())
+            for name, *figures in rows.iter_rows():
+                tally.setdefault(name, np.zeros(4 + BUCKETS))[:4] += figures
+            for name, ladder in ladders_by(part, end).items():
+                tally[name][4:] += ladder
+    return tallies
+
+
+def _total_bar(window: Window, tally: Tally) -> Bar:
+    return _bar(f"{window.start:%H:%M}–{window.end:%H:%M}", sum(tally.values(), np.zeros(4 + BUCKETS)))
+
+
+def _server_bars(sent_by: Tally, sent_to: Tally, inventory: Inventory) -> list[Bar]:
+    nothing = np.zeros(4 + BUCKETS)
+    return [_bar(h.name, sent_by.get(h.name, nothing) + sent_to.get(h.name, nothing)) for h in inventory.hosts]
+
+
+def _bar(name: str, sums: Floats) -> Bar:
+    us, (clean, sent, answered) = float(sums[0]), (int(count) for count in sums[1:4])
+    p99_us = quantile_us(sums[4:].astype(np.int64), 0.99)
+    return Bar(
+        name, us / clean if clean else math.nan, p99_us, 1 - answered / sent if sent else math.nan, sent, answered
     )
-    return {name: (mean if mean is not None else math.nan, *counts) for name, mean, *counts in rows.iter_rows()}
-
-
-def _bar(name: str, sums: tuple[float, int, int, int], ladder: Counts | None) -> Bar:
-    mean, sent, lost, answered = sums
-    p99 = quantile_us(ladder if ladder is not None else np.zeros(BUCKETS, dtype=np.int64), 0.99)
-    return Bar(name, mean, p99, lost / sent if sent else math.nan, sent, answered)
 
 
 def _choose(servers: list[Bar], bad_us: float) -> tuple[list[Bar], list[Bar]]:
-    """Return the servers to show and the rest. Worst: no answers, then loss of 1 % and more, then the highest p99."""
+    """Return the servers to show and the rest. Worst: no answer, then 1 % unanswered and more, then the highest p99."""
     if len(servers) <= MOST_SERVERS:
         return servers, []
 
     def badness(bar: Bar) -> tuple[bool, float, float]:
-        loss = bar.loss if math.isfinite(bar.loss) else 0.0
-        return (bar.answered == 0, loss if loss >= 0.01 else 0.0, bar.p99_us if math.isfinite(bar.p99_us) else 0.0)
+        share = bar.unanswered if math.isfinite(bar.unanswered) else 0.0
+        return (bar.answered == 0, share if share >= 0.01 else 0.0, bar.p99_us if math.isfinite(bar.p99_us) else 0.0)
 
     order = sorted(servers, key=badness, reverse=True)
     return order[:WORST_SERVERS], order[WORST_SERVERS:]
@@ -145,22 +171,22 @@ def _choose(servers: list[Bar], bad_us: float) -> tuple[list[Bar], list[Bar]]:
 
 def _rest_line(rest: list[Bar]) -> str:
     means = [b.mean_us for b in rest if math.isfinite(b.mean_us)]
-    losses = [b.loss for b in rest if math.isfinite(b.loss)]
+    shares = [b.unanswered for b in rest if math.isfinite(b.unanswered)]
     if not means:
         return f"The other {format_count(len(rest))} servers have no clean answer."
     return (
         f"The other {format_count(len(rest))}: mean {format_us(min(means))} to {format_us(max(means))}, "
-        f"median of means {format_us(float(np.median(means)))}, loss at most {format_loss(max(losses))}."
+        f"median of means {format_us(float(np.median(means)))}, at most {format_loss(max(shares))} unanswered."
     )
 
 
 def _draw_panel(
     sheet: Sheet, y: int, title: str, bars: Sequence[Bar], ends: tuple[float, float], slow_us: float, bad_us: float
 ) -> int:
-    """Draw one bar a row with its loss beside it. Return the y below."""
+    """Draw one bar a row with its unanswered share beside it. Return the y below."""
     sheet.text(EDGE, y, title, px=16, bold=True)
     y += 52
-    for at, label in ((MEAN_AT, "mean"), (P99_AT, "p99"), (LOSS_AT, "lost")):
+    for at, label in ((MEAN_AT, "mean"), (P99_AT, "p99"), (UNANSWERED_AT, "unanswered")):
         sheet.text(at, y - 5, label, px=13, bold=True, ha="right", va="bottom")
     height = ROW * len(bars)
     left = EDGE + NAME
@@ -185,7 +211,7 @@ def _draw_panel(
             sheet.text(left + 34, middle, label, px=13, colour=ACCENT, va="center")
         for at, us in ((MEAN_AT, bar.mean_us), (P99_AT, bar.p99_us)):
             sheet.text(at, middle, format_us(us), px=13, ha="right", va="center")
-        _draw_loss(sheet, middle, bar)
+        _draw_unanswered(sheet, middle, bar)
     return y + height + 46
 
 
@@ -208,18 +234,25 @@ def _draw_bar(axes: Axes, y: float, bar: Bar, ends: tuple[float, float], slow_us
         axes.plot([bar.p99_us], [y], "|", color=INK, markersize=11, markeredgewidth=2, zorder=4)
 
 
-def _draw_loss(sheet: Sheet, y: float, bar: Bar) -> None:
-    """Draw the share lost as a short bar to 100 %, with its figure; a bar of some loss is never empty."""
-    if not math.isfinite(bar.loss):
-        sheet.text(LOSS_AT, y, "–", px=13, ha="right", va="center")
+def _draw_unanswered(sheet: Sheet, y: float, bar: Bar) -> None:
+    """Draw the share unanswered as a short bar to 100 %, with its figure; a bar of some is never empty."""
+    if not math.isfinite(bar.unanswered):
+        sheet.text(UNANSWERED_AT, y, "–", px=13, ha="right", va="center")
         return
-    x = LOSS_AT + 15
-    sheet.box(x, y - 5, LOSS, 10, "#eef1f4")
-    if bar.loss:
-        sheet.box(x, y - 5, max(3.0, LOSS * bar.loss), 10, theme.LOSS_MARK)
-    high = bar.loss >= 0.01
+    x = UNANSWERED_AT + 15
+    sheet.box(x, y - 5, STRIP, 10, "#eef1f4")
+    if bar.unanswered:
+        sheet.box(x, y - 5, max(3.0, STRIP * bar.unanswered), 10, theme.LOSS_MARK)
+    high = bar.unanswered >= 0.01
     sheet.text(
-        LOSS_AT, y, format_loss(bar.loss), px=13, colour=ACCENT if high else INK, bold=high, ha="right", va="center"
+        UNANSWERED_AT,
+        y,
+        format_loss(bar.unanswered),
+        px=13,
+        colour=ACCENT if high else INK,
+        bold=high,
+        ha="right",
+        va="center",
     )
 
 

@@ -35,6 +35,7 @@ from pingmesh_tasks.windows import Window
 
 QUANTILES = ((0.50, "p50", "o"), (0.90, "p90", "s"), (0.99, "p99", "^"))
 WIDTH, PANEL_H = 1480, 470
+COLUMNS = ["scope", "sent", "answered", "ladder_bucket", "ladder_count"]
 
 
 def render_cdf(pairs: pl.DataFrame, inventory: Inventory, window: Window) -> bytes:
@@ -127,7 +128,7 @@ def _draw_table(sheet: Sheet, x: int, y: int, pairs: pl.DataFrame, ladders: Mapp
     for at, (_, label, marker) in zip(columns, QUANTILES, strict=False):
         axes.plot([at - x - text_width(label, 14, True) - 14], [8], marker, color=MUTED, markersize=7)
         sheet.text(at, y + 8, label, px=14, bold=True, ha="right", va="center")
-    for at, label in zip(columns[3:], ("answers", "pairs", "sent", "lost"), strict=True):
+    for at, label in zip(columns[3:], ("answers", "pairs", "sent", "unanswered"), strict=True):
         sheet.text(at, y + 8, label, px=14, bold=True, ha="right", va="center")
     totals = _totals(pairs)
     for row, (scope, ladder) in enumerate(ladders.items()):
@@ -138,21 +139,21 @@ def _draw_table(sheet: Sheet, x: int, y: int, pairs: pl.DataFrame, ladders: Mapp
         sheet.text(x + 66, middle, name, px=14, va="center")
         for at, (q, _, _) in zip(columns, QUANTILES, strict=False):
             sheet.text(at, middle, format_us(quantile_us(ladder, q)), px=14, ha="right", va="center", colour=INK)
-        planned, sent, lost = totals.get(scope, (0, 0, 0))
+        planned, sent, answered = totals.get(scope, (0, 0, 0))
         shown = (format_count(int(ladder.sum())), format_count(planned), format_count(sent))
-        for at, value in zip(columns[3:], (*shown, format_loss(lost / sent) if sent else "–"), strict=True):
+        for at, value in zip(columns[3:], (*shown, format_loss(1 - answered / sent) if sent else "–"), strict=True):
             sheet.text(at, middle, value, px=14, ha="right", va="center", colour=INK)
     caption = (
         "From log buckets of 5.9 %: quantiles are within ±2.9 % (exact ones exist per pair only). "
-        "Answers after a retransmit are left out; so are lost probes."
+        "Answers after a retransmit are left out; so are unanswered probes."
     )
     sheet.text(x, y + 38 + 28 * len(SCOPE_STYLE), caption, px=13, colour=MUTED)
 
 
 def _totals(pairs: pl.DataFrame) -> dict[str, tuple[int, int, int]]:
-    """Return (pairs, sent, lost) of each scope and of `all`."""
-    wide = pairs.group_by("scope").agg(pl.len().cast(pl.Int64), pl.col("sent", "lost").cast(pl.Int64).sum())
-    rows = {scope: (count, sent, lost) for scope, count, sent, lost in wide.iter_rows()}
+    """Return (pairs, sent, answered) of each scope and of `all`."""
+    wide = pairs.group_by("scope").agg(pl.len().cast(pl.Int64), pl.col("sent", "answered").cast(pl.Int64).sum())
+    rows = {scope: (count, sent, answered) for scope, count, sent, answered in wide.iter_rows()}
     rows["all"] = (sum(r[0] for r in rows.values()), sum(r[1] for r in rows.values()), sum(r[2] for r in rows.values()))
     return rows
 

@@ -26,7 +26,7 @@ _NAMED_HOSTS = 5
 
 
 def render_heatmap(pairs: Pairs, inventory: Inventory, window: Window, *, metric: str = "rtt_p50_us") -> bytes:
-    """Return the PNG of one window. `pairs`: rows of `pair_latency` or their parts, any order; `metric`: a key of `theme.METRICS`."""
+    """Return the PNG of one window. `pairs`: rows of `pair_latency`, any order; `metric`: a key of `theme.METRICS`."""
     return heatmap_sheet(pairs, inventory, window, metric=metric).png()
 
 
@@ -223,12 +223,12 @@ def _draw_worst(sheet: Sheet, x: int, y: int, worst: Sequence[WorstPair], axis: 
 def _pair_line(pair: WorstPair, metric: str) -> str:
     sent = f"{format_count(pair.sent)} sent"
     if pair.failed:
-        return f"failed: no answer · {format_loss(pair.loss)} lost · {sent}"
+        return f"failed: no answer · {sent}"
     if metric == "loss":
         return f"{format_loss(pair.loss)} lost · {sent}"
     value = format_us(pair.value) if np.isfinite(pair.value) else "no clean RTT"
     times = f" (×{pair.times:.1f})" if np.isfinite(pair.times) else ""
-    return f"{value}{times} · {format_loss(pair.loss)} lost · {sent}"
+    return f"{value}{times} · {format_loss(pair.unanswered)} unanswered · {sent}"
 
 
 def _draw_notes(sheet: Sheet, x: int, y: int, notes: Sequence[tuple[str, str]]) -> None:
@@ -239,12 +239,12 @@ def _draw_notes(sheet: Sheet, x: int, y: int, notes: Sequence[tuple[str, str]]) 
 
 
 def _summary(mesh: Mesh) -> str:
-    sent, lost = int(mesh.sent.sum()), int(mesh.lost.sum())
+    sent, unanswered = int(mesh.sent.sum()), int(mesh.sent.sum() - mesh.answered.sum())
     if not sent:
         return "nothing measured"
     middle = np.nanmedian(mesh.value) if np.isfinite(mesh.value).any() else np.nan
     shown = "" if mesh.metric == "loss" else f"cells' median {format_us(float(middle))} · "
-    return f"{shown}{format_loss(lost / sent)} lost of {format_count(sent)}"
+    return f"{shown}{format_loss(unanswered / sent)} unanswered of {format_count(sent)}"
 
 
 def _failures(mesh: Mesh) -> str:

@@ -16,7 +16,6 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from PIL import Image, features
 
@@ -24,12 +23,12 @@ from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.render import raster, theme
 from pingmesh_tasks.render.chart import draw_labels, draw_marks, draw_ramp, frame_for, marks_height
 from pingmesh_tasks.render.heatmap import draw_corner, mesh_parts, ramp_title
-from pingmesh_tasks.render.mesh import Axis, Mesh, axis_for, build_mesh
+from pingmesh_tasks.render.mesh import Axis, Mesh, Pairs, axis_for, build_mesh, code_pairs, fold
 from pingmesh_tasks.render.sheet import Sheet, header, text_width
 from pingmesh_tasks.render.theme import METRICS, MUTED, Floats, Pixels, Scale, format_count, format_loss
 from pingmesh_tasks.windows import Window
 
-Windows = Sequence[tuple[Window, pl.DataFrame]]
+Windows = Sequence[tuple[Window, Pairs]]
 
 MOST_WINDOWS = 48
 FRAME_MS, LAST_FRAME_MS = 700, 1_600
@@ -88,7 +87,7 @@ def render_timeline_html(windows: Windows, inventory: Inventory) -> bytes:
     """Return the page of `windows` (any order; the last 48, 12 of a large mesh): one file that needs no network."""
     axis = axis_for(inventory)
     last = _last(windows)[-max(1, MOST_CELLS // axis.size**2) :]
-    built = [{metric: build_mesh(pairs, axis, metric) for metric in PAGE_METRICS} for _, pairs in last]
+    built = [_meshes(pairs, axis) for _, pairs in last]
     columns = [_pack(meshes) for meshes in built]
     page = {
         "axis": _axis_data(axis),
@@ -113,6 +112,11 @@ def render_timeline_html(windows: Windows, inventory: Inventory) -> bytes:
     return template.replace("/*PAGE*/null", _script_json(page), 1).replace("/*BLOB*/", blob, 1).encode()
 
 
+def _meshes(pairs: Pairs, axis: Axis) -> dict[str, Mesh]:
+    coded = code_pairs(pairs, axis, *PAGE_METRICS)
+    return {metric: fold(coded, metric) for metric in PAGE_METRICS}
+
+
 def _strip(width: int, windows: Sequence[Window], current: int, mesh: Mesh, hosts: str) -> Pixels:
     """Return what changes above the cells: the window's time, its totals, and where in the row of windows it is."""
     window = windows[current]
@@ -132,10 +136,10 @@ def _strip(width: int, windows: Sequence[Window], current: int, mesh: Mesh, host
 
 
 def _totals(mesh: Mesh) -> str:
-    sent, lost = int(mesh.sent.sum()), int(mesh.lost.sum())
+    sent, unanswered = int(mesh.sent.sum()), int(mesh.sent.sum() - mesh.answered.sum())
     if not sent:
         return "nothing measured"
-    text = f"{format_count(sent)} probes sent  ·  {format_loss(lost / sent)} lost"
+    text = f"{format_count(sent)} probes sent  ·  {format_loss(unanswered / sent)} unanswered"
     failed, missing = int(mesh.failed.sum()), int(mesh.missing.sum())
     if failed or missing:
         text += f"  ·  {format_count(failed)} pairs failed, {format_count(missing)} without data"
@@ -184,7 +188,7 @@ def _script_json(value: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _last(windows: Windows) -> list[tuple[Window, pl.DataFrame]]:
+def _last(windows: Windows) -> list[tuple[Window, Pairs]]:
     if not windows:
         raise ValueError("a timeline needs at least one window; give (window, pairs) tuples")
     return sorted(windows, key=lambda item: item[0].start)[-MOST_WINDOWS:]

@@ -7,6 +7,7 @@ shards are removed by `drop_other_shards` once the new ones are there.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
 import polars as pl
 
@@ -32,9 +33,16 @@ def read_table(store: ObjectStore, table: str, window: Window, columns: list[str
     `columns` limits what is decoded.
     """
     wanted = SCHEMAS[table] if columns is None else pl.Schema({name: SCHEMAS[table][name] for name in columns})
-    keys = store.keys(layout.table_prefix(table, window))
-    parts = [pl.read_parquet(io.BytesIO(store.get(key)), columns=columns) for key in keys]
+    parts = list(read_parts(store, table, window, columns))
     return pl.concat(parts) if parts else pl.DataFrame(schema=wanted)
+
+
+def read_parts(
+    store: ObjectStore, table: str, window: Window, columns: list[str] | None = None
+) -> Iterator[pl.DataFrame]:
+    """Read a window's table part by part, in order of their names: for who need not hold it whole."""
+    for key in store.keys(layout.table_prefix(table, window)):
+        yield pl.read_parquet(io.BytesIO(store.get(key)), columns=columns)
 
 
 def has_table(store: ObjectStore, table: str, window: Window) -> bool:

@@ -22,17 +22,27 @@ def test_the_mean_of_a_window_weighs_each_pair_by_its_clean_answers():
         lost=pl.Series([9, 0], dtype=pl.UInt32),
     )
     bar = window_bar(WINDOW, pairs)
-    assert bar.mean_us == (30 * 100 + 10 * 400) / 40 and bar.loss == 9 / 50
+    assert bar.mean_us == (30 * 100 + 10 * 400) / 40 and bar.unanswered == 1 - 41 / 50
 
 
 def test_a_server_has_both_of_its_directions_and_a_dead_one_has_no_bar():
     inventory = inventory_of(6, dcs=1, podsets=1, per_tor=6)
     dead = inventory.hosts[2].name
     bars = {b.name: b for b in server_bars(mesh_frame(inventory, faults=Faults(dead=[dead])), inventory)}
-    assert math.isnan(bars[dead].mean_us) and bars[dead].loss == 1.0 and bars[dead].answered == 0
+    assert math.isnan(bars[dead].mean_us) and bars[dead].unanswered == 1.0 and bars[dead].answered == 0
     assert bars[inventory.hosts[0].name].sent == 5 * 30 + 4 * 30
     texts = shown_texts(bars_sheet([(WINDOW, mesh_frame(inventory, faults=Faults(dead=[dead])))], inventory))
     assert "no answer" in texts
+
+
+def test_a_server_whose_probes_were_all_refused_is_wholly_unanswered_though_none_was_lost():
+    inventory = inventory_of(2)
+    a, b = (h.name for h in inventory.hosts)
+    pairs = mesh_frame(inventory, faults=Faults(failed_pairs=[(a, b), (b, a)]))
+    pairs = pairs.with_columns(refused="lost", lost=pl.lit(0, pl.UInt32))
+    assert [bar.unanswered for bar in server_bars(pairs, inventory)] == [1.0, 1.0]
+    texts = shown_texts(bars_sheet([(WINDOW, pairs)], inventory))
+    assert "unanswered" in texts and texts.count("100 %") == 3 and "lost" not in texts
 
 
 def test_above_sixty_servers_the_forty_worst_are_shown_and_the_rest_is_summed_up():

@@ -44,7 +44,7 @@ def test_the_picture_writes_out_p50_p90_and_p99_of_the_mesh_and_of_each_scope():
     pairs = mesh_frame(inventory)
     sheet = cdf_sheet(pairs, inventory, WINDOW)
     texts = shown_texts(sheet)
-    for part in ("whole mesh", "same ToR", "same DC", "between DCs", "p50", "p90", "p99", "lost"):
+    for part in ("whole mesh", "same ToR", "same DC", "between DCs", "p50", "p90", "p99", "unanswered"):
         assert part in texts
     assert sum(t.endswith((" µs", " ms")) for t in texts) == 12
     assert any("±2.9 %" in t for t in texts)

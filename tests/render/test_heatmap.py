@@ -120,14 +120,14 @@ def test_the_picture_says_window_metric_hosts_and_totals():
     )
 
 
-def test_the_worst_pairs_are_named_with_value_loss_and_count_of_probes():
+def test_the_worst_pairs_are_named_with_value_share_unanswered_and_count_of_probes():
     inventory = inventory_of(8, per_tor=2)
     n = [h.name for h in inventory.hosts]
     faults = Faults(lossy_pairs={(n[0], n[5]): 0.3}, failed_pairs=[(n[1], n[2])])
     texts = shown_texts(heatmap_sheet(mesh_frame(inventory, faults=faults), inventory, WINDOW))
     assert f"{n[1]} → {n[2]}" in texts and f"{n[0]} → {n[5]}" in texts
     assert any(t.startswith("failed: no answer") and "30 sent" in t for t in texts)
-    assert any("ms" in t and "30 % lost" in t and "30 sent" in t for t in texts)
+    assert any("ms" in t and "30 % unanswered" in t and "30 sent" in t for t in texts)
 
 
 def test_hosts_that_are_gone_and_pairs_that_are_not_drawn_are_named():
