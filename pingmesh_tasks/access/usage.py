@@ -54,6 +54,8 @@ MEASURES: dict[str, Literal["sum", "max", "last"]] = {
 #: The key of operations on a whole tree in dimension `node`; a node's path begins with a backslash.
 NO_NODE = "N/A"
 
+_REFUSED = pl.col("ended_by").eq_missing("refusal")
+
 CountryOf = Callable[[Sequence[str]], Sequence[str]]
 
 
@@ -133,6 +135,22 @@ def merge_usage(parts: pl.DataFrame, window: Window, *, top: int = TOP) -> pl.Da
     return _sorted(pl.concat(rows).with_columns(pl.lit(window.start).cast(UTC_US).alias("window")))
 
 
+def online_over_time(sessions: pl.DataFrame, window: Window, steps: int = 60) -> pl.DataFrame:
+    """Return for each of the equal `steps` of a window how many were online at some moment of it.
+
+    Columns: `at` (the step's start, UTC µs), `sessions` and `users` (distinct names), Int64. `sessions` are rows of
+    `SESSION` of this window, of one data server or of several.
+    """
+    check_schema("session", sessions)
+    spans = _spans(sessions, window).filter(~_REFUSED).select("user", "start_time", "until")
+    step = (window.end - window.start) / steps
+    rows = []
+    for at in (window.start + step * number for number in range(steps)):
+        there = spans.filter(pl.col("start_time") < at + step, pl.col("until") >= at)
+        rows.append((at, len(there), there["user"].n_unique()))
+    return pl.DataFrame(rows, schema={"at": UTC_US, "sessions": pl.Int64, "users": pl.Int64}, orient="row")
+
+
 def _sorted(rows: pl.DataFrame) -> pl.DataFrame:
     order = ["server", "measure", "dimension", "value", "key"]
     return (
@@ -196,12 +214,9 @@ def _online(
     sessions: pl.DataFrame, client: pl.DataFrame, operation: pl.DataFrame, window: Window, top: int
 ) -> list[pl.DataFrame]:
     """Return the figures of who is online at the window's end and who was in it."""
+    spans = _spans(sessions, window)
     own = pl.col("socket").eq_missing(OWN_PROCESS_SOCKET)
     alive = pl.col("ended_by").is_null()
-    at_end = pl.max_horizontal(pl.lit(window.end).cast(UTC_US), "last_time")
-    until = pl.when(~alive).then("end_time").when(own).then("last_time").otherwise(at_end)
-    spans = sessions.with_columns(until.alias("until"), at_end.alias("at_end"))
-
     quiet = own & (pl.lit(window.end) - pl.col("last_time") > timedelta(seconds=QUIET_S))
     now = spans.filter(alive & ~quiet)
     longest = now.select("user", value=(pl.col("until") - pl.col("start_time")).dt.total_seconds())
@@ -212,7 +227,7 @@ def _online(
     times = [frame["link_time"].min() for frame in (client, operation)]
     since = min([window.start, *(time for time in times if time is not None)])
     there = (pl.col("until") > since) | (pl.col("start_time") >= since)
-    online = spans.filter(there, pl.col("ended_by").ne_missing("refusal")).select("user", "until", start="start_time")
+    online = spans.filter(there, ~_REFUSED).select("user", "until", start="start_time")
     return [
         _all("sessions_online", len(now)),
         _all("users_online", users["user"].n_unique()),
@@ -222,6 +237,14 @@ def _online(
         _all("sessions_online_peak", _peak(online)),
         _all("users_online_peak", _peak(_united(online))),
     ]
+
+
+def _spans(sessions: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """Add `until`: the moment up to which a session is known, or not known not, to be online."""
+    own = pl.col("socket").eq_missing(OWN_PROCESS_SOCKET)
+    at_end = pl.max_horizontal(pl.lit(window.end).cast(UTC_US), "last_time")
+    until = pl.when(pl.col("ended_by").is_not_null()).then("end_time").when(own).then("last_time").otherwise(at_end)
+    return sessions.with_columns(until.alias("until"))
 
 
 def _united(spans: pl.DataFrame) -> pl.DataFrame:

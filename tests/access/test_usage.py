@@ -1,3 +1,4 @@
+import itertools
 import random
 import time
 from collections import Counter
@@ -10,7 +11,7 @@ import pytest
 from pingmesh_tasks.access.errors import parse_errors_log
 from pingmesh_tasks.access.grammar import REJECTED, parse_access_log
 from pingmesh_tasks.access.sessions import pair_sessions
-from pingmesh_tasks.access.usage import MEASURES, NO_NODE, merge_usage, summarize_usage
+from pingmesh_tasks.access.usage import MEASURES, NO_NODE, merge_usage, online_over_time, summarize_usage
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store.schemas import CLIENT, OPERATION, USAGE, check_schema
 from pingmesh_tasks.windows import Window
@@ -217,6 +218,29 @@ def test_the_peaks_are_those_of_counting_second_by_second(seed):
     assert (figure(usage, "sessions_online_peak"), figure(usage, "users_online_peak")) == (sessions, users)
 
 
+def test_a_moment_at_the_very_start_counts():
+    log = Log()
+    log.on("alice", 0)
+    log.off("alice", 0)
+    assert figure(summarize(log), "users_online_peak") == 1
+
+
+def test_who_was_online_in_each_step_of_a_window():
+    log = Log()
+    log.on("alice", 10, socket=4)
+    log.on("alice", 70, socket=5)
+    log.off("alice", 80, socket=5)
+    log.on("bob", 130, pid=500, socket=0)
+    log.op(200, pid=500)
+    log.on("banned", 290, socket=6)
+    client, operation = log.frames()
+    sessions = pair_sessions(client, None, WINDOW, operation=operation, errors=errors(("denied", "banned"))).table
+    steps = online_over_time(sessions, WINDOW, steps=5)
+    assert steps["at"].to_list() == [WINDOW.start + timedelta(minutes=minute) for minute in range(5)]
+    assert steps["sessions"].to_list() == [1, 2, 2, 2, 1]
+    assert steps["users"].to_list() == [1, 1, 2, 2, 1]
+
+
 def a_crowd(users=250, seed=1):
     rng = random.Random(seed)
     log = Log()
@@ -309,6 +333,22 @@ def test_an_hour_is_the_sum_of_its_windows_where_sums_are_true(seed):
         elif row["window"] == parts["window"].max():
             want[key] = row["value"]
     assert dict(want) == {(m, d, k): v for m, d, k, v in hour.select("measure", "dimension", "key", "value").rows()}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_windows_that_carry_and_merge_say_what_one_long_window_says(seed):
+    log, rng = a_crowd(120, seed), random.Random(seed)
+    cuts = [0, *sorted(rng.randrange(len(log.lines)) for _ in range(4)), len(log.lines)]
+    carried, parts = None, []
+    for window, (first, last) in zip(HOUR_WINDOWS, itertools.pairwise(cuts), strict=False):
+        client, operation = log.frames(first, last)
+        carried = pair_sessions(client, carried, window, operation=operation).table
+        usage = summarize_usage(window, client, operation, carried, rejected(), country_of, server=SERVER, top=999)
+        parts.append(usage)
+    merged = merge_usage(pl.concat(parts), HOUR, top=999)
+    whole = summarize(log, window=HOUR, top=999)
+    sums = pl.col("measure").is_in([measure for measure, how in MEASURES.items() if how == "sum"])
+    assert merged.filter(sums).equals(whole.filter(sums))
 
 
 def test_merging_merged_rows_is_merging_once():
