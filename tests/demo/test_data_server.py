@@ -10,6 +10,8 @@ import gzip
 import os
 import random
 import re
+import signal
+import time
 from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import datetime
@@ -19,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from pingmesh_tasks.demo import data_server
 from pingmesh_tasks.demo.data_server import (
     BENCHMARK,
     COUNTRIES,
@@ -29,6 +32,7 @@ from pingmesh_tasks.demo.data_server import (
     Profile,
     Rotation,
     generate,
+    play,
 )
 from pingmesh_tasks.demo.population import TREES
 from pingmesh_tasks.errors import ConfigError
@@ -328,3 +332,19 @@ def test_a_log_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "access.log").mkdir()
     with pytest.raises(ConfigError, match=r"access.log cannot be written \(Is a directory\)"):
         LogFile(tmp_path / "access.log", Rotation())
+
+
+def test_the_held_back_end_of_a_line_is_written_before_the_program_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(data_server, "_PARTIAL_SHARE", 1.0)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    signal.setitimer(signal.ITIMER_REAL, 0.7)
+    log = LogFile(tmp_path / "access.log", Rotation(every_s=0))
+    try:
+        truth = play(Profile(lines_per_s=500.0, start_s=time.time(), reconnect_s=0.1), 1, log, None, 0)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    data = (tmp_path / "access.log").read_bytes()
+    assert data.endswith(b"\n")
+    assert data.count(b"\n") == truth.lines > 0
