@@ -59,7 +59,7 @@ class LogServer:
     address: str
     path: str
     timezone: str
-    format: str = "mdsplus"
+    format: str = "mdsip"
     ssh_port: int | None = None
     ssh_user: str | None = None
     errors_path: str | None = None

@@ -75,7 +75,7 @@ log_servers:
 """
     inventory = parse_inventory(text, "i.yaml")
     assert inventory.log_servers == (
-        LogServer("east-1", "192.0.2.9", "/var/log/mdsip/access.log", "Asia/Shanghai", "mdsplus"),
+        LogServer("east-1", "192.0.2.9", "/var/log/mdsip/access.log", "Asia/Shanghai", "mdsip"),
     )
 
 
@@ -288,7 +288,7 @@ log_servers:
     assert faults[0].startswith("line 4: timezone 'Asia/Shangai' is no IANA time zone; did you mean 'Asia/Shanghai'")
     assert [fault for fault in faults if "timezone is missing" in fault]
     assert [fault for fault in faults if "write an absolute path" in fault]
-    assert [fault for fault in faults if "write mdsplus" in fault]
+    assert [fault for fault in faults if "write mdsip" in fault]
     assert [fault for fault in faults if "differs only by case from 's'" in fault]
 
 
