@@ -27,6 +27,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -93,7 +94,7 @@ Item = tuple[str, bytes | dict[str, int] | str]
 
 @dataclass
 class Sums:
-    """What the job did. lines == client + operation + rejected + dropped."""
+    """What the job did. lines == client + operation + rejected + dropped. `seconds` without the start of Spark."""
 
     objects: int = 0
     lines: int = 0
@@ -102,6 +103,7 @@ class Sums:
     rejected: int = 0
     dropped: int = 0
     damaged: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
     def add(self, source: str, outcome: dict[str, int] | str) -> None:
         self.objects += 1
@@ -282,8 +284,10 @@ def main() -> int:
     from pyspark import SparkConf, SparkContext
 
     context = SparkContext.getOrCreate(SparkConf().set("spark.files.maxPartitionBytes", str(TASK_BYTES)))
+    started = time.monotonic()
     try:
         sums = run(context, options)
+        sums.seconds = round(time.monotonic() - started, 3)
     except PingmeshError as error:
         print(f"build_access_tables: {error}", file=sys.stderr)
         return 2

@@ -1,11 +1,11 @@
 """Start our Spark jobs: what `SparkSubmitOperator` is told, and what only the process' environment is.
 
-The lock's `pyspark-client` brings no Spark. One comes from `make spark` (`.spark/`: the same version with its jars, which
-the demo does without) or is the `SPARK_HOME` of a cluster. The driver of a job is a child of the task and runs in the
+The lock's `pyspark-client` brings no Spark. One comes from `make spark` (`.spark/`: the same version with its jars; the
+demo does without) or is the `SPARK_HOME` of a cluster. The driver of a job is a child of the task and runs in the
 task's Python, so `spark_default` may be any master in client mode.
 
 S3A is not in a Spark from PyPI. spark-submit fetches `hadoop-aws` from Maven Central once and keeps it; of the AWS SDK
-it takes the modules that S3A calls, 14 MB, and not the bundle of all of AWS, 640 MB.
+it takes the modules that S3A calls, 14 MB, and not the bundle of all of AWS, 686 MB.
 
 The key pair is in no argument, so in no log, no rendered field and no `ps`: it is in the environment of spark-submit,
 where Spark itself looks for it and hands it to the executors.
