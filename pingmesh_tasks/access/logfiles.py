@@ -29,7 +29,8 @@ UNPACKERS = {".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".bz2": "bzip2"}
 _ROTATED = re.compile(r"[.-](?:\d[\d.:_T-]*|old)(?:\.(?:gz|xz|zst|bz2))?")
 _GONE, _DENIED, _CHANGED, _NO_TOOL = 44, 45, 46, 48
 
-_FORMAT = "%d|%i|%w|%f|%s|%y|%n"
+#: The end marks a whole line: a name may have a line break in it.
+_FORMAT = "%d|%i|%w|%f|%s|%y|%n|."
 
 #: $1 the log's path, then inodes to find by number. Prints `real|PATH`, `log|STAT` or `none|REASON`, and `file|STAT`s.
 LIST_SCRIPT = rf"""
@@ -195,9 +196,11 @@ def parse_listing(path: str, said: bytes) -> Listing:
 
 
 def _parse_file(text: str, bases: tuple[str, ...] = (), *, current: bool = False) -> LogFile | None:
-    fields = text.split("|", 6)
     try:
-        device, inode, birth, mode, size, mtime, name = fields
+        device, inode, birth, mode, size, mtime, name = text.split("|", 6)
+        if not name.endswith("|."):
+            return None
+        name = name.removesuffix("|.")
         name.encode()
         if int(mode, 16) & 0o170000 != 0o100000:
             return None

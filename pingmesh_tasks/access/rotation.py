@@ -79,7 +79,7 @@ class Mark:
         return self.mtime == file.mtime and (bool(file.unpacker) or file.size == self.seen)
 
     def fits(self, look: Look) -> bool:
-        """Whether a look at `self.offset` shows what was read. Where nothing was read, the size must not have shrunk."""
+        """Whether a look at `self.offset` shows what was read. Nothing read fits what did not shrink."""
         return look.size >= (self.offset or self.seen) and self.head.begins(look.head) and self.tail.ends(look.tail)
 
 
@@ -166,12 +166,13 @@ class _Decision:
         self.looks = looks
         self.questions: set[Question] = set()
         self.held: dict[LogFile, Mark] = {}  # files that are what we know them for
-        self.vague: dict[LogFile, Mark] = {}  # files of which nothing was read: the inode may be another's by now
+        self.vague: dict[LogFile, Mark] = {}  # files too little is known of: the inode may be another's by now
         self.overwritten: list[LogFile] = []  # known files with another content
         self.moved: dict[LogFile, Mark] = {}  # files that carry on what another file began
         self.fresh: dict[LogFile, int] = {}  # files never read, and where to begin
         self.copies: list[str] = []
         self.blocked: dict[LogFile, str] = {}
+        self.damaged: list[LogFile] = []
         self.gaps: dict[str, Gap] = {}
 
     def made(self) -> Plan | frozenset[Question]:
@@ -192,6 +193,7 @@ class _Decision:
             case LogUnreadable():
                 self.blocked[file] = str(answer)
             case LogDamaged():
+                self.damaged.append(file)
                 self.gaps[file.path] = Gap(file.path, 0, str(answer))
         return None
 
@@ -205,7 +207,8 @@ class _Decision:
                 self.held[file] = mark
             elif look := self._look(file, mark.offset):
                 if mark.fits(look):
-                    (self.held if mark.offset else self.vague)[file] = mark
+                    sure = file.birth or mark.offset >= _TELLS_BYTES
+                    (self.held if sure else self.vague)[file] = mark
                 else:
                     self.overwritten.append(file)
             elif file in self.blocked:
@@ -220,7 +223,7 @@ class _Decision:
             if start is None:
                 continue
             mark, complete = self._match(file, start, orphans)
-            if mark is None and file in self.vague:
+            if mark is None and file in self.vague and not self.vague[file].done:
                 self.held[file] = self.vague[file]
             elif mark is None:
                 self.fresh[file] = self._begin(file, start)
@@ -309,6 +312,7 @@ class _Decision:
                     seen = mark.seen - mark.offset
                     self.gaps[mark.path] = Gap(mark.path, seen, "went away before it was read to its end")
         kept += [mark for mark in self.marks if mark not in dealt_with]
+        kept += map(_given_up, dict.fromkeys(self.damaged))
         gaps = tuple(self.gaps.values())
         return Plan(tuple(readings), tuple(kept), gaps, self._happened(), tuple(self.copies), unreadable)
 
@@ -352,6 +356,24 @@ def _reading(file: LogFile, start: int, look: Look, mark: Mark | None) -> Readin
         mark,
         final=not file.current and (bool(file.unpacker) or at_rest),
         hole=mark is None and _is_hole(look.head),
+    )
+
+
+def _given_up(file: LogFile) -> Mark:
+    """The mark of a file that cannot be unpacked: told once, left alone until it changes."""
+    nothing = Fingerprint.of(b"")
+    return Mark(
+        file.path,
+        file.device,
+        file.inode,
+        file.birth,
+        offset=0,
+        seen=0,
+        mtime=file.mtime,
+        unpacker=file.unpacker,
+        head=nothing,
+        tail=nothing,
+        rotated=True,
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import shutil
 import subprocess
-import tracemalloc
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from tests.support.log_host import (
     Killed,
     LogHost,
     PlayedSession,
+    Said,
     ShellSession,
     collected_lines,
     cursor_key,
@@ -81,6 +82,356 @@ async def test_what_is_new_comes_and_nothing_comes_twice(collector, host):
     assert (outcome.happened, outcome.backlog_bytes, outcome.gaps) == ("grown", 0, ())
     assert collector.text == host.path.read_bytes()
     assert outcome.new_bytes == sum(p["end"] - p["start"] for p in headers(collector.store.raw())[-1]["pieces"])
+
+
+async def test_a_line_that_is_still_written_is_left_for_the_next_run(collector, host):
+    host.append(2)
+    host.append_partly()
+    await collector.collect()
+    assert collector.lines == [1, 2]
+    host.append(1)
+    await collector.collect()
+    assert collector.lines == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("tool", ["gzip", "xz", "zstd", "bzip2"])
+async def test_a_rotated_file_is_finished_first_whatever_packed_it(collector, host, tool):
+    if not shutil.which(tool):
+        pytest.skip(f"no {tool} here")
+    host.append(50)
+    await collector.collect()
+    host.append(50)
+    host.rotate()
+    host.append(3)
+    subprocess.run([tool, "-q", "-f", *(["--rm"] if tool == "zstd" else []), f"{host.path}.1"], check=True)
+    outcome = await collector.collect()
+    assert (outcome.happened, outcome.gaps) == ("rotated", ())
+    assert collector.lines == list(range(1, 104))
+    assert collector.text.splitlines()[-1].startswith(b"Sat Nov 21 L103 ")
+
+
+async def test_a_dated_name_and_a_name_of_its_own_are_found(collector, host):
+    host.append(5)
+    await collector.collect()
+    host.append(5)
+    host.path.rename(f"{host.path}-20261121")
+    host.create()
+    host.append(5)
+    assert (await collector.collect()).happened == "rotated"
+    host.append(5)
+    host.path.rename(host.path.with_name("put-aside"))  # no name of a rotation: found by its inode
+    host.create()
+    host.append(5)
+    assert (await collector.collect()).happened == "rotated"
+    assert collector.lines == list(range(1, 26))
+
+
+async def test_a_log_that_a_link_points_to_is_followed_to_the_next_day(collector, host):
+    days = [host.path.with_name(f"access.2026112{day}") for day in (1, 2)]
+    host.path.rename(days[0])
+    host.path.symlink_to(days[0])
+    host.append(5)
+    await collector.collect()
+    host.append(5)
+    host.path.unlink()
+    days[1].touch()
+    host.path.symlink_to(days[1])
+    host.append(5)
+    assert (await collector.collect()).happened == "rotated"
+    assert collector.lines == list(range(1, 16))
+
+
+async def test_what_went_away_unread_is_a_gap_with_the_bytes_that_were_seen(collector, host):
+    collector.limits = SMALL
+    host.append(200)
+    seen = (await collector.collect()).backlog_bytes
+    host.truncate()
+    host.append(1)
+    outcome = await collector.collect()
+    assert outcome.happened == "truncated"
+    assert outcome.lost_bytes >= seen > 0
+    assert outcome.gaps[0].path == str(host.path)
+    assert headers(collector.store.raw())[-1]["gaps"][0]["lost_bytes"] == outcome.lost_bytes
+    assert (await collector.collect()).gaps == ()  # told once
+
+
+async def test_a_longer_log_in_its_place_is_read_from_its_beginning(collector, host):
+    host.append(5)
+    await collector.collect()
+    host.replace(50)
+    outcome = await collector.collect()
+    assert (outcome.happened, len(outcome.gaps), outcome.lost_bytes) == ("replaced", 1, 0)
+    assert collector.lines == list(range(1, 56))
+
+
+async def test_a_missing_log_is_an_outcome_and_leaves_no_object(collector, host):
+    host.delete(host.path)
+    outcome = await collector.collect()
+    assert (outcome.happened, outcome.key) == ("missing", "")
+    assert collector.store.raw() == []
+
+
+async def test_a_directory_a_pipe_and_a_loop_of_links_are_unreadable_and_never_waited_for(collector, host):
+    host.path.unlink()
+    host.path.mkdir()
+    assert (await collector.collect()).happened == "unreadable"
+    host.path.rmdir()
+    os.mkfifo(host.path)
+    outcome = await collector.collect()
+    assert (outcome.happened, "no regular file" in outcome.detail) == ("unreadable", True)
+    host.path.unlink()
+    host.path.symlink_to(host.path)
+    outcome = await collector.collect()
+    assert (outcome.happened, "symbolic links" in outcome.detail) == ("unreadable", True)
+
+
+async def test_a_file_that_we_may_not_read_waits_until_we_may(collector, host):
+    host.append(5)
+    await collector.collect()
+    host.append(5)
+    host.path.chmod(0)
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("root reads everything, and there is no setpriv to be someone else")
+        for directory in [host.path.parent, *list(host.path.parents)[:3]]:
+            directory.chmod(directory.stat().st_mode | 0o755)
+        collector.session = ShellSession(("setpriv", "--reuid=65534", "--clear-groups", "/bin/sh"))
+    outcome = await collector.collect()
+    assert (outcome.happened, "permission denied" in outcome.detail) == ("unreadable", True)
+    host.path.chmod(0o644)
+    assert (await collector.collect()).happened == "grown"
+    assert collector.lines == list(range(1, 11))
+
+
+async def test_a_damaged_packed_file_is_a_gap_and_the_log_goes_on(collector, host):
+    host.append(5)
+    await collector.collect()
+    host.append(5)
+    host.rotate()
+    host.append(1)
+    host.compress(Path(f"{host.path}.1"))
+    packed = Path(f"{host.path}.1.gz")
+    packed.write_bytes(packed.read_bytes()[:-30])
+    outcome = await collector.collect()
+    assert any("cannot be unpacked" in gap.why for gap in outcome.gaps)
+    assert collector.lines == [1, 2, 3, 4, 5, 11]
+    assert (await collector.collect()).gaps == ()
+
+
+async def test_a_compressor_at_work_has_two_files_and_one_is_read(collector, host):
+    host.append(5)
+    await collector.collect()
+    host.rotate()
+    host.append(5)
+    host.rotate()
+    Path(f"{host.path}.1.gz").write_bytes(gzip.compress(Path(f"{host.path}.1").read_bytes())[:20])
+    await collector.collect()
+    assert collector.lines == list(range(1, 11))
+
+
+async def test_the_hole_that_a_writer_leaves_after_copytruncate_is_passed_over(collector, host):
+    host.append(50)
+    await collector.collect()
+    position = host.path.stat().st_size
+    host.copytruncate()
+    with host.path.open("r+b") as log:  # a server whose log was opened by `>`: it goes on at its old place
+        log.seek(position)
+        log.write(b"Sat Nov 21 L51 x E51\n")
+    host.written.add(51)
+    await collector.collect()
+    assert collector.lines == list(range(1, 52))
+    assert b"\0" not in collector.text
+
+
+async def test_a_line_without_an_end_is_shipped_in_pieces_and_the_next_line_is_whole(collector, host):
+    collector.limits = SMALL
+    host.append(1)
+    with host.path.open("ab") as log:
+        log.write(b"y" * 10_000)
+    for _ in range(4):
+        await collector.collect()
+    with host.path.open("ab") as log:
+        log.write(b"y" * 500 + b"\n")
+    host.append(1)
+    await collector.collect()
+    assert collector.lines == [1, 2]
+    assert collector.text.count(b"y") == 10_500
+    pieces = [piece for header in headers(collector.store.raw()) for piece in header["pieces"]]
+    oversized = [piece for piece in pieces if piece.get("oversized")]
+    assert sum(piece["end"] - piece["start"] for piece in oversized) == 10_501
+    assert [p["end"] for p in pieces[:-1]] == [p["start"] for p in pieces[1:]]  # no byte missing, none twice
+
+
+async def test_a_torn_last_line_of_a_rotated_file_does_not_spoil_the_next(collector, host):
+    await collector.collect()
+    host.append(1)
+    host.append_partly()
+    host.rotate()
+    host.append(1)
+    await collector.collect()
+    await collector.collect()  # it may have been written on until now
+    assert collector.lines == [1, 3]
+    pieces = [piece for header in headers(collector.store.raw()) for piece in header["pieces"]]
+    assert [piece.get("unterminated", False) for piece in pieces] == [False, False, True]
+
+
+async def test_a_burst_is_taken_in_portions_and_the_backlog_is_shown(collector, host):
+    collector.limits = SMALL
+    host.append(300)
+    size = host.path.stat().st_size
+    backlogs = [(await collector.collect()).backlog_bytes for _ in range(-(-size // 3900) + 1)]
+    assert backlogs[0] == size - SMALL.run_bytes
+    assert backlogs == sorted(backlogs, reverse=True)
+    assert backlogs[-1] == 0
+    assert collector.text == host.path.read_bytes()
+
+
+async def test_killed_before_or_after_the_object_the_cursor_is_right(collector, host):
+    for die_at in ("create", "put"):
+        host.append(5)
+        collector.store.die_at = die_at
+        with pytest.raises(Killed):
+            await collector.collect()
+        collector.store.die_at = None
+        host.append(5)
+        await collector.collect()
+        await collector.collect()
+    assert collector.lines == list(range(1, 21))
+
+
+@pytest.mark.parametrize("cursor", [None, b"", b"{}", b"[1]", b"\xff"])
+async def test_the_cursor_is_made_again_from_the_raw_objects(collector, host, cursor):
+    host.append(5)
+    await collector.collect()
+    if cursor is None:
+        del collector.store.objects[cursor_key()]
+    else:
+        collector.store.objects[cursor_key()] = cursor
+    host.append(5)
+    await collector.collect()
+    assert collector.lines == list(range(1, 11))
+
+
+async def test_the_cursor_outlives_the_raw_objects(collector, host):
+    host.append(5)
+    await collector.collect()
+    collector.store.objects = {cursor_key(): collector.store.objects[cursor_key()]}
+    host.append(5)
+    await collector.collect()
+    assert collector.lines == list(range(6, 11))
+
+
+async def test_a_window_that_has_an_object_is_never_collected_again(collector, host):
+    host.append(5)
+    await collector.collect(START)
+    before = dict(collector.store.objects)
+    host.append(5)
+    again = await collector.collect(START)
+    assert (again.happened, again.new_bytes) == ("adopted", collector.outcomes[0].new_bytes)
+    assert (await collector.collect(START.shifted(-1))).happened == "late"
+    assert collector.store.objects == before
+
+
+async def test_the_loser_of_a_race_takes_over_what_the_winner_brought(collector, host):
+    host.append(5)
+    twin = Collector(host, store=collector.store)
+
+    class Slow(ShellSession):
+        async def run(self, script: str, *args: str, stdin: bytes = b"", limit_bytes: int = 2**18) -> Said:
+            if script == logfiles.FETCH_SCRIPT and not twin.outcomes:
+                await twin.collect()
+                host.append(5)
+            return await super().run(script, *args, limit_bytes=limit_bytes)
+
+    collector.session = Slow()
+    assert (await collector.collect()).happened == "adopted"
+    await collector.collect()
+    assert collector.lines == list(range(1, 11))
+
+
+async def test_a_log_overwritten_while_it_is_read_is_cut_where_it_was_whole(collector, host):
+    collector.limits = SMALL
+    host.append(60)
+    first = host.path.read_bytes()
+
+    class Meanwhile(ShellSession):
+        fetches = 0
+
+        async def run(self, script: str, *args: str, stdin: bytes = b"", limit_bytes: int = 2**18) -> Said:
+            self.fetches += script == logfiles.FETCH_SCRIPT
+            if script == logfiles.FETCH_SCRIPT and self.fetches == 3:
+                host.copytruncate()
+                host.append(100)
+            return await super().run(script, *args, limit_bytes=limit_bytes)
+
+    collector.session = Meanwhile()
+    for _ in range(6):
+        await collector.collect()
+    assert collector.text.startswith(first)
+    assert collector.lines == sorted(host.written)
+
+
+async def test_a_session_that_fails_leaves_everything_as_it_was(collector, host):
+    host.append(5)
+
+    class Broken(ShellSession):
+        async def run(self, script: str, *args: str, stdin: bytes = b"", limit_bytes: int = 2**18) -> Said:
+            if script == logfiles.FETCH_SCRIPT:
+                raise ConnectionError("the host went away")
+            return await super().run(script, *args, limit_bytes=limit_bytes)
+
+    collector.session = Broken()
+    with pytest.raises(ConnectionError):
+        await collector.collect()
+    assert collector.store.objects == {}
+
+
+async def test_a_quiet_log_costs_one_command(collector, host):
+    host.append(5)
+    await collector.collect()
+    collector.session.calls.clear()
+    await collector.collect()
+    assert collector.session.calls == [logfiles.LIST_SCRIPT]
+
+
+async def test_names_with_blanks_and_quotes_are_only_names(tmp_path):
+    directory = tmp_path / "it's a $(touch pwned) place; -n"
+    directory.mkdir()
+    host = LogHost(directory, random.Random(1), gzip_command=True)
+    collector = Collector(host)
+    host.append(5)
+    await collector.collect()
+    host.rotate()
+    host.append(5)
+    (directory / "access.log.1\nlog|1|2|3").touch()
+    await collector.collect()
+    assert collector.lines == list(range(1, 11))
+    assert not list(tmp_path.rglob("pwned"))
+
+
+async def test_both_ways_to_answer_agree(host):
+    """The played session stands for the shell in the thousand schedules, so it has to say what the shell says."""
+    host.append(70)
+    host.rotate()
+    host.append(80)
+    host.rotate()
+    host.compress(Path(f"{host.path}.2"))
+    host.append(5)
+    shell, played = ShellSession(), PlayedSession()
+    listed = [await logfiles.list_files(session, str(host.path)) for session in (shell, played)]
+    assert {(f.path, f.size, f.mtime, f.suffix, f.current, f.unpacker) for f in listed[0].files} == {
+        (f.path, f.size, f.mtime, f.suffix, f.current, f.unpacker) for f in listed[1].files
+    }
+    assert len(listed[0].files) == 3
+    for file in listed[0].files:
+        for offset in (0, 1, 511, 1024, 1500, 2000):
+            assert await logfiles.look_at(shell, file, offset) == await logfiles.look_at(played, file, offset)
+            assert await logfiles.fetch(shell, file, offset, 700) == await logfiles.fetch(played, file, offset, 700)
+
+
+def test_limits_under_which_a_log_would_stand_still_are_refused():
+    with pytest.raises(ConfigError, match="allow more"):
+        CollectLimits(run_bytes=1000, line_bytes=1000)
 
 
 class Schedule:

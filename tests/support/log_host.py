@@ -87,7 +87,7 @@ class PlayedSession:
             s = file.stat()
             seconds, ns = divmod(s.st_mtime_ns, 10**9)
             time = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{ns:09d} +0000"
-            return f"{s.st_dev}|{s.st_ino}|-|{s.st_mode:x}|{s.st_size}|{time}|{file}"
+            return f"{s.st_dev}|{s.st_ino}|-|{s.st_mode:x}|{s.st_size}|{time}|{file}|."
 
         lines = [f"log|{described(path)}" if path.exists() else "none|No such file or directory", f"real|{path}"]
         for file in path.parent.iterdir():
@@ -103,7 +103,7 @@ class Killed(Exception):
 
 
 class DyingStore:
-    """An object store in memory in whose presence tasks die: `die_at` is `create` (before), `put` (after it) or None."""
+    """An object store in memory; tasks die at it where `die_at` says: `create` (before it), `put` (after it)."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
