@@ -1,7 +1,7 @@
 """### Fleet admin: by hand, what no schedule should do
 
-Install keys, stop agents, or remove everything of ours from hosts. **Dry run by default**: it logs in, looks, and
-writes in its log what it would do to each host; nothing is changed until the form says so.
+Install keys, stop agents, build the hook library on data servers, or remove everything of ours from hosts. **Dry run
+by default**: it logs in, looks, and writes in its log what it would do; nothing is changed until the form says so.
 
 **Schedule** none: trigger it with the form. **Inputs** the inventory; connections `pingmesh_ssh` and, to install keys,
 `pingmesh_bootstrap`. **Outputs** the task's log and return value: what happened to each host.
@@ -10,6 +10,7 @@ writes in its log what it would do to each host; nothing is changed until the fo
 |---|---|
 | `install_keys` | log in with the bootstrap password where our key opens nothing yet; pin the host key |
 | `stop_agents` | stop the agents; the next run of `pingmesh` starts them again: pause that DAG first |
+| `deploy_hook` | build the MDSplus hook library on the data servers, say what to restart (include/mdsplus/README.md) |
 | `clean_hosts` | stop the agents, remove their directory; `remove_key` also takes our line out of `authorized_keys` |
 
 **Run again** at any time: an action that has nothing left to do changes nothing.
@@ -27,7 +28,7 @@ PARAMS = {
     "action": Param(
         "install_keys",
         type="string",
-        enum=["install_keys", "stop_agents", "clean_hosts"],
+        enum=["install_keys", "stop_agents", "clean_hosts", "deploy_hook"],
         title="Action",
         description="What to do on each host.",
     ),
@@ -39,8 +40,15 @@ PARAMS = {
         title="Remove our key",
         description="With clean_hosts: also take our line out of authorized_keys. The hosts are then out of reach.",
     ),
+    "hook_directory": Param(
+        "/usr/local/mdsplus/lib",
+        type="string",
+        title="Hook directory",
+        description="With deploy_hook: where libTreeShrHooks.so goes, a directory of the server's LD_LIBRARY_PATH.",
+    ),
     "inventory": INVENTORY_PARAM,
 }
+OPTIONS = ("dry_run", "remove_key", "hook_directory")
 
 
 @dag(
@@ -62,7 +70,7 @@ def fleet_admin():
 
         params = get_current_context()["params"]
         run = context.current_run()
-        return admin.act(run, params["action"], dry_run=params["dry_run"], remove_key=params["remove_key"])
+        return admin.act(run, params["action"], **{name: params[name] for name in OPTIONS})
 
     act_on_hosts()
 

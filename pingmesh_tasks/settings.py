@@ -55,6 +55,9 @@ class Settings(BaseModel):
     collect_grace_s: Annotated[float, Field(ge=0, le=60, description="Wait for a segment that is being closed")] = 10
     max_failed_share: Annotated[Share, Field(description="Share of failing hosts above which a run fails")] = 0.5
 
+    # the data servers
+    log_mib_per_window: Annotated[int, Field(ge=2, description="Most a window takes of one log; the rest waits")] = 64
+
     # the object store
     s3_endpoint: Annotated[str | None, Field(description="URL of the S3 server; unset: AWS's")] = None
     s3_bucket: Annotated[BucketName, Field(description="Made on first use")] = "pingmesh"

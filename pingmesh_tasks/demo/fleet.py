@@ -272,7 +272,7 @@ async def _run_command(process: asyncssh.SSHServerProcess[bytes], home: Path, ho
         start_new_session=True,
     )
     assert child.stdin and child.stdout and child.stderr  # noqa: S101
-    feeding = asyncio.ensure_future(_pump(process.stdin, child.stdin))
+    feeding = asyncio.ensure_future(_feed(process.stdin, child.stdin))
     output = asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr), child.wait())
     gone = asyncio.ensure_future(process.channel.wait_closed())
     try:
@@ -291,11 +291,19 @@ async def _run_command(process: asyncssh.SSHServerProcess[bytes], home: Path, ho
 
 
 async def _pump(source: _Source, sink: _Sink) -> None:
-    """Copy until the source ends or the sink has gone."""
+    """Copy until the source ends or the sink has gone.
+
+    It sends no EOF: stdout and stderr share a channel, and the first EOF would cut off the other.
+    """
     with contextlib.suppress(OSError, asyncssh.Error):
         while data := await source.read(_CHUNK_BYTES):
             sink.write(data)
             await sink.drain()
+
+
+async def _feed(source: _Source, sink: _Sink) -> None:
+    await _pump(source, sink)
+    with contextlib.suppress(OSError):
         sink.write_eof()
 
 

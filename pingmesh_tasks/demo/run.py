@@ -1,4 +1,4 @@
-"""The demo: a real S3 server, eight hosts with a real SSH server each, and Airflow, on this machine, without root.
+"""The demo: a real S3 server, eight hosts and a data server with real SSH servers, and Airflow; no root is needed.
 
 `up` starts what does not run yet, waits for the first artifacts and says where to look; `stop` ends everything;
 `status` says what runs. All state is below `.demo/` in the repository: logs, the store's data, credentials made for
@@ -26,7 +26,7 @@ import httpx
 
 from pingmesh_tasks.demo.airflow import REPO, USER, DemoAirflow
 from pingmesh_tasks.demo.daemon import Daemon
-from pingmesh_tasks.demo.fleet import PASSWORD_VARIABLE, demo_hosts, demo_inventory_csv
+from pingmesh_tasks.demo.fleet import PASSWORD_VARIABLE, demo_data_server, demo_hosts, demo_inventory_yaml
 from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.orchestration.pictures import EXTENSIONS
@@ -38,6 +38,9 @@ WINDOW_S = 60
 FIRST_ARTIFACTS_TIMEOUT_S = 420
 SSH_USER = "pingmesh"
 OUTAGE_HOST = "host04"
+#: What the program that plays an MDSplus server is told: log lines a second, and how often its log is rotated.
+DATA_SERVER = "--rate 100 --rotate-every-s 180"
+KINDS = EXTENSIONS | {"usage": ("png", "html")}
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Demo:
         self.root, self.ports, self.secrets, self.outage = root, ports, made, outage
         self.s3 = EmbeddedObjectStore(root / "s3", ports.s3, secret_access_key=made.s3_secret)
         self.fleet = Daemon(root / "fleet", "fleet")
-        self.inventory = root / "inventory.csv"
+        self.inventory = root / "inventory.yaml"
         self.airflow = DemoAirflow(
             root / "airflow", ports.airflow, made.airflow_password, made.jwt_secret, self._dag_environment()
         )
@@ -113,7 +116,7 @@ class Demo:
         self._check_ports()
         say(f"[1/4] S3 server on 127.0.0.1:{self.ports.s3}")
         store = self.s3.start()
-        say(f"[2/4] eight hosts on 127.0.0.11 … 18, SSH port {self.ports.ssh}")
+        say(f"[2/4] eight hosts on 127.0.0.11 … 18 and a data server on … 19, SSH port {self.ports.ssh}")
         self._start_fleet()
         say(f"[3/4] Airflow on {self.airflow.url} (takes about a minute)")
         if self.airflow.daemon.pid is None:
@@ -122,18 +125,21 @@ class Demo:
         return store
 
     def _start_fleet(self) -> None:
-        self.inventory.write_text(demo_inventory_csv(demo_hosts(), self.ports.ssh))
+        hosts = demo_hosts()
+        data_server = demo_data_server(hosts, self.root / "fleet" / "hosts")
+        self.inventory.write_text(demo_inventory_yaml(hosts, self.ports.ssh, data_server))
         if self.fleet.pid is not None:
             return
         command = [sys.executable, "-m", "pingmesh_tasks.demo.fleet", "--root", str(self.root / "fleet" / "hosts")]
         command += ["--port", str(self.ports.ssh), "--user", SSH_USER, "--window-s", str(WINDOW_S)]
+        command += ["--data-server", DATA_SERVER]
         if self.outage:
             command += ["--outage-host", OUTAGE_HOST, "--outage-after-windows", "6", "--outage-windows", "2"]
         environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(REPO)}
         environment[PASSWORD_VARIABLE] = self.secrets.bootstrap_password
         self.fleet.start(command, environment)
         deadline = time.monotonic() + 30
-        while not _listens("127.0.0.18", self.ports.ssh):
+        while not _listens("127.0.0.19", self.ports.ssh):
             if self.fleet.pid is None or time.monotonic() > deadline:
                 raise PingmeshError(f"the demo's hosts did not start; {self.fleet.log}:\n{self.fleet.last_lines()}")
             time.sleep(0.1)
@@ -194,9 +200,9 @@ class Demo:
 
 def _newest_artifacts(store: ObjectStore, oldest: str) -> list[str]:
     """The newest key of each kind and ending whose window is `oldest` or later; "" where there is none."""
-    found = [key for kind in EXTENSIONS for key in store.keys(f"{layout.ARTIFACTS}/{kind}/")]
+    found = [key for kind in KINDS for key in store.keys(f"{layout.ARTIFACTS}/{kind}/")]
     found = [key for key in found if layout.window_id_of(key) >= oldest]
-    wanted = [(f"/{kind}/", f".{ending}") for kind, endings in EXTENSIONS.items() for ending in endings]
+    wanted = [(f"/{kind}/", f".{ending}") for kind, endings in KINDS.items() for ending in endings]
     return [max((k for k in found if folder in k and k.endswith(ending)), default="") for folder, ending in wanted]
 
 

@@ -13,6 +13,11 @@ from pingmesh_tasks.store import layout
 RAW_PROBES = Asset(name="raw_probes", uri="raw/probe")
 PROBE = Asset(name="probe", uri="tables/probe")
 PAIR_LATENCY = Asset(name="pair_latency", uri="tables/pair_latency")
+RAW_ACCESS = Asset(name="raw_access", uri="raw/access")
+CLIENT = Asset(name="client", uri="tables/client")
+OPERATION = Asset(name="operation", uri="tables/operation")
+SESSION = Asset(name="session", uri="tables/session")
+USAGE = Asset(name="usage", uri="tables/usage")
 HOST_STATUS = Asset(name="host_status", uri="tables/host_status")
 
 

@@ -24,13 +24,17 @@ Pictures = dict[str, bytes]
 
 def draw(kind: str, run: Run, part: Part) -> list[str]:
     """Draw the artifact `kind` of the run's window and return the keys it was written to."""
+    return keep(run.store, kind, run.window, _DRAW[kind](run, read_inventory(run, part)))
+
+
+def keep(store: ObjectStore, kind: str, window: Window, pictures: Pictures) -> list[str]:
+    """Write a window's pictures of a kind, by file ending, and `latest` where none is newer; return the keys."""
     written = []
-    for extension, data in _DRAW[kind](run, read_inventory(run, part)).items():
-        keys = [layout.artifact(kind, run.window, extension)]
-        if is_newest(run.store, kind, run.window):
-            keys.append(layout.latest_artifact(kind, extension))
+    newest = is_newest(store, kind, window)
+    for extension, data in pictures.items():
+        keys = [layout.artifact(kind, window, extension)] + [layout.latest_artifact(kind, extension)] * newest
         for key in keys:
-            run.store.put(key, data)
+            store.put(key, data)
         written += keys
     return written
 

@@ -27,11 +27,11 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.inventory import LogServer, load_inventory
-from pingmesh_tasks.store.objects import S3Access
 from pingmesh_tasks.windows import Window
 
 if TYPE_CHECKING:
     from pingmesh_tasks.orchestration.stages import Run
+    from pingmesh_tasks.store.objects import S3Access
 
 ROOT = Path(__file__).parents[2]
 #: Where `make spark` puts a Spark, and what it fetches from Maven Central.

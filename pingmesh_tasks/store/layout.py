@@ -47,6 +47,11 @@ def table(table: str, window: Window, shard: str | None = None) -> str:
     return table_prefix(table, window) + (f"{shard}.parquet" if shard else "parquet")
 
 
+def table_day_prefix(table: str, day: datetime) -> str:
+    """Prefix of all parts of a table whose windows start on a day (UTC)."""
+    return f"tables/{table}/date={day:%Y-%m-%d}/"
+
+
 def of_shards(count: int) -> str:
     """How the names of the parts of a division into `count` shards end."""
     return f"-of-{count:03d}"

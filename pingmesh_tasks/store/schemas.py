@@ -176,6 +176,22 @@ SERVER_ERROR = pl.Schema(
     }
 )
 
+#: One row a log of a data server and window: how its collection went (`access.collect.CollectOutcome`, or the outcome
+#: of the host where it could not be reached) and what it brought. `backlog_bytes` are left for the next window,
+#: `lost_bytes` were destroyed before they could be read.
+LOG_STATUS = pl.Schema(
+    {
+        "window": UTC_US,
+        "server": pl.String(),
+        "kind": pl.String(),
+        "outcome": pl.String(),
+        "detail": pl.String(),
+        "new_bytes": pl.UInt64(),
+        "backlog_bytes": pl.UInt64(),
+        "lost_bytes": pl.UInt64(),
+    }
+)
+
 SCHEMAS = {
     "probe": PROBE,
     "pair_latency": PAIR_LATENCY,
@@ -185,6 +201,7 @@ SCHEMAS = {
     "session": SESSION,
     "usage": USAGE,
     "server_error": SERVER_ERROR,
+    "log_status": LOG_STATUS,
 }
 
 

@@ -45,6 +45,12 @@ def read_parts(
         yield pl.read_parquet(io.BytesIO(store.get(key)), columns=columns)
 
 
+def read_part(store: ObjectStore, table: str, window: Window, shard: str) -> pl.DataFrame:
+    """Return one part of a window's table; no rows where it was not written."""
+    data = store.find(layout.table(table, window, shard))
+    return pl.DataFrame(schema=SCHEMAS[table]) if data is None else pl.read_parquet(io.BytesIO(data))
+
+
 def has_table(store: ObjectStore, table: str, window: Window) -> bool:
     return bool(store.keys(layout.table_prefix(table, window)))
 

@@ -11,7 +11,7 @@ import pytest
 REPO = Path(__file__).parents[2]
 DAG_FILES = sorted((REPO / "dags").glob("*.py"))
 HEAVY = ("polars", "pyarrow", "matplotlib", "asyncssh", "obstore", "boto3")
-EXPECTED = {"pingmesh", "fleet_admin"}
+EXPECTED = {"pingmesh", "access_logs", "fleet_admin"}
 TASKS_OF_PINGMESH = {
     "plan_pinglists",
     "shard.ensure_keys",
