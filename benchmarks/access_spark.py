@@ -5,7 +5,8 @@
 The same raw object, some 30 000 lines, becomes the same three objects: by one Python process, as the task of the DAG
 does it, and by `spark-submit --master local[2]`. Whole process: from the shell's call to its end, interpreter, imports
 and the start of Spark included. Tables: reading, parsing and writing alone. Both run the same grammar, so what differs
-is what it costs to have Spark hand the work out; with `--lines` the log is longer. Of three runs the median. Needs `make spark` and Java 17.
+is what it costs to have Spark hand the work out; with `--lines` the log is longer. Of three runs the median.
+Needs `make spark` and Java 17.
 """
 
 from __future__ import annotations

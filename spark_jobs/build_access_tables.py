@@ -4,7 +4,8 @@
         --from 20261121T000000Z --to 20261122T000000Z --server '{"name": "east", "timezone": "Asia/Shanghai"}'
 
 Reads `raw/access/…` of the windows that start in [from, to) and writes the three objects of each under the keys that
-the stage of one machine writes. Run again, it replaces them with the same bytes.
+the stage of one machine writes; those of a window that brought nothing are empty. Run again, it replaces them with the
+same bytes.
 
 One grammar, one writer. A regular expression means something else in Java than in Rust, a DataFrame of Spark's has no
 unsigned columns, and its writer names files itself. So the executors run `access.grammar.write_access_tables`, as the
@@ -94,9 +95,14 @@ Item = tuple[str, bytes | dict[str, int] | str]
 
 @dataclass
 class Sums:
-    """What the job did. lines == client + operation + rejected + dropped. `seconds` without the start of Spark."""
+    """What the job did. lines == client + operation + rejected + dropped.
+
+    Of the `objects` some are `missing`: a window that brought nothing has empty tables. `seconds` are those without the
+    start of Spark.
+    """
 
     objects: int = 0
+    missing: int = 0
     lines: int = 0
     client: int = 0
     operation: int = 0
@@ -130,10 +136,10 @@ def raw_objects(start: Window, end: Window, servers: Iterable[LogFormat]) -> Ite
         window = window.shifted(1)
 
 
-def build(raw: RawObject, packed: bytes) -> Iterator[Item]:
-    """Yield the files of one raw object in pieces, then its counts. Runs on an executor.
+def build(raw: RawObject, packed: bytes | None) -> Iterator[Item]:
+    """Yield the files of one raw object in pieces, then its counts; empty tables where there is none (None).
 
-    A damaged object yields what is wrong with it and no piece: all of it is read before the first.
+    Runs on an executor. A damaged object yields what is wrong with it and no piece: all of it is read before the first.
     """
     from pingmesh_tasks.access.grammar import AccessSinks, write_access_tables
     from pingmesh_tasks.access.raw import RawObjectError, read_raw
@@ -141,7 +147,8 @@ def build(raw: RawObject, packed: bytes) -> Iterator[Item]:
     with tempfile.TemporaryDirectory(prefix="pingmesh-") as scratch:
         sinks = AccessSinks(*(Path(scratch, name) for name in ("client", "operation", "rejected")))
         try:
-            counts = write_access_tables(read_raw(packed), sinks, server=raw.log.name, **raw.log.reading())
+            lines = b"" if packed is None else read_raw(packed)
+            counts = write_access_tables(lines, sinks, server=raw.log.name, **raw.log.reading())
         except RawObjectError as error:
             yield raw.key, str(error)
             return
@@ -154,9 +161,9 @@ def build(raw: RawObject, packed: bytes) -> Iterator[Item]:
         yield raw.key, {name: getattr(counts, name) for name in COUNTS}
 
 
-def publish(items: Iterable[Item], target: Root, scratch: Path) -> Sums:
-    """Put the files in their places, an object's three when all of them are whole, and return the sums."""
-    sums = Sums()
+def publish(items: Iterable[Item], target: Root, scratch: Path, sums: Sums | None = None) -> Sums:
+    """Put the files in their places, an object's three when all of them are whole, and return the sums with them."""
+    sums = sums or Sums()
     held: dict[str, Path] = {}
     for key, content in items:
         if isinstance(content, bytes):
@@ -221,16 +228,21 @@ class Root:
 def run(context: Any, options: argparse.Namespace) -> Sums:
     """Build the tables of what there is in the range."""
     target = Root(context, options.root)
-    found = target.existing(raw_objects(options.start, options.end, options.server))
-    if not found:
-        return Sums()
+    wanted = list(raw_objects(options.start, options.end, options.server))
+    found = target.existing(wanted)
+    there = {raw.key for raw in found.values()}
+    missing = [raw for raw in wanted if raw.key not in there]
     with tempfile.TemporaryDirectory(prefix="pingmesh-") as scratch:
-        context.addPyFile(str(_package(Path(scratch))))
-        plan = {_plain(uri): raw for uri, raw in found.items()}
-        objects = context.binaryFiles(",".join(found), 4 * context.defaultParallelism)
-        built = objects.flatMap(lambda item: build(plan[_plain(item[0])], item[1])).persist(_disk_only())
-        built.foreachPartition(lambda items: None)  # all at once; toLocalIterator goes through them one by one
-        return publish(built.toLocalIterator(), target, Path(scratch))
+        sums = publish((item for raw in missing for item in build(raw, None)), target, Path(scratch))
+        sums.missing = len(missing)
+        if found:
+            context.addPyFile(str(_package(Path(scratch))))
+            plan = {_plain(uri): raw for uri, raw in found.items()}
+            objects = context.binaryFiles(",".join(found), 4 * context.defaultParallelism)
+            built = objects.flatMap(lambda item: build(plan[_plain(item[0])], item[1])).persist(_disk_only())
+            built.foreachPartition(lambda items: None)  # all at once; toLocalIterator goes through them one by one
+            publish(built.toLocalIterator(), target, Path(scratch), sums)
+        return sums
 
 
 def _plain(uri: str) -> str:

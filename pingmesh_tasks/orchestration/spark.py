@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.fleet.inventory import LogServer, load_inventory
+from pingmesh_tasks.fleet.inventory import LogServer
 from pingmesh_tasks.windows import Window
 
 if TYPE_CHECKING:
@@ -146,7 +146,9 @@ class BuildAccessTables(SparkSubmitOperator):
 
     def submit(self, run: Run, context: Any) -> None:
         """Run the job to its end. Raises ConfigError where there is nothing to run it with or no jar of S3A."""
-        servers = load_inventory(run.settings.inventory).log_servers
+        from pingmesh_tasks.orchestration.stages import load_run_inventory
+
+        servers = load_run_inventory(run).log_servers
         home = spark_home()
         submission = access_tables(servers, run.window, run.store.access, master=_master(), home=home)
         for name, value in submission.arguments.items():

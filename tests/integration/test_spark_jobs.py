@@ -149,7 +149,8 @@ def test_both_engines_make_the_same_tables(job, name, tmp_path):
 def test_the_sums_account_for_every_line(job):
     sums = json.loads(next(line for line in job[1].stdout.splitlines() if line.startswith('{"objects"')))
     parsed = [parse_access_log(log.data, server=name, **log.reading) for name, log in LOGS.items()]
-    assert sums["objects"] == len(LOGS) + 1
+    assert sums["objects"] == 2 * (len(LOGS) + 3)
+    assert sums["objects"] - sums["missing"] == len(LOGS) + 1
     assert sums["lines"] == sum(tables.lines for tables in parsed)
     assert sums["dropped"] == sum(tables.dropped for tables in parsed) > 0
     assert sums["lines"] == sums["client"] + sums["operation"] + sums["rejected"] + sums["dropped"]
@@ -159,13 +160,22 @@ def test_a_damaged_object_is_named_and_has_no_tables_and_the_others_have(job):
     root, ended = job
     assert ended.returncode == 1
     assert f"damaged: {layout.raw_log('access', 'damaged', SECOND)}: the raw object" in ended.stdout
-    assert not list(root.rglob("*.damaged.*"))
+    assert not [key for key in keys_of("damaged", SECOND) if (root / key).exists()]
 
 
-def test_nothing_else_is_written(job):
+def test_a_window_that_brought_nothing_has_empty_tables(job):
+    root, _ = job
+    client, operation, rejected = (root / key for key in keys_of("never-collected", SECOND))
+    assert [len(pl.read_parquet(table)) for table in (client, operation)] == [0, 0]
+    assert rejected.read_bytes() == b""
+
+
+def test_nothing_outside_the_windows_asked_for_is_written(job):
     root, _ = job
     files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    wanted = {key for name, log in LOGS.items() for key in keys_of(name, log.window)}
+    servers = [*LOGS, "damaged", "late", "never-collected"]
+    wanted = {key for name in servers for window in (FIRST, SECOND) for key in keys_of(name, window)}
+    wanted -= set(keys_of("damaged", SECOND))
     assert {file for file in files if not file.startswith("raw/")} == wanted
 
 
