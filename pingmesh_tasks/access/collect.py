@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 
 _LISTINGS = 4  # a log that rotates while we look is listed again
 _PIECE_S = 2.0
+_PACKED_PIECES = 8  # a packed file is unpacked from its beginning for every piece: take fewer, larger ones
 _DAYS_LISTED = 7
 
 
@@ -72,7 +73,7 @@ class CollectLimits:
     run_bytes: int = 64 * 2**20
     run_s: float = 20.0
     first_piece_bytes: int = 2**20
-    piece_bytes: int = 8 * 2**20
+    piece_bytes: int = 2 * 2**20
     line_bytes: int = 2**20
 
     def __post_init__(self) -> None:
@@ -306,7 +307,8 @@ class _Run:
             if self._budget <= 0 or time.monotonic() > self._deadline:
                 self._complete = False
                 break
-            size = min(self._piece_bytes, self._budget, reading.look.size - position)
+            piece = self._piece_bytes * (_PACKED_PIECES if reading.file.unpacker else 1)
+            size = min(piece, self._budget, reading.look.size - position)
             began = time.monotonic()
             try:
                 data = await fetch(session, reading.file, position - len(before), len(before) + size)
@@ -321,7 +323,8 @@ class _Run:
             position += len(new)
             self._budget -= len(new)
             before = (before + new[-TAIL_BYTES:])[-TAIL_BYTES:]
-            self._pace(len(new), time.monotonic() - began)
+            if not reading.file.unpacker:
+                self._pace(len(new), time.monotonic() - began)
         self._backlog += reading.look.size - position
         self._marks.append(await asyncio.to_thread(cutter.finish))
         self._pieces += cutter.pieces
