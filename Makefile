@@ -34,7 +34,7 @@ clean: stop ## Stop the demo; remove what it stored, the virtual environment and
 
 lock: setup ## Resolve the dependencies of pyproject.toml anew (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --group demo --group dev pyproject.toml -o requirements.lock
+	  --group demo --group dev --group bench pyproject.toml -o requirements.lock
 
 setup: $(INSTALLED)
 

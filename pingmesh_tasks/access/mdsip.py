@@ -48,6 +48,7 @@ CLIENT_TAIL = (
 OPERATION_NUMBERS = {"pid": pl.UInt32(), "shot": pl.Int64(), "node_id": pl.Int64(), "thread": pl.UInt64()}
 CLIENT_NUMBERS = {"socket": pl.UInt64(), "pid": pl.UInt32()}
 NOT_THERE = "N/A"
+NODE_TYPES = ["GetData", "GetNci", "PutData", "PutNci"]
 
 # Of a line that is neither, without its line break: the first that is found in it is the reason.
 REASONS = {
@@ -123,4 +124,5 @@ def _as_client(found: pl.DataFrame) -> pl.DataFrame:
 
 def _as_operation(found: pl.DataFrame) -> pl.DataFrame:
     there = [pl.when(pl.col(name) != NOT_THERE).then(name).alias(name) for name in ("node_path", "client_address")]
-    return found.with_columns(there)
+    of_a_node = pl.col("hook_type").is_in(NODE_TYPES)  # else the hook says 0, which is the number of node TOP
+    return found.with_columns(*there, pl.when(of_a_node).then("node_id").alias("node_id"))

@@ -20,8 +20,8 @@ DATE = b"Sat Nov 21 22:31:50 2026"
 RECEIVED = DATE + b" (4) (pid 7224) Connection received from carol@pc7.lab.example [10.1.0.7]"
 GET_DATA = DATE + rb" (pid 7224) GetData called for tree=EAST, shot=138001, node=\EAST::TOP.MAGNETICS:FLUX"
 
-# Lines, client, operation, reasons. Lines are `wc -l`. Client and operation were counted with grep before the grammar
-# was written, and by the second reading in tests/support/access_lines.py; each test compares with the latter again:
+# Lines, client, operation, reasons. Lines are `wc -l`. Client and operation were counted with grep, and by the second
+# reading in tests/support/access_lines.py; each test compares with the latter again:
 #   client     grep -acE '(received|disconnected) from'       (less 7 in -noflush, see its README: in mid-line)
 #   operation  grep -acP '^\w{3} \w{3} [ \d]\d [\d:]{8} \d{4} \(pid \d+\) [A-Za-z]+ called for tree=[^, ]*, shot=-?\d+,
 #              node=[^, ]*$'
@@ -125,6 +125,12 @@ def test_the_extended_hook_line_tells_node_thread_and_client():
         (r"\EAST::TOP.MAGNETICS:FLUX", 263, 7961, "192.0.2.17"),
         (r"\EAST::TOP.MAGNETICS:FLUX", -1, 0, None),
     ]
+
+
+def test_an_operation_on_a_whole_tree_is_of_no_node_whatever_number_the_hook_prints():
+    opened = GET_DATA.replace(b"GetData", b"OpenTree").replace(rb"\EAST::TOP.MAGNETICS:FLUX", b"N/A")
+    found = parse(opened + b", nid=0, thread=7961, client=192.0.2.17\n").operation
+    assert found.select("node_path", "node_id").row(0) == (None, None)
 
 
 def test_a_connection_line_of_an_old_server_has_no_socket():

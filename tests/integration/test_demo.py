@@ -20,8 +20,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pingmesh_tasks.demo.run import FIRST_ARTIFACTS_TIMEOUT_S, WINDOW_S, Demo, Ports
-from pingmesh_tasks.orchestration.pictures import EXTENSIONS
+from pingmesh_tasks.demo.run import FIRST_ARTIFACTS_TIMEOUT_S, KINDS, WINDOW_S, Demo, Ports
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.tables import read_table
@@ -93,7 +92,7 @@ def test_a_port_that_is_taken_is_named_with_the_variable_that_moves_it(demo):
 def test_up_ends_with_the_first_pictures_the_address_the_login_and_how_to_stop(demo, store):
     done = command(demo, "up")
     assert done.returncode == 0, done.stdout + done.stderr
-    for kind, extensions in EXTENSIONS.items():
+    for kind, extensions in KINDS.items():
         for extension in extensions:
             assert re.search(rf"artifacts/{kind}/date=\S+/\d+T\d+Z\.{extension}\n", done.stdout)
             assert len(store.get(layout.latest_artifact(kind, extension))) > 1000
@@ -106,6 +105,20 @@ def test_every_pair_of_the_mesh_was_measured(store):
     assert pairs["src"].n_unique() == 8
     assert pairs.filter(pl.col("answered") == 0).is_empty()
     assert pairs["rtt_p50_us"].max() < 100_000
+
+
+def test_who_used_the_data_server_is_known(demo, store):
+    day = datetime.now(UTC)
+    usage = [key for key in store.keys(layout.artifact_day_prefix("usage", day)) if key.endswith(".html")]
+    assert usage
+    window = Window.parse(layout.window_id_of(max(usage)), WINDOW_S)
+    figures = read_table(store, "usage", window).filter(pl.col("dimension") == "all")
+    values = dict(figures.select("measure", "value").iter_rows())
+    assert values["operations"] == read_table(store, "operation", window).height > 0
+    assert values["connects"] > 0
+    assert set(read_table(store, "log_status", window)["outcome"]) <= {"first", "grown", "rotated"}
+    runs = [run for run in demo.airflow.runs("access_logs") if run["state"] != "running"]
+    assert {run["state"] for run in runs} == {"success"}
 
 
 def test_a_run_from_start_to_last_artifact_is_quick(demo):
