@@ -217,7 +217,8 @@ def _draw_tiles(sheet: Sheet, y: int, tiles: list[tuple[str, str, str]], alarmin
         if i:
             sheet.line([x - 14, x - 14], [y + 4, y + 80])
         sheet.text(x, y, what, px=13, colour=MUTED)
-        sheet.text(x, y + 22, figure, px=30, bold=True, colour=ACCENT if what == alarming else INK)
+        px = min(30.0, 30 * (width - 26) / text_width(figure, 30, True))
+        sheet.text(x, y + 22 + (30 - px) / 2, figure, px=px, bold=True, colour=ACCENT if what == alarming else INK)
         sheet.text(x, y + 66, fit(beside, width - 26, 13), px=13, colour=MUTED)
 
 
