@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo stop test lint bench clean lock setup
+.PHONY: help demo stop test lint bench spark clean lock setup
 
 help: ## Print this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
@@ -28,8 +28,10 @@ lint: setup ## Check style, types and formatting
 bench: setup ## Measure every claim of the README (some need root)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-clean: stop ## Stop the demo; remove what it stored, the virtual environment and caches
-	@rm -rf .demo $(VENV) .mypy_cache .ruff_cache .pytest_cache
+spark: .spark/.installed ## Install Spark for the engine `spark` (450 MB; it needs Java 17)
+
+clean: stop ## Stop the demo; remove what it stored, all that is installed here, caches
+	@rm -rf .demo .spark $(VENV) .mypy_cache .ruff_cache .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: setup ## Resolve the dependencies of pyproject.toml anew (needs uv)
@@ -47,4 +49,11 @@ $(INSTALLED): requirements.lock
 	@echo "installing into $(VENV): about a minute and 1 GB"
 	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+.spark/.installed: requirements-spark.lock | setup
+	@echo "installing Spark into .spark: about a minute"
+	@rm -rf .spark
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-cache-dir --require-hashes \
+	  --target .spark -r $<
 	@touch $@

@@ -18,6 +18,8 @@ from pingmesh_tasks.errors import PingmeshError
 
 REPO = Path(__file__).parents[2]
 USER = "admin"
+#: What Airflow gets of our own environment.
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME", "SPARK_HOME")
 START_TIMEOUT_S = 240
 
 
@@ -40,7 +42,7 @@ class DemoAirflow:
         return Daemon(self.root, "airflow")
 
     def environment(self) -> dict[str, str]:
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         binaries = str(Path(sys.executable).parent)
         return {
             **inherited,

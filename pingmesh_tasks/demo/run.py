@@ -106,6 +106,7 @@ class Demo:
             "PINGMESH_SSH_DIR": str(self.root / "ssh"),
             "AIRFLOW_CONN_PINGMESH_SSH": json.dumps(ssh),
             "AIRFLOW_CONN_PINGMESH_BOOTSTRAP": json.dumps(ssh | {"password": self.secrets.bootstrap_password}),
+            "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "local[2]"}),  # after `make spark`
             "AIRFLOW_CONN_PINGMESH_S3": json.dumps(
                 {"conn_type": "aws", "login": self.s3.access_key_id, "password": self.s3.secret_access_key}
             ),
