@@ -186,7 +186,7 @@ def _subtitle(report: Report, window: Window) -> list[str]:
 def _notes(report: Report) -> list[str]:
     """Return what must be said of the figures, in whole sentences."""
     if not report.totals and report.is_empty:
-        return ["There is no usage of this window: nothing was collected, or nothing is in the inventory."]
+        return ["There is no usage of this window: nothing was collected, or no data server is in the inventory."]
     if report.is_empty:
         return ["Nothing was logged in this window, and nobody was online."]
     notes = [attribution(report.totals)]
@@ -228,7 +228,9 @@ def _draw_online(sheet: Sheet, y: int, curves: tuple[Curve, ...], window: Window
     title = f"Users online, within each {_length(_step_s(curves))}" if curves else "Users online"
     if len(curves) > MOST_CURVES:
         title += f": the {MOST_CURVES} busiest data servers"
-    series = [(curve.server, curve.at, curve.users) for curve in curves[:MOST_CURVES]]
+    curves_shown = curves[:MOST_CURVES]
+    names = _without_domain([curve.server for curve in curves_shown])
+    series = [(name, curve.at, curve.users) for name, curve in zip(names, curves_shown, strict=True)]
     if len(curves) == 1:
         series = [("users", curves[0].at, curves[0].users), ("sessions", curves[0].at, curves[0].sessions)]
     axes = _plot(sheet, y, title, [name for name, _, _ in series], window, lines=True)
@@ -330,6 +332,7 @@ def _draw_listing(sheet: Sheet, x: float, y: float, width: float, listing: Listi
         sheet.text(x, y + HEAD + ROW / 2 + 2, "none", px=13, colour=MUTED, va="center")
     bar_right = rights[0] - rooms[0]
     names = [_COUNTRIES.get(key, key) if listing.key == "country" else key for key, _ in shown]
+    names = _without_domain(names) if listing.key in {"server", "host"} else names
     widest = max((text_width(drawable(name), 13) for name in names), default=0) + 14
     room = min(max(widest, (bar_right - x) * 0.5), bar_right - x - SHORTEST_BAR)
     most = max((row[0] or 0 for _, row in shown), default=0)
@@ -356,6 +359,14 @@ def _below(listing: Listing, shown: int) -> str:
     elif rest := listing.rest[0] + sum(row[0] or 0 for _, row in hidden):
         parts = [f"all others: {format_count(rest)} {heading}"]
     return "  ·  ".join([*parts, *([listing.note] if listing.note else [])])
+
+
+def _without_domain(names: list[str]) -> list[str]:
+    """Return the names without what follows the first dot, where that is the same in all; addresses stay whole."""
+    domains = {name.partition(".")[2] for name in names}
+    if len(names) < 2 or len(domains) > 1 or any(name[:1].isdigit() for name in names):
+        return names
+    return [name.partition(".")[0] or name for name in names]
 
 
 def _figure(value: int | None, measure: str) -> str:

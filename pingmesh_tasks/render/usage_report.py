@@ -177,7 +177,8 @@ def format_hms(seconds: int) -> str:
 def legible(name: str) -> str:
     r"""Return `name` with every character that shows nothing, or turns the text around, as \xNN or \uNNNN.
 
-    No more than two combining marks stay on one letter: fifty would climb over the lines above.
+    No more than two combining marks stay on one letter: fifty would climb over the lines above. A name of blanks only
+    is put in quotes.
     """
     shown: list[str] = []
     marks = 0
@@ -188,7 +189,7 @@ def legible(name: str) -> str:
         code = ord(char)
         escaped = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
         shown.append(char if char.isprintable() else escaped)
-    return "".join(shown)
+    return "".join(shown) if name.strip(" ") else f'"{name}"'
 
 
 def _merged(usage: pl.DataFrame) -> Figures:
@@ -210,7 +211,7 @@ def _listing(
     measured = [column for column in columns if (column[0], dimension) in figures]
     columns = tuple(measured) or columns[:1]  # a measure that nobody has a figure of is no column of zeros
     known = [dict(figures.get((measure, dimension), {})) for measure, _ in columns]
-    note = ""
+    note = "Of the sessions that were open when a window ended." if name == "longest" else ""
     if name == "nodes" and (whole := known[0].pop(NO_NODE, 0)):
         note = f"{format_count(whole)} operations were on a whole tree, on no node."
     rests = [values.pop(None, 0) for values in known]

@@ -155,11 +155,13 @@ def test_a_hostile_name_cannot_close_the_script_that_holds_it():
 
 @pytest.fixture
 def opened(tmp_path):
-    """Open a page in headless Chromium and return its DOM."""
+    """Open a page in headless Chromium, run `act` as a reader's hand (its policy off), and return the DOM."""
     if not CHROMIUM:
         pytest.skip("no chromium on this machine; apt-get install chromium")
 
-    def open_page(html):
+    def open_page(html, act=""):
+        if act:
+            html = re.sub(rb"<meta http-equiv=[^>]*>", b"", html) + f"<script>{act}</script>".encode()
         (tmp_path / "page.html").write_bytes(html)
         flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
         command = [CHROMIUM, *flags, "--virtual-time-budget=1500", "--dump-dom", f"file://{tmp_path}/page.html"]
@@ -180,3 +182,24 @@ def test_hostile_names_are_text_in_the_browser(opened):
 def test_an_empty_page_opens(opened):
     dom = opened(render_usage_html(busy(()).clear(), NOBODY, WINDOW))
     assert 'data-ready="yes"' in dom and "There is no usage of this window" in dom and "<table" not in dom
+
+
+@pytest.mark.integration
+def test_a_click_sorts_a_list_and_another_server_has_its_own_figures(opened):
+    html = render_usage_html(*a_day(servers=("east", "west")))
+    names = re.compile(r'data-list="users".*?</table>', re.S)
+    act = "document.querySelectorAll('[data-list=users] th button')[1].click(); "
+    rows = re.findall(r'<bdi class="cut" title="(\w+)"', names.search(opened(html, act))[0])
+    assert rows[0] == "user11" and len(rows) == 10
+    dom = opened(html, "document.querySelectorAll('[role=tab]')[2].click(); document.querySelector('.more').click()")
+    table = names.search(dom)[0]
+    assert table.count("<tr>") == 1 + 12 and "24\u2009000" in table and "48\u2009000" not in table
+
+
+@pytest.mark.integration
+def test_the_pointer_gets_the_figures_of_the_moment_it_is_at(opened):
+    move = "new PointerEvent('pointermove', {clientX: box.left + 60, clientY: box.top + 40})"
+    act = "const bars = document.querySelectorAll('.plot')[1], box = bars.getBoundingClientRect(); "
+    act += f"bars.dispatchEvent({move})"
+    tip = re.search(r'<div id="tip".*?(?=<script)', opened(render_usage_html(*a_day()), act), re.S)[0]
+    assert "00:00–01:00 UTC" in tip and "user0" in tip and "1\u2009000" in tip

@@ -133,6 +133,7 @@ def test_a_legible_name_is_one_line_of_visible_characters(name):
 
 
 def test_what_shows_nothing_or_turns_text_around_is_spelled_out():
+    assert legible("  ") == '"  "' and legible("") == '""'
     assert legible("a\x1b[31m\u202eb") == "a\\x1b[31m\\u202eb" and legible("עדי 陈 é") == "עדי 陈 é"
 
 
