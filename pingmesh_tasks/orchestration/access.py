@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 ACCESS, ERRORS = "access", "errors"
 #: How far back the rows of sessions that are still open are looked for.
 CARRIED_DAYS = 2
+#: Windows that a day's report shows one by one; of more it shows the hours.
+MOST_SPANS = 288
 #: A log that has been read to its end: what is there is of this window, and silence means something.
 CAUGHT_UP = {"first", "quiet", "grown", "rotated", "truncated", "replaced", "adopted"}
 
@@ -144,24 +146,38 @@ def summarize_usage(run: Run, name: str) -> dict[str, int]:
 
 def draw_usage(run: Run) -> list[str]:
     """Draw the report of the window, and of its day so far; return the keys."""
-    from pingmesh_tasks.access.usage import merge_usage
-    from pingmesh_tasks.orchestration.pictures import keep
-    from pingmesh_tasks.render.usage import render_usage, render_usage_html
-
     window, store = run.window, run.store
-    usage, online = read_table(store, "usage", window), _online(store, window)
+    usage = read_table(store, "usage", window)
     if usage.is_empty():
         raise ConfigError(f"window {window.id} has no usage to draw; run summarize_usage first")
-    pictures = {"png": render_usage(usage, online, window), "html": render_usage_html(usage, online, window)}
-    written = keep(store, "usage", window, pictures)
-
     day = window_containing(window.start, 86_400)
     ids = sorted({layout.window_id_of(key) for key in store.keys(layout.table_day_prefix("usage", day.start))})
     windows = [Window.parse(window_id, window.length_s) for window_id in ids if window_id <= window.id]
-    usage = merge_usage(pl.concat([read_table(store, "usage", part) for part in windows]), day)
     online = pl.concat([_online(store, part, steps=4) for part in windows])
-    pictures = {"png": render_usage(usage, online, day), "html": render_usage_html(usage, online, day)}
-    return written + keep(store, "usage_day", day, pictures)
+    return [
+        *_draw(store, "usage", usage, _online(store, window), window),
+        *_draw(store, "usage_day", _usage_of_day(store, windows), online, day),
+    ]
+
+
+def _draw(store: ObjectStore, kind: str, usage: pl.DataFrame, online: pl.DataFrame, window: Window) -> list[str]:
+    from pingmesh_tasks.orchestration.pictures import keep
+    from pingmesh_tasks.render.usage import render_usage, render_usage_html
+
+    pictures = {"png": render_usage(usage, online, window), "html": render_usage_html(usage, online, window)}
+    return keep(store, kind, window, pictures)
+
+
+def _usage_of_day(store: ObjectStore, windows: list[Window]) -> pl.DataFrame:
+    """Return the figures of a day's windows, merged into hours where the windows are too many to show."""
+    from pingmesh_tasks.access.usage import merge_usage
+
+    usage = pl.concat([read_table(store, "usage", window) for window in windows])
+    if len(windows) <= MOST_SPANS:
+        return usage
+    hours = sorted({window_containing(window.start, 3600) for window in windows})
+    of_hour = pl.col("window").is_between
+    return pl.concat([merge_usage(usage.filter(of_hour(hour.start, hour.end, "left")), hour) for hour in hours])
 
 
 def _online(store: ObjectStore, window: Window, steps: int = 60) -> pl.DataFrame:
