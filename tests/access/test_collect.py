@@ -224,22 +224,69 @@ async def test_a_compressor_at_work_has_two_files_and_one_is_read(collector, hos
     host.rotate()
     host.append(5)
     host.rotate()
-    Path(f"{host.path}.1.gz").write_bytes(gzip.compress(Path(f"{host.path}.1").read_bytes())[:20])
+    for end in (20, None):  # half done, and done but for the removal of the other
+        Path(f"{host.path}.1.gz").write_bytes(gzip.compress(Path(f"{host.path}.1").read_bytes())[:end])
+        assert (await collector.collect()).gaps == ()
+    assert collector.lines == list(range(1, 11))
+
+
+async def test_a_packed_twin_of_what_was_never_read_is_not_read_beside_it(collector, host):
+    await collector.collect()
+    host.append(5)
+    host.rotate()
+    Path(f"{host.path}.1.gz").write_bytes(gzip.compress(Path(f"{host.path}.1").read_bytes()))
+    host.append(5)
+    host.rotate()
+    Path(f"{host.path}.1.gz").write_bytes(gzip.compress(Path(f"{host.path}.1").read_bytes()))
     await collector.collect()
     assert collector.lines == list(range(1, 11))
+
+
+async def test_what_is_younger_waits_for_an_older_file_that_cannot_be_read_yet(collector, host):
+    host.append(5)
+    await collector.collect()
+    host.append(5)
+    host.rotate()
+    host.append(5)
+
+    class Denied(ShellSession):
+        async def run(self, script: str, *args: str, stdin: bytes = b"", limit_bytes: int = 2**18) -> Said:
+            if script == logfiles.LOOK_SCRIPT and args[0].endswith(".1"):
+                return Said(45, b"")
+            return await super().run(script, *args, limit_bytes=limit_bytes)
+
+    collector.session = Denied()
+    outcome = await collector.collect()
+    assert (outcome.happened, "access.log.1: permission denied" in outcome.detail) == ("unreadable", True)
+    assert collector.lines == list(range(1, 6))
+    collector.session = ShellSession()
+    assert (await collector.collect()).gaps == ()
+    assert collector.lines == list(range(1, 16))
+
+
+async def test_a_log_that_begins_like_the_one_it_replaced_is_told_by_what_stood_before_the_cursor(collector, host):
+    banner = b"welcome to this server\n" * 100
+    host.path.write_bytes(banner)
+    host.append(50)
+    await collector.collect()
+    host.path.write_bytes(banner)  # the same inode, the same head, in the end longer
+    host.append(100)
+    outcome = await collector.collect()
+    assert outcome.happened == "truncated"
+    assert collector.lines == list(range(1, 151))
 
 
 async def test_the_hole_that_a_writer_leaves_after_copytruncate_is_passed_over(collector, host):
     host.append(50)
     await collector.collect()
+    host.append(10)
     position = host.path.stat().st_size
     host.copytruncate()
     with host.path.open("r+b") as log:  # a server whose log was opened by `>`: it goes on at its old place
         log.seek(position)
-        log.write(b"Sat Nov 21 L51 x E51\n")
-    host.written.add(51)
+        log.write(b"Sat Nov 21 L61 x E61\n")
     await collector.collect()
-    assert collector.lines == list(range(1, 52))
+    assert collector.lines == list(range(1, 62))
     assert b"\0" not in collector.text
 
 
@@ -254,7 +301,9 @@ async def test_a_line_without_an_end_is_shipped_in_pieces_and_the_next_line_is_w
         log.write(b"y" * 500 + b"\n")
     host.append(1)
     await collector.collect()
-    assert collector.lines == [1, 2]
+    host.append(1)
+    await collector.collect()
+    assert collector.lines == [1, 2, 3]
     assert collector.text.count(b"y") == 10_500
     pieces = [piece for header in headers(collector.store.raw()) for piece in header["pieces"]]
     oversized = [piece for piece in pieces if piece.get("oversized")]
