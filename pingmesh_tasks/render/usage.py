@@ -74,9 +74,8 @@ def render_usage_html(usage: pl.DataFrame, online: pl.DataFrame, window: Window)
     reports = [("All data servers", build_report(usage, online, window))]
     servers = servers_of(usage, online)
     if len(servers) > 1:
-        for server in servers:
-            alone = build_report(usage.filter(server=server), online.filter(server=server), window)
-            reports.append((alone.servers[0], alone))
+        alone = [build_report(usage, online, window, server) for server in servers]
+        reports += [(report.servers[0], report) for report in alone]
     page = {
         "title": _title(reports[0][1]),
         "when": format_span(window),

@@ -116,12 +116,17 @@ LISTS: tuple[tuple[str, str, str, str, tuple[tuple[str, str], ...]], ...] = (
 )
 
 
-def build_report(usage: pl.DataFrame, online: pl.DataFrame, window: Window) -> Report:
-    """Return the report of all the data servers in `usage` and `online` (schema ONLINE) together.
+def build_report(usage: pl.DataFrame, online: pl.DataFrame, window: Window, server: str | None = None) -> Report:
+    """Return the report of all the data servers in `usage` and `online` (schema ONLINE) together, or of `server` alone.
 
-    Raises StoreError for a frame of another schema and for usage rows outside of `window`.
+    Who is online is known of those servers that have rows of the newest window of all. Raises StoreError for a frame of
+    another schema and for rows outside of `window`.
     """
     check_usage(usage, online, window)
+    stale = pl.col("measure").is_in(NEWEST) & (pl.col("window") < pl.col("window").max())
+    usage = usage.filter(~stale)
+    if server is not None:
+        usage, online = usage.filter(server=server), online.filter(server=server)
     servers = servers_of(usage, online)
     figures = _merged(usage)
     totals = {m: values[None] for (m, dimension), values in figures.items() if dimension == "all" and None in values}
@@ -193,14 +198,12 @@ def legible(name: str) -> str:
 
 
 def _merged(usage: pl.DataFrame) -> Figures:
-    """Merge over windows, then over servers."""
-    by = ["server", "measure", "dimension", "key"]
-    newest = pl.col("measure").is_in(NEWEST)
-    rows = usage.filter(~newest | (pl.col("window") == pl.col("window").max().over("server")))
+    """Merge over windows and servers rows of which the stale ones are gone."""
+    by = ["measure", "dimension", "key"]
     greatest = pl.col("measure").is_in(GREATEST)
     value = pl.when(greatest.first()).then(pl.col("value").max()).otherwise(pl.col("value").sum()).alias("value")
     figures: Figures = {}
-    for measure, dimension, key, total in rows.group_by(by[1:]).agg(value).sort(by[1:]).iter_rows():
+    for measure, dimension, key, total in usage.group_by(by).agg(value).sort(by).iter_rows():
         figures.setdefault((measure, dimension), {})[key] = total
     return figures
 

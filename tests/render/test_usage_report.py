@@ -36,6 +36,15 @@ def test_over_windows_counts_add_up_peaks_are_the_greatest_and_online_is_of_the_
     assert build_report(usage, NOBODY, DAY).totals == {"connects": 7, "users_online_peak": 8, "users_online": 1}
 
 
+def test_who_is_online_now_is_not_known_of_a_server_that_was_not_heard_of_in_the_newest_window():
+    online = {("users_online", "all"): {None: 4}, ("connects", "all"): {None: 1}}
+    later = DAY.start + timedelta(hours=1)
+    usage = pl.concat([usage_rows(online, window=DAY.start, server="quiet"), usage_rows(online, window=later)])
+    assert build_report(usage, NOBODY, DAY).totals == {"users_online": 4, "connects": 2}
+    assert build_report(usage, NOBODY, DAY, "quiet").totals == {"connects": 1}
+    assert access_usage.merge_usage(usage, DAY).filter(measure="users_online")["server"].to_list() == ["east"]
+
+
 def test_windows_and_their_merged_rows_make_the_same_lists():
     parts = pl.concat([busy(("a", "b", "c")[i:], window=DAY.start + timedelta(hours=i), scale=i + 1) for i in range(3)])
     merged = build_report(access_usage.merge_usage(parts, DAY), NOBODY, DAY)
