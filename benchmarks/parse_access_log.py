@@ -223,7 +223,13 @@ def measure(step: str, log: Path, out: Path, python: str = sys.executable) -> tu
     if os.waitstatus_to_exitcode(status):
         sys.exit(f"{step}: failed")
     process.returncode = 0
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return wall, usage.ru_utime + usage.ru_stime, float((out / "peak_mb").read_text())
+
+
+def peak_mb() -> float:
+    """The peak of this process; ru_maxrss would begin with that of the process it was forked from."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def after_import(log: Path, out: Path) -> float:
@@ -249,6 +255,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.step:
         STEPS[options.step](options.log, options.dir)
+        (options.dir / "peak_mb").write_text(str(peak_mb()))
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         return report(options, options.dir or Path(scratch))
