@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pingmesh_tasks.render.mesh import Bools, CodedPairs, Unsigned
@@ -151,15 +152,9 @@ def _scopes(coded: CodedPairs) -> NDArray[np.int8]:
 
 def _scope_medians(value: Values, scope: NDArray[np.int8]) -> Values:
     """Return the median value of each scope, NaN where it has none or a median of 0."""
-    medians = np.full(3, np.nan, dtype=np.float32)
-    for s in range(3):
-        values = value[scope == s]
-        known = len(values) - np.count_nonzero(np.isnan(values))
-        if known:
-            middle = [(known - 1) // 2, known // 2]
-            values.partition(middle)  # NaN goes last
-            medians[s] = values[middle].mean() or np.nan
-    return medians
+    values = pl.Series(value)
+    medians = [values.filter(pl.Series(scope == s)).drop_nans().median() or np.nan for s in range(3)]
+    return np.array(medians, dtype=np.float32)
 
 
 def _named(hosts: tuple[str, ...], which: Bools) -> tuple[str, ...]:

@@ -172,9 +172,9 @@ def code_pairs(pairs: Pairs, axis: Axis, *metrics: str) -> CodedPairs:
     strangers = 0
     slices = (rows for part in parts_of(pairs) for rows in part.iter_slices(ROWS_AT_ONCE))
     for rows in chain([pl.DataFrame(schema=PAIR_LATENCY)], slices):  # the first gives columns to an empty window
-        source = rows["src"].rle().struct.unnest()  # tables are sorted by source: a name is looked up once a run
-        src = _positions(source["value"], axis).repeat_by(source["len"]).explode().alias("src")
-        coded = rows.select(src, _positions(rows["dst"], axis), "sent", "answered", "lost", *values)
+        coded = rows.select(
+            pl.col("src", "dst").cast(axis.host_type, strict=False).to_physical(), "sent", "answered", "lost", *values
+        )
         coded = coded.drop_nulls(["src", "dst"])
         strangers += rows.height - coded.height
         parts.append({column.name: _narrow(column.to_numpy()) for column in coded})
@@ -242,10 +242,6 @@ def _whole_rows(coded: CodedPairs) -> list[slice]:
 
 def parts_of(pairs: Pairs) -> Iterable[pl.DataFrame]:
     return [pairs] if isinstance(pairs, pl.DataFrame) else pairs
-
-
-def _positions(names: pl.Series, axis: Axis) -> pl.Series:
-    return names.cast(axis.host_type, strict=False).to_physical()
 
 
 def _value(metric: str) -> pl.Expr:
