@@ -25,15 +25,14 @@ replaced. A **backfill** of windows that were never collected brings nothing: th
 Skipped where the inventory has no `log_servers`. **Owner** the data group.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag, get_current_context, task, task_group
+from airflow.sdk import Param, TriggerRule, dag, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from pingmesh_tasks.orchestration import assets
-from pingmesh_tasks.orchestration.defaults import DEFAULT_ARGS, INVENTORY_PARAM
+from pingmesh_tasks.orchestration.defaults import INVENTORY_PARAM, ONE_BY_ONE, every_window
 from pingmesh_tasks.settings import load_settings
-from pingmesh_tasks.windows import cron
 
 SETTINGS = load_settings()
 
@@ -50,17 +49,13 @@ PARAMS = {
 
 
 @dag(
-    schedule=CronDataIntervalTimetable(cron(SETTINGS.window_s), timezone="UTC"),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
-    dagrun_timeout=timedelta(seconds=max(1800, 3 * SETTINGS.window_s)),
-    default_args=DEFAULT_ARGS,
+    schedule=every_window(SETTINGS.window_s),
     params=PARAMS,
     doc_md=__doc__,
     dag_display_name="Access logs",
     description="Every window: collect the data servers' logs, build tables, pair sessions, draw who used the data.",
     tags=["pingmesh", "access"],
+    **ONE_BY_ONE,
 )
 def access_logs():
     servers = list_servers()

@@ -23,15 +23,12 @@ collects from the hosts' spools (24 h by default) and leaves the agents alone.
 The very first run ends skipped: its agents have only just been started. **Owner** the network team.
 """
 
-from datetime import UTC, datetime, timedelta
-
-from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag, get_current_context, task, task_group
+from airflow.sdk import Param, TriggerRule, dag, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from pingmesh_tasks.orchestration import assets
-from pingmesh_tasks.orchestration.defaults import DEFAULT_ARGS, HOSTS_PARAM, INVENTORY_PARAM
+from pingmesh_tasks.orchestration.defaults import HOSTS_PARAM, INVENTORY_PARAM, ONE_BY_ONE, every_window
 from pingmesh_tasks.settings import load_settings
-from pingmesh_tasks.windows import cron
 
 SETTINGS = load_settings()
 
@@ -64,17 +61,13 @@ PARAMS = {
 
 
 @dag(
-    schedule=CronDataIntervalTimetable(cron(SETTINGS.window_s), timezone="UTC"),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
-    dagrun_timeout=timedelta(seconds=max(1800, 3 * SETTINGS.window_s)),
-    default_args=DEFAULT_ARGS,
+    schedule=every_window(SETTINGS.window_s),
     params=PARAMS,
     doc_md=__doc__,
     dag_display_name="Pingmesh",
     description="Every window: keep the agents running, collect, build tables, draw.",
     tags=["pingmesh", "mesh"],
+    **ONE_BY_ONE,
 )
 def pingmesh():
     @task(doc_md="Read the inventory and plan who probes whom. One mapped group a shard of hosts follows.")
