@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow.sdk import Connection, get_current_context
 from airflow.sdk.exceptions import AirflowNotFoundException
+from pydantic import ValidationError
 
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.connect import SshAccess
@@ -22,6 +23,8 @@ from pingmesh_tasks.store.objects import ObjectStore, S3Access
 from pingmesh_tasks.windows import Window, last_complete_window, window_containing
 
 SSH, BOOTSTRAP, S3 = "pingmesh_ssh", "pingmesh_bootstrap", "pingmesh_s3"
+#: Settings that a run's form may change.
+FORM = ("inventory", "protocol", "max_failed_share", "shard_size")
 #: Runs of windows older than this many lengths leave the agents alone, as a backfill does.
 RECENT_WINDOWS = 3
 
@@ -34,13 +37,25 @@ def current_run() -> Run:
     params = {name: value for name, value in context["params"].items() if value is not None}
     return Run(
         window=window,
-        settings=settings.model_copy(update={k: v for k, v in params.items() if k in Settings.model_fields}),
+        settings=with_form(settings, params),
         store=open_store(settings),
         ssh=ssh_access(settings, SSH),
         bootstrap=ssh_access(settings, BOOTSTRAP) if _connection(BOOTSTRAP) else None,
         only_hosts=tuple(params.get("hosts") or ()),
         dispatches=not is_past(context["dag_run"], window),
     )
+
+
+def with_form(settings: Settings, params: Mapping[str, Any]) -> Settings:
+    """Return the settings with what a form may change. Raises ConfigError for a value that cannot be.
+
+    A run's conf can hold anything, and becomes Params: who may trigger a DAG must not move the agents' home or keys.
+    """
+    given = settings.model_dump() | {name: params[name] for name in FORM if name in params}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(f"the run's Params have faults: {error}") from None
 
 
 def window_of(dag_run: Any, length_s: int) -> Window:

@@ -264,7 +264,7 @@ def _keep_outcomes(shard: _Shard, stage: str, outcomes: Sequence[HostOutcome]) -
     name = f"{stage}-{shard.part.shard}"
     if run.only_hosts:  # hosts that this run left alone keep the rows of the run before
         before = read_table(run.store, "host_status", run.window)
-        names = [host.name for host in shard.hosts]
+        names = [host.name for host in shard.hosts if host.name not in run.only_hosts]
         before = before.filter(pl.col("stage") == stage, pl.col("host").is_in(names))
         frame = pl.concat([before.join(frame, on="host", how="anti"), frame]).sort("host")
     write_table(run.store, "host_status", run.window, frame, name)

@@ -68,3 +68,20 @@ def test_a_missing_connection_is_named(context, monkeypatch):
     monkeypatch.delenv("AIRFLOW_CONN_PINGMESH_SSH", raising=False)
     with pytest.raises(ConfigError, match="define the Airflow connection 'pingmesh_ssh'"):
         context.ssh_access(load_settings({"PINGMESH_INVENTORY": "x.csv"}), context.SSH)
+
+
+def test_a_form_changes_what_it_offers_and_a_conf_nothing_else(context):
+    from pingmesh_tasks.settings import load_settings
+
+    settings = load_settings({"PINGMESH_INVENTORY": "x.csv"})
+    conf = {"protocol": "udp", "shard_size": 7, "agent_home": "/etc", "ssh_dir": "/tmp/mine", "agent_lab": True}
+    changed = context.with_form(settings, conf)
+    assert (changed.protocol, changed.shard_size) == ("udp", 7)
+    assert changed.model_dump() == settings.model_dump() | {"protocol": "udp", "shard_size": 7}
+
+
+def test_a_value_that_no_form_would_let_through_is_refused(context):
+    from pingmesh_tasks.settings import load_settings
+
+    with pytest.raises(ConfigError, match="shard_size"):
+        context.with_form(load_settings({"PINGMESH_INVENTORY": "x.csv"}), {"shard_size": 0})
