@@ -28,7 +28,7 @@ BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{2,62}$")]
 class Settings(BaseModel):
     """One frozen, validated object. Names carry units; `load_settings` makes it from the environment."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, validate_default=True)  # or "~" of a default would stay
 
     # what is measured
     inventory: Annotated[str, Field(min_length=1, description="Path or s3:// URI of the inventory (.txt, .csv, .yaml)")]
