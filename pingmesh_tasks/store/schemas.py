@@ -192,6 +192,30 @@ LOG_STATUS = pl.Schema(
     }
 )
 
+#: One row a finding of one look at a source (`mesh` or a data server): see `detect.finding.Finding`. `lane` is hot
+#: (seconds after the fact) or window. `value`, `threshold`, `normal` are in `unit`; `evidence` is a JSON list.
+ANOMALY = pl.Schema(
+    {
+        "at": UTC_US,
+        "lane": pl.String(),
+        "source": pl.String(),
+        "rule": pl.String(),
+        "scope": pl.String(),
+        "subject": pl.String(),
+        "severity": pl.String(),
+        "value": pl.Float64(),
+        "unit": pl.String(),
+        "threshold": pl.Float64(),
+        "normal": pl.Float64(),
+        "confidence": pl.Float64(),
+        "affected": pl.UInt32(),
+        "since": UTC_US,
+        "detail": pl.String(),
+        "advice": pl.String(),
+        "evidence": pl.String(),
+    }
+)
+
 SCHEMAS = {
     "probe": PROBE,
     "pair_latency": PAIR_LATENCY,
@@ -202,6 +226,7 @@ SCHEMAS = {
     "usage": USAGE,
     "server_error": SERVER_ERROR,
     "log_status": LOG_STATUS,
+    "anomaly": ANOMALY,
 }
 
 
