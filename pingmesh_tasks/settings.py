@@ -22,6 +22,8 @@ PREFIX = "PINGMESH_"
 FOREIGN = ("PINGMESH_TEST_", "PINGMESH_SAMPLES", "PINGMESH_DEMO_")
 
 Share = Annotated[float, Field(ge=0, le=1)]
+#: Separated by commas in the environment.
+Recipients = tuple[Annotated[str, Field(pattern=r"^[^@\s,<>]+@[^@\s,<>]+$")], ...]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{2,62}$")]
 
 
@@ -63,6 +65,22 @@ class Settings(BaseModel):
     s3_bucket: Annotated[BucketName, Field(description="Made on first use")] = "pingmesh"
     s3_region: Annotated[str, Field(min_length=1)] = "us-east-1"
 
+    # the alarm
+    rules: Annotated[str | None, Field(description="Path or s3:// URI of the rules' YAML; unset: their defaults")] = (
+        None
+    )
+    alert_email_to: Annotated[Recipients, Field(description="Who gets e-mails, separated by commas")] = ()
+    alert_repeat_s: Annotated[int, Field(ge=60, description="An open fault is said again after so long")] = 3_600
+    alert_heartbeat_s: Annotated[float, Field(ge=1, description="Longest time between two looks at hot data")] = 30
+    hot_horizon_s: Annotated[int, Field(ge=20, le=600, description="How much hot data one look takes in")] = 60
+    hot_keep_h: Annotated[int, Field(ge=1, description="When hot objects are deleted")] = 24
+    follow: Annotated[bool, Field(description="Follow hosts and logs all the time; without it alarms are slower")] = (
+        True
+    )
+    follow_max_hosts: Annotated[int, Field(ge=1, description="Connections held at once; more hosts are sampled")] = 250
+    follow_interval_s: Annotated[float, Field(ge=0.2, le=60, description="How often a host is asked for news")] = 1
+    trace_budget_s: Annotated[float, Field(ge=0, le=30, description="Most a message waits for traces; 0: none")] = 4
+
     # the pictures
     timeline_windows: Annotated[int, Field(ge=2, le=288, description="Windows that the timeline shows")] = 12
     latency_slow_us: Annotated[int, Field(gt=0, description="Mean above it is slow: first line in the bars")] = 1_000
@@ -85,6 +103,11 @@ class Settings(BaseModel):
                 f"between two runs; write {3 * self.window_s}"
             )
         return self
+
+    @field_validator("alert_email_to", mode="before")
+    @classmethod
+    def _addresses_are_split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("ssh_dir")
     @classmethod
