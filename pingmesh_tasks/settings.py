@@ -66,17 +66,13 @@ class Settings(BaseModel):
     s3_region: Annotated[str, Field(min_length=1)] = "us-east-1"
 
     # the alarm
-    rules: Annotated[str | None, Field(description="Path or s3:// URI of the rules' YAML; unset: their defaults")] = (
-        None
-    )
+    rules: Annotated[str | None, Field(description="Path or s3:// URI of a YAML with your limits")] = None
     alert_email_to: Annotated[Recipients, Field(description="Who gets e-mails, separated by commas")] = ()
     alert_repeat_s: Annotated[int, Field(ge=60, description="An open fault is said again after so long")] = 3_600
     alert_heartbeat_s: Annotated[float, Field(ge=1, description="Longest time between two looks at hot data")] = 30
     hot_horizon_s: Annotated[int, Field(ge=20, le=600, description="How much hot data one look takes in")] = 60
     hot_keep_h: Annotated[int, Field(ge=1, description="When hot objects are deleted")] = 24
-    follow: Annotated[bool, Field(description="Follow hosts and logs all the time; without it alarms are slower")] = (
-        True
-    )
+    follow: Annotated[bool, Field(description="Follow hosts and logs; without it alarms are slower")] = True
     follow_max_hosts: Annotated[int, Field(ge=1, description="Connections held at once; more hosts are sampled")] = 250
     follow_interval_s: Annotated[float, Field(ge=0.2, le=60, description="How often a host is asked for news")] = 1
     trace_budget_s: Annotated[float, Field(ge=0, le=30, description="Most a message waits for traces; 0: none")] = 4

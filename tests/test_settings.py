@@ -60,5 +60,5 @@ def test_the_example_environment_lists_every_setting_with_its_default():
     for name, field in Settings.model_fields.items():
         variable = f"PINGMESH_{name.upper()}"
         assert variable in listed, f"{variable} is not in .env.example"
-        if not field.is_required() and field.default not in (None, "") and name not in ("ssh_dir",):
+        if not field.is_required() and field.default not in (None, "", ()) and name not in ("ssh_dir",):
             assert getattr(load_settings(MINIMAL | {variable: listed[variable]}), name) == field.default
