@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -26,7 +26,7 @@ from pingmesh_tasks.orchestration.stages import HEALTHY, Run, load_run_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import LOG_STATUS, UTC_US
-from pingmesh_tasks.store.tables import read_part, read_table, write_table
+from pingmesh_tasks.store.tables import newest_window, read_part, read_table, write_table
 from pingmesh_tasks.windows import Window, window_containing
 
 log = logging.getLogger(__name__)
@@ -218,9 +218,5 @@ def _collected_at(store: ObjectStore, name: str, window: Window) -> datetime | N
 
 def _carried_sessions(store: ObjectStore, window: Window, name: str) -> pl.DataFrame | None:
     """Return the rows of the newest window before this one that has any."""
-    for days in range(CARRIED_DAYS + 1):
-        prefix = layout.table_day_prefix("session", window.start - timedelta(days=days))
-        ids = [layout.window_id_of(key) for key in store.keys(prefix) if key.endswith(f".{name}.parquet")]
-        if before := [window_id for window_id in ids if window_id < window.id]:
-            return read_part(store, "session", Window.parse(max(before), window.length_s), name)
-    return None
+    newest = newest_window(store, "session", window, name, CARRIED_DAYS)
+    return read_part(store, "session", newest, name) if newest else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from datetime import timedelta
 
 import polars as pl
 
@@ -49,6 +50,19 @@ def read_part(store: ObjectStore, table: str, window: Window, shard: str) -> pl.
     """Return one part of a window's table; no rows where it was not written."""
     data = store.find(layout.table(table, window, shard))
     return pl.DataFrame(schema=SCHEMAS[table]) if data is None else pl.read_parquet(io.BytesIO(data))
+
+
+def newest_window(
+    store: ObjectStore, table: str, before: Window, shard: str | None = None, days: int = 2
+) -> Window | None:
+    """Return the newest window before `before` that has the table (or that part of it), looking back some days."""
+    ending = f".{shard}.parquet" if shard else ".parquet"
+    for back in range(days + 1):
+        prefix = layout.table_day_prefix(table, before.start - timedelta(days=back))
+        ids = {layout.window_id_of(key) for key in store.keys(prefix) if key.endswith(ending)}
+        if earlier := [window_id for window_id in ids if window_id < before.id]:
+            return Window.parse(max(earlier), before.length_s)
+    return None
 
 
 def has_table(store: ObjectStore, table: str, window: Window) -> bool:

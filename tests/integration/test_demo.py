@@ -61,12 +61,26 @@ def command(demo: Demo, word: str, **environment: str) -> subprocess.CompletedPr
     )
 
 
-def await_true(what: str, condition, patience_s: float = PATIENCE_S):
+def await_true(what: str, condition, patience_s: float = PATIENCE_S, *, demo: Demo | None = None):
     deadline = time.monotonic() + patience_s
     while not (answer := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen within {patience_s} s"
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not happen within {patience_s} s\n{unfinished(demo) if demo else ''}")
         time.sleep(1)
     return answer
+
+
+def unfinished(demo: Demo) -> str:
+    """What Airflow is at, for the report of a test that waited in vain."""
+    lines = []
+    with closing(demo.airflow.log_in()) as client:
+        for run in demo.airflow.runs("pingmesh")[-6:]:
+            url = f"/api/v2/dags/pingmesh/dagRuns/{run['dag_run_id']}/taskInstances"
+            tasks = client.get(url).json()["task_instances"]
+            states = [f"{task['task_id']} {task['state']} try {task['try_number']}" for task in tasks]
+            shown = [state for state in states if " success" not in state]
+            lines.append(f"{run['dag_run_id']} {run['state']} since {run['start_date']}: {'; '.join(shown)}")
+    return "\n".join([*lines, demo.airflow.daemon.last_lines()])
 
 
 def seconds(run: dict) -> float:
@@ -164,7 +178,7 @@ def test_windows_that_airflow_slept_through_are_caught_up_by_a_backfill(demo, st
         }
         await_true("the backfill", lambda: client.post("/api/v2/backfills", json=span).is_success)
         for window in missed:
-            await_true(f"the timeline of {window.id}", lambda w=window: w.id in drawn_windows(store))
+            await_true(f"the timeline of {window.id}", lambda w=window: w.id in drawn_windows(store), demo=demo)
         runs = [run for run in demo.airflow.runs("pingmesh") if run["run_type"] == "backfill"]
         tasks = client.get(f"/api/v2/dags/pingmesh/dagRuns/{runs[0]['dag_run_id']}/taskInstances").json()
     states = {task["task_id"]: task["state"] for task in tasks["task_instances"]}
@@ -189,7 +203,7 @@ def test_a_dry_run_of_clean_hosts_changes_nothing_and_a_real_one_leaves_nothing(
         return client.get(url).json()["state"]
 
     with closing(demo.airflow.log_in()) as client:
-        await_true("a moment between two runs", idle)  # a paused DAG does not finish its run
+        await_true("a moment between two runs", idle, demo=demo)  # a paused DAG does not finish its run
         client.patch("/api/v2/dags/pingmesh", json={"is_paused": True}).raise_for_status()
         assert do(client) == "success"
         assert len(list(homes.glob("*/home/.pingmesh/agent.lock"))) == 8
