@@ -7,6 +7,7 @@ their folder. No reader relies on the order of a listing.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from pingmesh_tasks.windows import Window
@@ -99,3 +100,23 @@ def artifact_day_prefix(kind: str, day: datetime) -> str:
 def latest_artifact(kind: str, extension: str) -> str:
     """The newest artifact of a kind: the same bytes as the newest window's `artifact`."""
     return f"{ARTIFACTS}/latest/{kind}.{extension}"
+
+
+HOT = "hot/"
+_HOT_BATCH = re.compile(r"hot/(?P<ms>[0-9]{13})-[0-9a-f]{8}-[0-9]{6}-(?P<mark>[nq])")
+
+
+def hot_batch(written_ms: int, writer: str, number: int, *, notable: bool) -> str:
+    """A batch of the follower `writer` (8 hex digits): flat and of one width, so that names sort as times do."""
+    return f"{hot_since(written_ms)}-{writer}-{number % 1_000_000:06d}-{'n' if notable else 'q'}"
+
+
+def hot_since(written_ms: int) -> str:
+    """What is less than the key of any batch of `written_ms` (UTC, ms since the epoch) or later, and of no earlier."""
+    return f"{HOT}{written_ms:013d}"
+
+
+def hot_facts(key: str) -> tuple[int, bool] | None:
+    """Return when a batch was written, in ms since the epoch, and whether it is notable; None for a key of no batch."""
+    found = _HOT_BATCH.fullmatch(key)
+    return (int(found["ms"]), found["mark"] == "n") if found else None
