@@ -16,7 +16,8 @@ What always holds:
 - a segment is a sequence of self-contained chunks, one per 10 s, so that a kill -9 loses at most the last of them, and
   its name ends in .pms only when nothing will be added to it;
 - no pair is probed more often than every 10 s (without --lab), and rate, sockets, memory, log and spool are bounded;
-- without a renewed lease it stops by itself; all it writes lies under DIR; a reply is never larger than its request.
+- without a renewed lease it stops by itself; all it writes lies under DIR, the very directory it was started in (see
+  Home); a reply is never larger than its request.
 
 Imports are few on purpose: argparse, logging, hashlib and socket would cost a host 9 MB.
 """
@@ -273,8 +274,8 @@ def parse_pinglist(text: bytes, lab: bool = False) -> PingList:
     return PingList(told, lab)
 
 
-def read_pinglist(home: str, lab: bool) -> PingList:
-    with open(os.path.join(home, "pinglist.json"), "rb") as file:
+def read_pinglist(home: Home, lab: bool) -> PingList:
+    with home.open("pinglist.json") as file:
         return parse_pinglist(file.read(MAX_PINGLIST_BYTES), lab)
 
 
@@ -500,12 +501,84 @@ SYN_SENT, CLOSED = 2, 7  # tcpi_state
 WILDCARD = {int(AF_INET): "0.0.0.0", int(AF_INET6): "::"}  # noqa: S104
 
 
-# ----------------------------------------------------------------------------------------------------------- the spool
+# ------------------------------------------------------------------------------------------------- the home, the spool
+class Home:
+    """The agent's directory, opened once; all that is read, written and renamed in it is named relative to that
+    descriptor. A directory that was removed takes no new entries (ENOENT), so that nothing of ours can come to lie in
+    another one that was made in its place, where another agent may live."""
+
+    def __init__(self, path: str, make: bool = False) -> None:
+        if make:
+            os.makedirs(path, 0o700, exist_ok=True)
+        self.path = path
+        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def descriptor(self, name: str, flags: int) -> int:
+        """The open file, made with mode 0600 where `flags` have O_CREAT."""
+        return os.open(name, flags | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
+
+    def open(self, name: str) -> BinaryIO:
+        return open(name, "rb", opener=self.descriptor)
+
+    def stat(self, name: str) -> os.stat_result | None:
+        """What is known of a file; None where there is none."""
+        try:
+            return os.stat(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            return None
+
+    def make_directory(self, name: str) -> None:
+        try:
+            os.mkdir(name, 0o700, dir_fd=self.fd)
+        except FileExistsError:
+            pass
+
+    def names(self, directory: str) -> list[str]:
+        fd = self.descriptor(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
+
+    def rename(self, name: str, to: str) -> None:
+        os.replace(name, to, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def remove(self, name: str) -> None:
+        os.unlink(name, dir_fd=self.fd)
+
+    def truncate(self, name: str, size: int) -> None:
+        fd = self.descriptor(name, os.O_WRONLY)
+        try:
+            os.ftruncate(fd, size)
+        finally:
+            os.close(fd)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a file whole, under another name first."""
+        if self.stat(name + ".tmp"):
+            self.remove(name + ".tmp")
+        self.append(name + ".tmp", data)
+        self.rename(name + ".tmp", name)
+
+    def append(self, name: str, data: bytes) -> None:
+        """Add `data` to a file whole, or leave the file as it was and raise OSError."""
+        fd = self.descriptor(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            size = os.fstat(fd).st_size
+            written = os.write(fd, data)
+            if written != len(data):
+                os.ftruncate(fd, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        finally:
+            os.close(fd)
+
+
 class Segment:
     """The probes of one window, filed by when they were sent: the rows of the chunk that is being filled."""
 
     def __init__(self, start_us: int, now_us: int) -> None:
         self.id, self.start_us = window_id(start_us), start_us
+        self.path = "spool/" + self.id  # and its ending
         self.window_s = self.end_us = 0
         self.chunks = 0  # that the file has
         self.in_flight = 0
@@ -553,8 +626,8 @@ class Spool:
     """The segments on disk, and the one or two windows that are still open. Never raises for a disk that is full:
     rows wait in memory, up to a bound, and the next chunk carries them."""
 
-    def __init__(self, directory: str, log: Callable[[str], None]) -> None:
-        self.directory, self.log = directory, log
+    def __init__(self, home: Home, log: Callable[[str], None]) -> None:
+        self.home, self.log = home, log
         self.identity: dict[str, Any] = {}
         self.table: list[list[Any]] = []
         self.open: dict[str, Segment] = {}
@@ -564,18 +637,14 @@ class Spool:
         self.counts = {"scheduled": 0, "sent": 0, "answered": 0, "lost": 0, "skipped": 0, "chunks": 0,
                        "write_errors": 0, "segments_pruned": 0, "rows_dropped": 0}  # fmt: skip
 
-    def path(self, segment_id: str, ending: str) -> str:
-        return os.path.join(self.directory, segment_id + ending)
-
     def segments(self) -> list[tuple[str, int]]:
         """(file name, bytes) of all that is in the spool, oldest first."""
         found = []
-        for name in sorted(os.listdir(self.directory)):
+        for name in self.home.names("spool"):
             if name.endswith((".pms", ".part")):
-                try:
-                    found.append((name, os.stat(os.path.join(self.directory, name)).st_size))
-                except FileNotFoundError:
-                    continue  # the collector may remove what it has
+                there = self.home.stat("spool/" + name)
+                if there:  # the collector may remove what it has
+                    found.append((name, there.st_size))
         return found
 
     def recover(self, now_us: int) -> None:
@@ -583,15 +652,15 @@ class Spool:
         for name, size in self.segments():
             if not name.endswith(".part"):
                 continue
-            part = os.path.join(self.directory, name)
-            chunks, sound, header = survey(part)
+            part = "spool/" + name
+            chunks, sound, header = survey(self.home, part)
             if sound < size:
-                os.truncate(part, sound)
+                self.home.truncate(part, sound)
             over = chunks and name[:-5] <= window_id(now_us - int(header["window_s"]) * 1_000_000)
             if over:
-                os.rename(part, part[:-5] + ".pms")
+                self.home.rename(part, part[:-5] + ".pms")
             elif not chunks:
-                os.remove(part)
+                self.home.remove(part)
             self.log(f"found {name}: {chunks} chunks, cut {size - sound} bytes, {'closed' if over else 'goes on'}")
 
     def segment(self, now_us: int, window_s: int) -> Segment:
@@ -604,11 +673,11 @@ class Spool:
         if segment is None:
             segment = Segment(start_us, now_us)
             try:
-                if os.path.exists(self.path(segment.id, ".pms")):  # the clock went back
-                    os.rename(self.path(segment.id, ".pms"), self.path(segment.id, ".part"))
-                if os.path.exists(self.path(segment.id, ".part")):
-                    segment.chunks, sound, _ = survey(self.path(segment.id, ".part"))
-                    os.truncate(self.path(segment.id, ".part"), sound)
+                if self.home.stat(segment.path + ".pms"):  # the clock went back
+                    self.home.rename(segment.path + ".pms", segment.path + ".part")
+                if self.home.stat(segment.path + ".part"):
+                    segment.chunks, sound, _ = survey(self.home, segment.path + ".part")
+                    self.home.truncate(segment.path + ".part", sound)
             except OSError as fault:
                 self.trouble(fault)
             self.open[segment.id] = segment
@@ -620,7 +689,7 @@ class Spool:
         """Append the chunk that is being filled; on failure it goes on filling. Returns whether all is on disk."""
         try:
             step = {"clock_step_us": self.step_us} if self.step_us else {}
-            append(self.path(segment.id, ".part"), segment.chunk(now_us, self.identity, self.table, step))
+            self.home.append(segment.path + ".part", segment.chunk(now_us, self.identity, self.table, step))
         except OSError as fault:
             self.trouble(fault)
             return False
@@ -643,7 +712,7 @@ class Spool:
         if (segment.columns[0] or segment.scheduled or not segment.chunks) and not self.flush(segment, now_us):
             return False
         try:
-            os.rename(self.path(segment.id, ".part"), self.path(segment.id, ".pms"))
+            self.home.rename(segment.path + ".part", segment.path + ".pms")
         except OSError as fault:
             self.trouble(fault)
             if not isinstance(fault, FileNotFoundError):
@@ -674,7 +743,7 @@ class Spool:
             too_old = window_id(now_us - int(keep_s * 1e6))
             for name, size in found:
                 if name.endswith(".pms") and (total > max_bytes or name < too_old):
-                    os.remove(os.path.join(self.directory, name))
+                    self.home.remove("spool/" + name)
                     total -= size
                     self.counts["segments_pruned"] += 1
                     self.log(f"removed {name}: {'the spool is over its cap' if name >= too_old else 'too old'}")
@@ -691,24 +760,11 @@ class Spool:
         return sum(len(segment.columns[0]) for segment in self.open.values())
 
 
-def append(path: str, data: bytes) -> None:
-    """Add `data` to the file whole, or leave the file as it was and raise OSError."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        size = os.fstat(fd).st_size
-        written = os.write(fd, data)
-        if written != len(data):
-            os.ftruncate(fd, size)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-    finally:
-        os.close(fd)
-
-
-def survey(path: str) -> tuple[int, int, dict[str, Any]]:
+def survey(home: Home, name: str) -> tuple[int, int, dict[str, Any]]:
     """(sound chunks, bytes they take, header of the last) of a segment that may be torn."""
     chunks, sound = 0, 0
     last: dict[str, Any] = {}
-    with open(path, "rb") as file:
+    with home.open(name) as file:
         try:
             for header, _ in read_chunks(file):
                 chunks, sound, last = chunks + 1, file.tell(), header
@@ -1120,22 +1176,23 @@ class Agent:
 
     def __init__(self, home: str, lab: bool = False, clock: Clock | None = None) -> None:
         """Take the lock, the ping list, what a predecessor left, and the port; raises StartError."""
-        self.home, self.lab, self.clock = home, lab, clock or Clock()
+        self.lab, self.clock = lab, clock or Clock()
         self.stopping: str | None = None
         self.homeless = False
         try:
-            os.makedirs(os.path.join(home, "spool"), 0o700, exist_ok=True)
-            self.lock_fd = take_lock(home)
+            self.home = Home(home, make=True)
+            self.home.make_directory("spool")
+            self.lock_fd = take_lock(self.home)
             self.version = agent_version()
             self.started_us = self.clock.wall_us()
-            self.spool = Spool(os.path.join(home, "spool"), self.log)
+            self.spool = Spool(self.home, self.log)
             self.spool.recover(self.started_us)
         except OSError as fault:
             raise StartError(1, f"cannot use {home}: {fault}") from fault
         now_s = self.clock.monotonic_s()
         self.told_signature = self.signature("pinglist.json")
         try:
-            told = read_pinglist(home, lab)
+            told = read_pinglist(self.home, lab)
         except (OSError, ValueError) as fault:
             raise StartError(1, f"{home}/pinglist.json: {fault}") from fault
         files = descriptor_limit()
@@ -1235,7 +1292,7 @@ class Agent:
         self.prober.clock_stepped(step_us)
 
     def each_second(self, now_s: float) -> None:
-        if not os.fstat(self.lock_fd).st_nlink:  # whoever removed our home wants us gone; another may live there now
+        if not os.fstat(self.lock_fd).st_nlink:  # whoever removed our home wants us gone
             self.stopping, self.homeless = "its directory was removed", True
             return
         lease = self.signature("lease")
@@ -1296,31 +1353,28 @@ class Agent:
         }  # fmt: skip
 
     def write_status(self) -> None:
-        path = os.path.join(self.home, "agent.json")
         try:
-            with open(path + ".tmp", "w") as file:
-                file.write(json.dumps(self.status()) + "\n")
-            os.replace(path + ".tmp", path)
+            self.home.replace("agent.json", json.dumps(self.status()).encode() + b"\n")
         except OSError:
             self.spool.counts["write_errors"] += 1
 
     def log(self, text: str) -> None:
         """Add a line to agent.log, which has one predecessor and never grows beyond its bound."""
-        path = os.path.join(self.home, "agent.log")
         line = time.strftime("%Y-%m-%dT%H:%M:%SZ ", time.gmtime(self.clock.wall_us() // 1_000_000)) + ascii(text)[1:-1]
         try:
-            if os.path.exists(path) and os.path.getsize(path) > MAX_LOG_BYTES:
-                os.replace(path, path + ".1")
-            append(path, line[:2000].encode() + b"\n")
+            there = self.home.stat("agent.log")
+            if there and there.st_size > MAX_LOG_BYTES:
+                self.home.rename("agent.log", "agent.log.1")
+            self.home.append("agent.log", line[:2000].encode() + b"\n")
         except OSError:
             pass  # a full disk is counted where data are written
 
     def signature(self, name: str) -> tuple[int, int, int] | None:
         try:
-            found = os.stat(os.path.join(self.home, name))
+            found = self.home.stat(name)
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return (found.st_mtime_ns, found.st_ino, found.st_size) if found else None
 
 
 def next_share(share: float, rss_bytes: int) -> float:
@@ -1381,9 +1435,9 @@ def agent_version() -> str:
 
 
 # -------------------------------------------------------------------------------------------------------- the commands
-def take_lock(home: str) -> int:
+def take_lock(home: Home) -> int:
     """The descriptor that holds this home's lock; StartError 3 if an agent has it."""
-    fd = os.open(os.path.join(home, "agent.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = home.descriptor("agent.lock", os.O_RDWR | os.O_CREAT)
     for attempt in range(10):  # `status` holds it for an instant
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -1391,7 +1445,7 @@ def take_lock(home: str) -> int:
         except BlockingIOError:
             if attempt == 9:
                 os.close(fd)
-                raise StartError(3, f"an agent (pid {lock_holder(home)}) already runs in {home}") from None
+                raise StartError(3, f"an agent (pid {lock_holder(home.path)}) already runs in {home.path}") from None
             time.sleep(0.02)
     os.ftruncate(fd, 0)
     os.write(fd, b"%d\n" % os.getpid())
@@ -1474,7 +1528,7 @@ def status(home: str) -> int:
     except (OSError, ValueError, TypeError):
         pass
     try:
-        segments = Spool(os.path.join(home, "spool"), lambda _: None).segments()
+        segments = Spool(Home(home), lambda _: None).segments()
     except OSError:
         segments = []
     pid = lock_holder(home)

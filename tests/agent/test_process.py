@@ -208,8 +208,11 @@ def test_a_lease_that_ran_out_stops_probing_and_answering(start, home, free_port
 def test_an_agent_whose_directory_was_removed_goes_and_writes_nothing_where_another_may_live_now(
     start, home, free_port
 ):
-    pid = json.loads(start().stdout)["pid"]
-    shutil.rmtree(home)
+    """A chunk falls due after the removal, and before the agent's look, once a second, at whether it has a home."""
+    started = start(environment=before_the_chunk(1), targets=CLOSED_PORT, interval_s=0.1)
+    pid = json.loads(started.stdout)["pid"]
+    while home.exists():
+        shutil.rmtree(home, ignore_errors=True)  # again, where the agent wrote in the middle of it
     (home / "spool").mkdir(parents=True)
     wait_for(lambda: not Path(f"/proc/{pid}/fd/0").exists())
     with pytest.raises(ConnectionRefusedError):

@@ -164,7 +164,7 @@ def test_while_the_disk_is_full_memory_stays_bounded(mesh, pinglist, records, to
     monkeypatch.setattr(agent, "MAX_PENDING_ROWS", 10)
     monkeypatch.setattr(agent, "MAX_PENDING_WINDOWS", 2)
     a = mesh.add(pinglist(targets=CLOSED_PORT))
-    monkeypatch.setattr(agent, "append", full_disk)
+    monkeypatch.setattr(agent.Home, "append", full_disk)
     mesh.pass_time(240)
     assert a.spool.pending_rows() <= 20
     assert len(a.spool.open) <= 3
@@ -178,8 +178,8 @@ def test_while_the_disk_is_full_memory_stays_bounded(mesh, pinglist, records, to
     assert a.spool.counts["rows_dropped"] > 0
 
 
-def full_disk(path: str, data: bytes) -> None:
-    raise OSError(28, "No space left on device", path)
+def full_disk(home: agent.Home, name: str, data: bytes) -> None:
+    raise OSError(28, "No space left on device", name)
 
 
 @pytest.mark.integration
@@ -267,7 +267,7 @@ def test_the_log_is_bounded(mesh, pinglist):
 
 def test_a_lease_that_is_not_renewed_ends_the_agent(mesh, pinglist):
     a = mesh.add(pinglist(lease_s=30))
-    lease = Path(a.home, "lease")
+    lease = Path(a.home.path, "lease")
     mesh.pass_time(25)
     lease.touch()
     mesh.pass_time(29)
