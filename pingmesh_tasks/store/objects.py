@@ -36,6 +36,15 @@ class S3Access:
     region: str = "us-east-1"
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a listing tells of an object. Another `tag` means other bytes."""
+
+    key: str
+    tag: str
+    size: int
+
+
 class ObjectStore:
     """The objects of one bucket, by key. Methods raise StoreError; `_async` twins are for fan-outs."""
 
@@ -125,6 +134,16 @@ class ObjectStore:
             except (NotFoundError, FileNotFoundError):
                 return None
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes of one object. Raises StoreError where there is none."""
+        with self._asking("get", key):
+            return bytes(obstore.get_range(self._s3, key, start=start, length=length))
+
+    def get_tail(self, key: str, length: int) -> bytes:
+        """Return the last bytes of one object, all of it where it is shorter. Raises StoreError where there is none."""
+        with self._asking("get", key):
+            return bytes(obstore.get(self._s3, key, options={"range": {"suffix": length}}).bytes())
+
     def download(self, key: str, to: Path) -> None:
         """Write one object to a file, a piece at a time."""
         with self._asking("get", key), to.open("wb") as file:
@@ -136,10 +155,16 @@ class ObjectStore:
 
         `prefix` may end inside a name: S3 folders are no folders.
         """
+        return [entry.key for entry in self.entries(prefix)]
+
+    def entries(self, prefix: str) -> list[Entry]:
+        """Return what a listing tells of the objects of `keys(prefix)`, in the same order."""
         folder = prefix[: prefix.rfind("/") + 1]
         with self._asking("list", prefix):
-            found = (entry["path"] for page in obstore.list(self._s3, prefix=folder) for entry in page)
-            return sorted(key for key in found if key.startswith(prefix))
+            found = (entry for page in obstore.list(self._s3, prefix=folder) for entry in page)
+            ours = (entry for entry in found if entry["path"].startswith(prefix))
+            told = (Entry(entry["path"], (entry["e_tag"] or "").strip('"'), entry["size"]) for entry in ours)
+            return sorted(told, key=lambda entry: entry.key)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; one that is gone already is no fault."""
