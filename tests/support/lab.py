@@ -93,11 +93,12 @@ class Fault:
 
     lab: Lab
     table: str
+    router: str
 
     @property
     def packets(self) -> int:
         """How many packets the rule has hit."""
-        listing = json.loads(self.lab.run(ROUTER, "nft", "-j", "list", "table", "inet", self.table))
+        listing = json.loads(self.lab.run(self.router, "nft", "-j", "list", "table", "inet", self.table))
         rules = [entry["rule"]["expr"] for entry in listing["nftables"] if "rule" in entry]
         return sum(e["counter"]["packets"] for rule in rules for e in rule if "counter" in e)
 
@@ -220,8 +221,8 @@ class Lab:
     # ---- faults
 
     @contextmanager
-    def fault(self, match: str, verdict: str, *declare: str) -> Iterator[Fault]:
-        """`nft` rule `match counter verdict` on every packet that the router forwards, until the block ends.
+    def fault(self, match: str, verdict: str, *declare: str, router: str = ROUTER) -> Iterator[Fault]:
+        """`nft` rule `match counter verdict` on every packet that `router` forwards, until the block ends.
 
         `declare`: sets that the rule uses, e.g. `set seen { type inet_service; flags dynamic; }`.
         """
@@ -235,11 +236,11 @@ class Lab:
             "}",
             "}",
         ]
-        self.run(ROUTER, "nft", "-f", "-", input="\n".join(lines) + "\n")
+        self.run(router, "nft", "-f", "-", input="\n".join(lines) + "\n")
         try:
-            yield Fault(self, table)
+            yield Fault(self, table, router)
         finally:
-            self.run(ROUTER, "nft", "delete", "table", "inet", table)
+            self.run(router, "nft", "delete", "table", "inet", table)
 
     def path(self, source: str, destination: str) -> str:
         """The nft match of all that goes from `source` to `destination`."""

@@ -1,0 +1,154 @@
+"""The agent's `trace` on one machine: what it says of a target that answers, refuses or is silent, and its bounds.
+
+What it says of routers is in tests/integration/test_lab_trace.py.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pingmesh_agent as agent
+import pytest
+
+from tests.support.black_hole import black_hole
+
+AGENT = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent.py"
+
+
+def program(*options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", "-S", str(AGENT), "trace", *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def whats(found: dict) -> set[str]:
+    return {hop[3] for path in found["paths"] for hop in path["hops"]}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_target_that_listens_is_reached_by_every_port(address):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family, backlog=64) as server:
+        found = agent.Trace(address, server.getsockname()[1], ports=8).run()
+    assert found["complete"] and found["reason"] is None
+    assert len({path["port"] for path in found["paths"]}) == 8
+    assert all(path["reached"] for path in found["paths"])
+    assert [hop[:2] + hop[3:] for path in found["paths"] for hop in path["hops"]] == [[1, address, "open", 1, 1]] * 8
+    assert all(0 < hop[2] < 1_000_000 for path in found["paths"] for hop in path["hops"])
+    assert found["packets"] == 8
+
+
+@pytest.mark.parametrize(("protocol", "word"), [("tcp", "refused"), ("udp", "closed")])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_target_where_nothing_listens_was_reached_too(protocol, word, address):
+    found = agent.Trace(address, 1, protocol=protocol, ports=4).run()
+    assert whats(found) == {word}
+    assert all(path["reached"] for path in found["paths"])
+
+
+def test_an_agent_answers_a_trace_by_udp(mesh, pinglist):
+    a = mesh.add(pinglist())
+    trace = agent.Trace("127.0.0.21", a.told.port, protocol="udp", ports=2)
+    launched, patience_s = trace.launch, time.monotonic() + 5
+
+    def launch_and_tick(walk, now_s):
+        launched(walk, now_s)
+        while not a.responder.answered and time.monotonic() < patience_s:
+            mesh.pass_time(0.02)
+
+    trace.launch = launch_and_tick
+    found = trace.run()
+    assert found["paths"][0]["reached"]
+    assert found["paths"][0]["hops"][0][3] == "open"
+
+
+def test_a_silent_target_is_asked_directly_before_it_is_said_to_be_out_of_reach():
+    with black_hole("127.0.0.22") as port:
+        began = time.monotonic()
+        found = agent.Trace("127.0.0.22", port, ports=2, timeout_s=6).run()
+        assert time.monotonic() - began < 7
+    for path in found["paths"]:
+        assert not path["reached"]
+        assert {hop[3] for hop in path["hops"]} == {"silent"}
+        assert path["directly"][2] == "silent"
+        assert sum(hop[5] for hop in path["hops"]) == 0
+
+
+def test_the_time_it_may_take_is_kept():
+    with black_hole("127.0.0.22") as port:
+        began = time.monotonic()
+        found = agent.Trace("127.0.0.22", port, ports=64, timeout_s=0.5).run()
+        assert time.monotonic() - began < 2
+    assert not found["complete"]
+
+
+def test_it_sends_from_the_address_and_the_ports_it_is_told():
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        found = agent.Trace("127.0.0.1", server.getsockname()[1], source="127.0.0.9", ports=3, base_port=43_210).run()
+        peers = {server.accept()[1] for _ in range(3)}
+    assert found["source"] == "127.0.0.9"
+    assert {address for address, _ in peers} == {"127.0.0.9"}
+    assert {port for _, port in peers} == {path["port"] for path in found["paths"]}
+    assert min(port for _, port in peers) >= 43_210
+
+
+def test_an_address_that_is_not_here_is_left_to_the_kernel():
+    assert agent.Trace("127.0.0.1", 1, source="203.0.113.9", ports=1).run()["source"] == "0.0.0.0"
+
+
+def test_packets_are_paced():
+    sent: list[float] = []
+    trace = agent.Trace("127.0.0.1", 1, ports=16)
+    launched = trace.launch
+
+    def launch(walk, now_s):
+        sent.append(now_s)
+        launched(walk, now_s)
+
+    trace.launch = launch
+    trace.run()
+    assert len(sent) == 16
+    assert sent[-1] - sent[0] >= 15 * agent.WALK_GAP_S * 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ((), "needs --target and --port"),
+        (("--target", "example.org", "--port", 1), "is not an IP address"),
+        (("--target", "127.0.0.1", "--port", 0), "port 0 is not 1 ... 65535"),
+        (("--target", "127.0.0.1", "--port", "x"), "invalid literal"),
+        (("--target", "127.0.0.1", "--port", 1, "--ports", 65), "ports 65 is not 1 ... 64"),
+        (("--target", "127.0.0.1", "--port", 1, "--max-ttl", 33), "max-ttl 33 is not 1 ... 32"),
+        (("--target", "127.0.0.1", "--port", 1, "--timeout", 60), "timeout 60.0 is not"),
+        (("--target", "127.0.0.1", "--port", 1, "--timeout", "nan"), "timeout nan is not"),
+        (("--target", "127.0.0.1", "--port", 1, "--protocol", "icmp"), "known are tcp, udp"),
+        (("--flood", 1), "--flood is no option"),
+        (("--target",), "--target has no value"),
+    ],
+)
+def test_what_it_will_not_do_is_said_in_one_line(options, reason):
+    done = program(*options)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert reason in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_program_prints_one_line_of_json():
+    done = program("--target", "127.0.0.1", "--port", 1, "--ports", 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    [line] = done.stdout.splitlines()
+    found = json.loads(line)
+    assert found["agent_version"] == agent.agent_version()
+    assert whats(found) == {"refused"}
+
+
+def test_a_kernel_that_gives_no_errors_to_users_is_named_as_the_reason(monkeypatch):
+    monkeypatch.setattr(agent, "IP_RECVERR", (0, 9999))
+    found = agent.Trace("127.0.0.1", 1, ports=4).run()
+    assert "does not trace for users" in found["reason"]
+    assert found["paths"] == []
