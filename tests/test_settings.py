@@ -49,6 +49,13 @@ def test_a_lease_shorter_than_a_window_is_refused_with_one_that_would_do():
         load_settings(MINIMAL | {"PINGMESH_WINDOW_S": "3600"})
 
 
+def test_recipients_are_split_at_commas_and_each_must_be_an_address():
+    name = "PINGMESH_ALERT_EMAIL_TO"
+    assert load_settings(MINIMAL | {name: "a@x.org, b@y.org,"}).alert_email_to == ("a@x.org", "b@y.org")
+    with pytest.raises(ConfigError, match="PINGMESH_ALERT_EMAIL_TO"):
+        load_settings(MINIMAL | {name: "a@x.org,nobody"})
+
+
 def test_settings_cannot_be_changed():
     with pytest.raises(Exception, match="frozen"):
         load_settings(MINIMAL).window_s = 60  # type: ignore[misc]
