@@ -23,7 +23,7 @@ import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +39,8 @@ ANSWER_LIMIT_BYTES = 256 * 1024
 STDERR_LIMIT_BYTES = 256 * 1024
 STDERR_KEPT_BYTES = 2048
 _CHUNK_BYTES = 64 * 1024
+_LINE_BYTES = 4096
+_CONVERSATION_WINDOW = 256 * 1024  # what a host may send before it is read: the memory of a connection
 #: Printed before a script's own output: what comes earlier is a login shell's chatter (a .bashrc that greets).
 _MARK = b"#pingmesh#\n"
 _CLOSE_S = 2.0
@@ -120,6 +122,65 @@ class Session(Protocol):
 
 
 Work = Callable[[Session], Awaitable[HostOutcome]]
+
+
+class Conversation(Protocol):
+    """A script that runs on a host for long and answers: a line in, some bytes out. Raises HostFault, as `Session`."""
+
+    async def ask(self, line: str) -> None:
+        """Write one line to the script's stdin."""
+        ...
+
+    async def line(self) -> bytes:
+        """Return the next line of its stdout, without its end."""
+        ...
+
+    async def exactly(self, size: int) -> bytes:
+        """Return the next `size` bytes of its stdout."""
+        ...
+
+
+class LiveSession(Session, Protocol):
+    """One host, logged in for long: `Session.run` has as much time for each script as a login has."""
+
+    def converse(self, script: str, *args: str) -> AbstractAsyncContextManager[Conversation]:
+        """Start a script to talk with; it is left, and finds its stdin closed, at the end of the context."""
+        ...
+
+
+class Logins:
+    """Logins to many hosts over hours and days. The key and known_hosts are read again when their files change."""
+
+    def __init__(self, access: SshAccess, timeout_s: float = 20.0) -> None:
+        self._access, self._timeout_s = access, timeout_s
+        self._read: tuple[object, list[asyncssh.SSHKey], KnownHosts] | None = None
+        self._reading = asyncio.Lock()
+        asyncssh.set_log_level(logging.WARNING)
+
+    @asynccontextmanager
+    async def session(self, host: Host) -> AsyncIterator[LiveSession]:
+        """Log in to a host whose key is pinned, and stay. Raises HostFault, also in the midst of it; ConfigError."""
+        keys, known = await self._credentials()
+        login = _Login(host, self._access, keys, known, False, time.monotonic() + self._timeout_s)
+        async with _session(login) as session:
+            session.budget_s = self._timeout_s
+            yield session
+
+    async def _credentials(self) -> tuple[list[asyncssh.SSHKey], KnownHosts]:
+        async with self._reading:
+            files = [file for file in (self._access.private_key, self._access.known_hosts) if file]
+            version = [(stat.st_mtime_ns, stat.st_size) if (stat := _stat(file)) else None for file in files]
+            if self._read is None or self._read[0] != version:
+                keys = await asyncio.to_thread(_load_keys, self._access)
+                self._read = version, keys, await asyncio.to_thread(KnownHosts, self._access.known_hosts)
+            return self._read[1], self._read[2]
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except OSError:
+        return None
 
 
 def for_each_host(
@@ -355,17 +416,17 @@ class _SshSession:
     def __init__(self, login: _Login, connection: asyncssh.SSHClientConnection) -> None:
         self._login = login
         self._connection = connection
+        self.budget_s: float | None = None  # for each script; None: what the login left of the host's time
 
     @property
     def host(self) -> Host:
         return self._login.host
 
     async def run(self, script: str, *args: str, stdin: bytes = b"", limit_bytes: int = ANSWER_LIMIT_BYTES) -> Answer:
-        marked = f"echo '{_MARK.decode().strip()}'; LC_ALL=C; export LC_ALL\n{script}"
-        command = "exec /bin/sh -c " + shlex.join([marked, "sh", *args])
+        budget_s = self._login.seconds_left() if self.budget_s is None else self.budget_s
         try:
-            async with asyncio.timeout(self._login.seconds_left()):
-                process = await self._connection.create_process(command, encoding=None)
+            async with asyncio.timeout(budget_s):
+                process = await self._connection.create_process(_command(script, args), encoding=None)
                 (stdout, came_us), (stderr, _), _ = await asyncio.gather(
                     _read(process.stdout, limit_bytes + len(_MARK) + _CHUNK_BYTES),
                     _read(process.stderr, STDERR_LIMIT_BYTES),
@@ -390,6 +451,26 @@ class _SshSession:
         status = process.exit_status if process.exit_status is not None else -1
         return Answer(status, answer, error_text, came_us - self._round_trip_us() // 2)
 
+    @asynccontextmanager
+    async def converse(self, script: str, *args: str) -> AsyncIterator[_Conversation]:
+        try:
+            async with asyncio.timeout(self._login.access.login_timeout_s):
+                process = await self._connection.create_process(
+                    _command(script, args), encoding=None, stderr=asyncssh.DEVNULL, window=_CONVERSATION_WINDOW
+                )
+                talk = _Conversation(self._login, process)
+                await talk.begin()
+        except HostFault:
+            raise
+        except TimeoutError:
+            raise HostFault("timeout", f"{self._login.where} runs no script within its time") from None
+        except Exception as exc:  # as in `run`
+            raise _connection_fault(self._login, exc) from None
+        try:
+            yield talk
+        finally:
+            process.close()
+
     def _round_trip_us(self) -> int:
         """The kernel's smoothed round trip of this very connection (TCP_INFO)."""
         sock = self._connection.get_extra_info("socket")
@@ -397,6 +478,63 @@ class _SshSession:
             return int(struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 68)[0])
         except (OSError, struct.error):
             return 0
+
+
+class _Conversation:
+    """`Conversation` with one process of a connection. Holds one piece that was read beyond what was asked."""
+
+    def __init__(self, login: _Login, process: asyncssh.SSHClientProcess[bytes]) -> None:
+        self._login, self._process = login, process
+        self._held = bytearray()
+
+    async def begin(self) -> None:
+        """Read up to the mark, past a login shell's chatter."""
+        while _MARK not in self._held:
+            if len(self._held) > _CHUNK_BYTES:
+                raise HostFault("failed", f"{self._login.where} gets no /bin/sh: {bytes(self._held[:200])!r}")
+            await self._more()
+        del self._held[: self._held.index(_MARK) + len(_MARK)]
+
+    async def ask(self, line: str) -> None:
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+            await self._process.stdin.drain()
+        except (OSError, asyncssh.Error):
+            raise self._gone() from None
+
+    async def line(self) -> bytes:
+        while (end := self._held.find(b"\n")) < 0:
+            if len(self._held) > _LINE_BYTES:
+                raise HostFault("failed", f"{self._login.where} answered with a line that has no end")
+            await self._more()
+        return self._take(end + 1)[:-1]
+
+    async def exactly(self, size: int) -> bytes:
+        while len(self._held) < size:
+            await self._more()
+        return self._take(size)
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(self._held[:size])
+        del self._held[:size]
+        return taken
+
+    async def _more(self) -> None:
+        try:
+            data = await self._process.stdout.read(_CHUNK_BYTES)
+        except (OSError, asyncssh.Error):
+            raise self._gone() from None
+        if not data:
+            raise self._gone()
+        self._held += data
+
+    def _gone(self) -> HostFault:
+        return HostFault("unreachable", f"{self._login.where} ended the conversation", retryable=True)
+
+
+def _command(script: str, args: Iterable[str]) -> str:
+    marked = f"echo '{_MARK.decode().strip()}'; LC_ALL=C; export LC_ALL\n{script}"
+    return "exec /bin/sh -c " + shlex.join([marked, "sh", *args])
 
 
 async def _read(reader: asyncssh.SSHReader[bytes], limit_bytes: int) -> tuple[bytes, int]:
