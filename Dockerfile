@@ -28,6 +28,7 @@ WORKDIR /opt/airflow
 COPY --chown=50000:0 dags dags
 COPY --chown=50000:0 include include
 COPY --chown=50000:0 pingmesh_tasks pingmesh_tasks
+COPY --chown=50000:0 plugins plugins
 COPY --chown=50000:0 spark_jobs spark_jobs
 
 USER 50000:0

@@ -1,0 +1,145 @@
+"""From `pair_latency` to a map: a dense matrix of codes for each metric, as a browser draws it.
+
+Row = source, column = destination, in the order of the axis; each metric is an object of its own, Parquet with the one
+column `code` in rows `source · N + destination`. So one metric is one request, and a pair, or all pairs of a source, is
+one row group of a few thousand cells. The file's metadata say which plan and axis it is of.
+
+A pair that several protocols probe has the worst of their codes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.fleet.inventory import Inventory
+from pingmesh_tasks.maps import codes
+from pingmesh_tasks.maps.axis import MapAxis
+from pingmesh_tasks.maps.codes import METRICS, Codes
+
+#: Columns of `pair_latency` that a map is made from.
+COLUMNS = ["src", "dst", "sent", "answered", "lost", *(m.column for m in METRICS.values() if m.column)]
+#: Beyond it a matrix of hosts is 270 MB of codes, and no screen shows it.
+MOST_HOSTS = 4_096
+#: Sources in a row group: what must be read for one pair. At 2 500 hosts 16 cost 1 % of size and 4 ms of a full read.
+SOURCES_PER_GROUP = 16
+METADATA = "pingmesh.map"
+
+
+@dataclass(frozen=True)
+class MeshMap:
+    """One window's codes by metric, each of shape (hosts, hosts). `strangers` are rows of hosts not on the axis."""
+
+    axis: MapAxis
+    codes: Mapping[str, Codes]
+    strangers: int
+
+
+def build_mesh_map(parts: Iterable[pl.DataFrame], inventory: Inventory) -> MeshMap:
+    """Return the map of a window's pairs: parts of `pair_latency` with `COLUMNS`, in any order.
+
+    Memory is 16 bytes a cell beside one part. Raises ConfigError beyond MOST_HOSTS.
+    """
+    axis = MapAxis.of(inventory)
+    count = len(axis.hosts)
+    if count > MOST_HOSTS:
+        raise ConfigError(f"a map of {count} hosts is too large, {MOST_HOSTS} are the most; look at its groups instead")
+    flat = {name: np.zeros(count * count, np.uint16) for name in METRICS}
+    strangers = 0
+    for part in parts:
+        known = on_axis(part, axis)
+        strangers += part.height - known.height
+        cell = known["src"].to_numpy().astype(np.int64) * count + known["dst"].to_numpy()
+        once = not (np.diff(np.sort(cell)) == 0).any()
+        for name, found in _encode(known).items():
+            if once:
+                flat[name][cell] = np.maximum(flat[name][cell], found)
+            else:
+                np.maximum.at(flat[name], cell, found)
+    return MeshMap(axis, {name: values.reshape(count, count) for name, values in flat.items()}, strangers)
+
+
+def on_axis(pairs: pl.DataFrame, axis: MapAxis) -> pl.DataFrame:
+    """Return `pairs` with `src` and `dst` as positions on the axis; rows of hosts that are not on it are left out."""
+    positions = pl.col("src", "dst").cast(axis.host_type, strict=False).to_physical().cast(pl.UInt32)
+    return pairs.with_columns(positions).drop_nulls(["src", "dst"])
+
+
+def write_codes(matrix: Codes, metadata: Mapping[str, Any]) -> bytes:
+    """Return one metric's matrix as Parquet. `metadata` (plain values) go with it."""
+    data = io.BytesIO()
+    pl.DataFrame({"code": matrix.ravel()}).write_parquet(
+        data,
+        compression="zstd",
+        compression_level=3,
+        row_group_size=max(1, SOURCES_PER_GROUP * len(matrix)),
+        statistics=False,
+        metadata={METADATA: json.dumps(dict(metadata))},
+    )
+    return data.getvalue()
+
+
+def read_codes(data: bytes) -> tuple[Codes, dict[str, Any]]:
+    """Return the matrix and the metadata of `write_codes`."""
+    file = io.BytesIO(data)
+    metadata = json.loads(pl.read_parquet_metadata(file)[METADATA])
+    file.seek(0)
+    flat = pl.read_parquet(file)["code"].to_numpy()
+    side = int(metadata["hosts"])
+    return flat.reshape(side, side), metadata
+
+
+def map_parts(mesh: MeshMap, **metadata: Any) -> Iterator[tuple[str, bytes]]:
+    """Yield each metric's name and Parquet."""
+    common = {**metadata, "axis": mesh.axis.id, "hosts": len(mesh.axis.hosts), "strangers": mesh.strangers}
+    for name, matrix in mesh.codes.items():
+        yield name, write_codes(matrix, {**common, "metric": name, **figures(matrix)})
+
+
+def figures(matrix: Codes) -> dict[str, Any]:
+    """Return what a scale and a legend need: how many cells are in which state, and the spread of the measured."""
+    counts = np.bincount(matrix.ravel(), minlength=codes.CODE_COUNT)
+    measured = counts[1 : codes.MOST + 1]
+    total = int(measured.sum())
+    cells = {"measured": total} | {name: int(counts[state]) for state, name in codes.STATES.items()}
+    if not total:
+        return {"codes": None, "cells": cells}
+    reached = np.cumsum(measured)
+    ranks = {"low": 1, "p01": 0.01, "p50": 0.5, "p99": 0.99, "high": total}
+    spread = {
+        name: 1 + int(np.searchsorted(reached, max(1, rank * total if rank < 1 else rank)))
+        for name, rank in ranks.items()
+    }
+    return {"codes": spread, "cells": cells}
+
+
+def _encode(pairs: pl.DataFrame) -> dict[str, Codes]:
+    """Return the codes of each metric, by row of `pairs`."""
+    sent, answered, lost = (pairs[name].to_numpy().astype(np.float64) for name in ("sent", "answered", "lost"))
+    silent, failed = sent == 0, (sent > 0) & (answered == 0)
+    probes = np.maximum(sent, 1)
+    found = {
+        "loss": codes.encode_share(lost / probes),
+        "unanswered": codes.encode_share(1 - answered / probes),
+        "sent": codes.encode_count(sent),
+    }
+    for metric in METRICS.values():
+        if metric.column:
+            us = pairs[metric.column]
+            state = np.where(failed, codes.FAILED, codes.UNCLEAN).astype(np.uint16)
+            found[metric.name] = np.where(us.is_null().to_numpy(), state, codes.encode_us(_whole(us)))
+    for values in found.values():
+        values[silent] = codes.MISSING
+    return found
+
+
+def _whole(us: pl.Series) -> NDArray[np.uint32]:
+    return us.cast(pl.UInt32).fill_null(0).to_numpy()
