@@ -83,6 +83,11 @@ def cursor(server: str, kind: str) -> str:
     return f"control/cursor/{server}.{kind}.json"
 
 
+def alert_state() -> str:
+    """What the alarm remembers: open incidents, silences, what is left to say."""
+    return "control/alerts/state.json"
+
+
 def quarantined_lines(source: str, window: Window, server: str) -> str:
     """Lines that fit no table, with the reason, one JSON object a line."""
     return f"quarantine/{source}/{_partition(window)}/{window.id}.{server}.ndjson"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import S3Store
 
 from pingmesh_tasks.errors import StoreError
@@ -121,6 +121,28 @@ class ObjectStore:
                 return False
             return True
 
+    def get_with_tag(self, key: str) -> tuple[bytes, str] | None:
+        """Return one object and the tag of this version of it, or None where there is none."""
+        with self._asking("get", key):
+            try:
+                result = obstore.get(self._s3, key)
+                return bytes(result.bytes()), str(result.meta["e_tag"])
+            except (NotFoundError, FileNotFoundError):
+                return None
+
+    def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
+        """Write one object if it is still the version of `tag` (None: if there is none); return its new tag, else None.
+
+        Of many that replace one version, one wins (`If-Match`). After a lost answer the winner may be we ourselves, so
+        None means: read it again.
+        """
+        condition: Any = "create" if tag is None else {"e_tag": tag}
+        with self._asking("replace", key):
+            try:
+                return str(obstore.put(self._s3, key, data, mode=condition, use_multipart=False)["e_tag"])
+            except (AlreadyExistsError, PreconditionError, NotFoundError):
+                return None
+
     def get(self, key: str) -> bytes:
         """Return one object. Raises StoreError where there is none."""
         with self._asking("get", key):
@@ -165,6 +187,39 @@ class ObjectStore:
             ours = (entry for entry in found if entry["path"].startswith(prefix))
             told = (Entry(entry["path"], (entry["e_tag"] or "").strip('"'), entry["size"]) for entry in ours)
             return sorted(told, key=lambda entry: entry.key)
+
+    async def keys_after_async(self, folder: str, after: str, most: int | None = None) -> list[str]:
+        """Return the keys directly in a flat `folder` that sort after `after`, sorted here; of a long list, `most`.
+
+        For folders of names of one width and one alphabet only, where every server agrees on what is after what.
+        """
+        found: list[str] = []
+        with self._asking("list", folder):
+            async for page in obstore.list(self._s3, prefix=folder.rstrip("/"), offset=after, chunk_size=1000):
+                found += (entry["path"] for entry in page if entry["path"] > after)
+                if most is not None and len(found) >= most:
+                    break
+        return sorted(found)[:most]
+
+    def keys_after(self, folder: str, after: str) -> list[str]:
+        """Return what `keys_after_async` does."""
+        with self._asking("list", folder):
+            pages = obstore.list(self._s3, prefix=folder.rstrip("/"), offset=after, chunk_size=1000)
+            return sorted(entry["path"] for page in pages for entry in page if entry["path"] > after)
+
+    async def find_async(self, key: str) -> bytes | None:
+        """Return one object, or None where there is none."""
+        with self._asking("get", key):
+            try:
+                return bytes(await (await obstore.get_async(self._s3, key)).bytes_async())
+            except (NotFoundError, FileNotFoundError):
+                return None
+
+    async def delete_async(self, keys: Iterable[str]) -> None:
+        """Delete objects, many with one request; one that is gone already is no fault."""
+        keys = list(keys)
+        with self._asking("delete", keys[0] if keys else ""):
+            await obstore.delete_async(self._s3, keys)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; one that is gone already is no fault."""
