@@ -145,12 +145,142 @@ NETWORK_RULES = (
     ),
 )
 
+def _own_normal(times: float, least: float, unit: str) -> tuple[Limit, ...]:
+    """Limits of a rule that also compares with the same key's normal: quantiles of windows, as use comes in bursts."""
+    return (
+        Limit("times_normal", "times", times, "so many times its usual busiest minute is too much", least=1),
+        Limit("least", unit, least, "less is never too much, however unusual"),
+        Limit("min_windows", "windows", 12, "of history, before there is a normal", least=2),
+    )
+
+
+def _stranger(name: str, what: str) -> Rule:
+    return Rule(
+        name,
+        f"{what} that this data server never saw before. Judged once there is history, and only where that is rare.",
+        "Good (1953), Turing: the share of names seen for the first time tells how likely the next one is new",
+        (
+            Limit("history_h", "h", 168, "so long must the log have been watched", least=1),
+            Limit("usual", "names/window", 0.1, "where so many are new in a window, a new one is no news"),
+            Limit("most", "names", 5, "more at once are one finding about the server", least=1),
+        ),
+    )
+
+
+_HOUSE = "the 2018 analysis of a tokamak's access logs: alert on malicious access; figures are ours, see the doc"
 ACCESS_RULES: tuple[Rule, ...] = (
     Rule(
+        "heavy_reads",
+        "The same data (a node of one shot) read over and over, as by a script that polls without a pause: data of a "
+        "past shot never change. Or a tree read node by node. Judged for a process or user where the log ties reads to "
+        "one; where one process serves everybody (mdsip -m, -s), for the node, and then by its share too. A healthy "
+        "server of 300 lines/s shows 33 a process, 203 a user; load tests with real servers 15 and 60.",
+        _HOUSE,
+        (
+            Limit("process_per_min", "reads/min", 240, "of the same data by one process or thread", least=1),
+            Limit("process_burst", "reads", 50, "the same in 5 s (hot lane)", least=1),
+            Limit("user_per_min", "reads/min", 400, "of the same data by one user from one client", least=1),
+            Limit("server_per_min", "reads/min", 600, "of one node, by nobody knows whom", least=1),
+            _share("server_share", 0.25, "and of all reads at least so many"),
+            Limit("server_burst", "reads", 80, "the same in 5 s (hot lane), if it is sudden", least=1),
+            _share("server_burst_share", 0.1, "and of all reads in 5 s at least so many"),
+            Limit("nodes_per_min", "nodes/min", 1_000, "different nodes of one tree and shot by one process", least=1),
+        ),
+    ),
+    Rule(
         "user_rate",
-        "One user does too much a minute.",
-        "the 2018 access analysis: alert on malicious access",
-        (Limit("operations_per_min", "operations/min", 6_000, "operations of one user"),),
+        "One user does too much a minute. Only where the log ties operations to users.",
+        _HOUSE,
+        (
+            Limit("operations_per_min", "operations/min", 6_000, "operations of one user", least=1),
+            *_own_normal(4, 1_200, "operations/min"),
+        ),
+    ),
+    Rule(
+        "client_rate",
+        "One client host does too much a minute, by several users. Only where the log ties operations to clients.",
+        _HOUSE,
+        (
+            Limit("operations_per_min", "operations/min", 12_000, "operations from one client host", least=1),
+            *_own_normal(4, 2_400, "operations/min"),
+        ),
+    ),
+    Rule(
+        "node_rate",
+        "One node is used too much a minute, by all together: a signal in demand, or many copies of one script.",
+        _HOUSE,
+        (
+            Limit("operations_per_min", "operations/min", 3_000, "operations on one node", least=1),
+            *_own_normal(4, 1_200, "operations/min"),
+        ),
+    ),
+    Rule(
+        "no_attribution",
+        "The server does too much a minute, and its log ties none of it to a user: said of the server, nobody is "
+        "accused.",
+        "mdsip -m and -s: one process id for all clients",
+        (
+            Limit("operations_per_min", "operations/min", 60_000, "operations that are tied to nobody", least=1),
+            *_own_normal(4, 6_000, "operations/min"),
+        ),
+    ),
+    Rule(
+        "connect_rate",
+        "Too many connections a minute: a client that connects for every read, or a search.",
+        "Pingmesh's own rule for clients: reuse the connection; load tests with real servers show 200 of one host",
+        (
+            Limit("user_per_min", "connections/min", 240, "by one user", least=1),
+            Limit("client_per_min", "connections/min", 300, "from one client host", least=1),
+            Limit("server_per_min", "connections/min", 3_000, "in all", least=1),
+            *_own_normal(4, 60, "connections/min"),
+        ),
+    ),
+    Rule(
+        "concurrency",
+        "Too many sessions open at once. A process has 1 024 open files by default: then a server with one for all "
+        "accepts nobody.",
+        "getrlimit(2), RLIMIT_NOFILE: the soft limit that Linux distributions set",
+        (
+            Limit("user", "sessions", 200, "of one user", least=1),
+            Limit("client", "sessions", 400, "from one client host", least=1),
+            Limit("server", "sessions", 900, "in all", least=1),
+            *_own_normal(4, 50, "sessions"),
+        ),
+    ),
+    Rule(
+        "refused_clients",
+        "Logins that the server's hosts file turns away, again and again.",
+        "mdsip: `Access denied` on stderr",
+        (
+            Limit("user_per_min", "refusals/min", 6, "of one user name"),
+            Limit("server_per_min", "refusals/min", 60, "in all"),
+            Limit("least", "refusals", 10, "fewer are an accident", least=1),
+        ),
+    ),
+    _stranger("new_user", "A user name"),
+    _stranger("new_client", "A client's address"),
+    _stranger("new_country", "A country"),
+    Rule(
+        "rejected_lines",
+        "A burst of lines that are none (another library prints, two processes wrote at once), or of lines that a "
+        "client forged: a name with a line break in it makes a line; a date far from its neighbours' gives it away.",
+        "mdsip prints the user name as it came; seen in real logs",
+        (
+            Limit("per_min", "lines/min", 300, "lines that are none", least=1),
+            _share("share", 0.05, "and of all lines at least so many"),
+            Limit("forged_per_min", "lines/min", 10, "lines with dates that cannot be"),
+            *_own_normal(4, 120, "lines/min"),
+        ),
+    ),
+    Rule(
+        "log_silent",
+        "The log is gone, was destroyed before it was read, or is silent for longer than ever while the machine is up.",
+        "UdpPinger: silence of a live host is a fault of its own",
+        (
+            Limit("least_s", "s", 120, "silence that is too short to matter"),
+            Limit("times_normal", "times", 4, "so many times its longest silence lately is too long", least=1),
+            Limit("min_windows", "windows", 12, "of history, before there is a normal", least=2),
+        ),
     ),
 )
 

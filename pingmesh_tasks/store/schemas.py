@@ -65,6 +65,25 @@ PAIR_LATENCY = pl.Schema(
     }
 )
 
+#: One metric of a window as a dense matrix: row = source · hosts + destination (`maps.codes` says what a code is). A part
+#: is a metric; its metadata name the plan, and so the order of the hosts.
+MESH_MAP = pl.Schema({"code": pl.UInt16()})
+
+#: One row a group of pairs (`maps.groups`): two ToRs, podsets or DCs, a host as source or as destination, or the mesh.
+#: `failed` pairs sent probes and got no answer, `missing` ones sent none. Quantiles are read from the ladder.
+GROUP_LATENCY = pl.Schema(
+    {
+        "src": pl.String(),
+        "dst": pl.String(),
+        **dict.fromkeys(("pairs", "failed", "missing", "sent", "answered", "lost"), pl.UInt64()),
+        **dict.fromkeys(
+            ("rtt_min_us", "rtt_p50_us", "rtt_p90_us", "rtt_p95_us", "rtt_p99_us", "rtt_max_us"), pl.UInt32()
+        ),
+        "ladder_bucket": pl.List(pl.UInt8),
+        "ladder_count": pl.List(pl.UInt64),
+    }
+)
+
 #: One row a host and stage of a window: what happened to it there.
 HOST_STATUS = pl.Schema(
     {
@@ -192,6 +211,22 @@ LOG_STATUS = pl.Schema(
     }
 )
 
+#: One row a pair and protocol: what its last `windows` windows were like, in natural logarithms of µs, each centre with
+#: a deviation (`detect.normal`), and the share of its probes that was dropped. Null: it never had a clean answer.
+NORMAL = pl.Schema(
+    {
+        "src": pl.String(),
+        "dst": pl.String(),
+        "protocol": pl.String(),
+        "windows": pl.UInt16(),
+        "p50_ln": pl.Float32(),
+        "p50_dev": pl.Float32(),
+        "p99_ln": pl.Float32(),
+        "p99_dev": pl.Float32(),
+        "loss": pl.Float32(),
+    }
+)
+
 #: One row a finding of one look at a source (`mesh` or a data server): see `detect.finding.Finding`. `lane` is hot
 #: (seconds after the fact) or window. `value`, `threshold`, `normal` are in `unit`; `evidence` is a JSON list.
 ANOMALY = pl.Schema(
@@ -216,9 +251,29 @@ ANOMALY = pl.Schema(
     }
 )
 
+#: One row a data server, key of a dimension (all: null key, user, client, country, node) and measure: what it had in
+#: the `windows` in which it was seen, as `detect.access_normal.MEASURES` says. `recent` are the newest values, the
+#: oldest first; `median` and `upper` (the 90th percentile, nearest rank) are theirs.
+ACCESS_NORMAL = pl.Schema(
+    {
+        "server": pl.String(),
+        "dimension": pl.String(),
+        "key": pl.String(),
+        "measure": pl.String(),
+        "windows": pl.UInt32(),
+        "first_seen": UTC_US,
+        "last_seen": UTC_US,
+        "median": pl.Float64(),
+        "upper": pl.Float64(),
+        "recent": pl.List(pl.Float32()),
+    }
+)
+
 SCHEMAS = {
     "probe": PROBE,
     "pair_latency": PAIR_LATENCY,
+    "mesh_map": MESH_MAP,
+    "group_latency": GROUP_LATENCY,
     "host_status": HOST_STATUS,
     "client": CLIENT,
     "operation": OPERATION,
@@ -226,7 +281,9 @@ SCHEMAS = {
     "usage": USAGE,
     "server_error": SERVER_ERROR,
     "log_status": LOG_STATUS,
+    "normal": NORMAL,
     "anomaly": ANOMALY,
+    "access_normal": ACCESS_NORMAL,
 }
 
 
