@@ -1,4 +1,7 @@
-"""Airflow for the demo and the end-to-end test: `airflow standalone` on SQLite, all of it below one directory."""
+"""Airflow for the demo and the end-to-end test: its four processes on SQLite, all of it below one directory.
+
+Not `airflow standalone`, which does not notice when one of them ends.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ REPO = Path(__file__).parents[2]
 USER = "admin"
 #: What Airflow gets of our own environment.
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME", "SPARK_HOME")
+PROCESSES = ("scheduler", "dag-processor", "api-server", "triggerer")
 START_TIMEOUT_S = 240
+#: How long a process waits for another's write to SQLite; with five seconds, the default, a busy machine loses tasks.
+LOCK_PATIENCE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class DemoAirflow:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.root / "passwords.json"),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__PARALLELISM": "8",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.root / 'airflow.db'}?timeout={LOCK_PATIENCE_S}",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__BASE_URL": self.url,
@@ -72,7 +79,10 @@ class DemoAirflow:
         passwords = self.root / "passwords.json"
         passwords.touch(mode=0o600)
         passwords.write_text(json.dumps({USER: self.password}))
-        command = [str(Path(sys.executable).with_name("airflow")), "standalone"]
+        airflow = str(Path(sys.executable).with_name("airflow"))
+        command = [sys.executable, "-m", "pingmesh_tasks.demo.supervise", airflow, "db", "migrate"]
+        for process in PROCESSES:
+            command += ["--", airflow, process]
         self.daemon.start(command, self.environment(), cwd=self.root)
 
     def is_up(self) -> bool:
