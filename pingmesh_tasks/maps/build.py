@@ -36,35 +36,51 @@ METADATA = "pingmesh.map"
 
 @dataclass(frozen=True)
 class MeshMap:
-    """One window's codes by metric, each of shape (hosts, hosts). `strangers` are rows of hosts not on the axis."""
+    """One window's codes by metric, each of shape (hosts, hosts). `strangers` counts rows of hosts not on the axis."""
 
     axis: MapAxis
-    codes: Mapping[str, Codes]
-    strangers: int
+    codes: dict[str, Codes]
+    strangers: int = 0
 
 
-def build_mesh_map(parts: Iterable[pl.DataFrame], inventory: Inventory) -> MeshMap:
-    """Return the map of a window's pairs: parts of `pair_latency` with `COLUMNS`, in any order.
+class MapBuilder:
+    """Puts parts of a window's `pair_latency` (with `COLUMNS`, in any order) where they belong.
 
     Memory is 16 bytes a cell beside one part. Raises ConfigError beyond MOST_HOSTS.
     """
-    axis = MapAxis.of(inventory)
-    count = len(axis.hosts)
-    if count > MOST_HOSTS:
-        raise ConfigError(f"a map of {count} hosts is too large, {MOST_HOSTS} are the most; look at its groups instead")
-    flat = {name: np.zeros(count * count, np.uint16) for name in METRICS}
-    strangers = 0
-    for part in parts:
-        known = on_axis(part, axis)
-        strangers += part.height - known.height
-        cell = known["src"].to_numpy().astype(np.int64) * count + known["dst"].to_numpy()
+
+    def __init__(self, axis: MapAxis) -> None:
+        count = len(axis.hosts)
+        if count > MOST_HOSTS:
+            raise ConfigError(f"a map of {count} hosts is too large, {MOST_HOSTS} are the most; look at its groups")
+        self.axis, self._count, self._strangers = axis, count, 0
+        self._flat = {name: np.zeros(count * count, np.uint16) for name in METRICS}
+
+    def add(self, pairs: pl.DataFrame) -> None:
+        known = on_axis(pairs, self.axis)
+        self._strangers += pairs.height - known.height
+        cell = known["src"].to_numpy().astype(np.int64) * self._count + known["dst"].to_numpy()
         once = not (np.diff(np.sort(cell)) == 0).any()
         for name, found in _encode(known).items():
+            flat = self._flat[name]
             if once:
-                flat[name][cell] = np.maximum(flat[name][cell], found)
+                flat[cell] = np.maximum(flat[cell], found)
             else:
-                np.maximum.at(flat[name], cell, found)
-    return MeshMap(axis, {name: values.reshape(count, count) for name, values in flat.items()}, strangers)
+                np.maximum.at(flat, cell, found)
+
+    def finish(self) -> MeshMap:
+        side = self._count
+        return MeshMap(
+            self.axis, {name: flat.reshape(side, side) for name, flat in self._flat.items()}, self._strangers
+        )
+
+
+def build_mesh_map(parts: Iterable[pl.DataFrame], inventory: Inventory) -> MeshMap:
+    """Return the map of a window's pairs."""
+    builder = MapBuilder(MapAxis.of(inventory))
+    for part in parts:
+        builder.add(part)
+    return builder.finish()
 
 
 def on_axis(pairs: pl.DataFrame, axis: MapAxis) -> pl.DataFrame:

@@ -1,34 +1,45 @@
-"""The stage that makes a window ready for the page: a dense map of codes a metric.
+"""The stage that makes a window ready for the page: a dense map of codes a metric, and the figures of its groups.
 
     summarize_latency → build_mesh_map
 
-The parts are written in the order of `METRICS`, and a window counts as there once the last of them is.
+The map's parts are written in the order of `METRICS`, and a window counts as there once the last of them is.
 """
 
 from __future__ import annotations
 
 import logging
 
-from pingmesh_tasks.maps.build import COLUMNS, MOST_HOSTS, build_mesh_map, map_parts
+from pingmesh_tasks.maps import build, groups
+from pingmesh_tasks.maps.axis import MapAxis
 from pingmesh_tasks.orchestration.stages import Part, Run, read_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.tables import read_parts
 
 log = logging.getLogger(__name__)
-MAP = "mesh_map"
+MAP, GROUP = "mesh_map", "group_latency"
+COLUMNS = sorted({*build.COLUMNS, *groups.COLUMNS})
 
 
-def build_map(run: Run, part: Part) -> dict[str, int]:
-    """Write the window's map from its `pair_latency`; return how many hosts and bytes it has."""
-    inventory = read_inventory(run, part)
-    if len(inventory.hosts) > MOST_HOSTS:
-        log.warning("no map of %d hosts is made: %d are the most", len(inventory.hosts), MOST_HOSTS)
-        return {"hosts": len(inventory.hosts), "bytes": 0}
-    mesh = build_mesh_map(read_parts(run.store, "pair_latency", run.window, COLUMNS), inventory)
-    if mesh.strangers:
-        log.warning("%d rows are of hosts that the plan does not know", mesh.strangers)
+def build_mesh_map(run: Run, part: Part) -> dict[str, int]:
+    """Write the window's map and groups from its `pair_latency`, read once, a shard at a time.
+
+    Returns how many hosts there are, and the bytes written. A mesh of more than MOST_HOSTS has groups, and no map.
+    """
+    axis = MapAxis.of(read_inventory(run, part))
+    together = groups.GroupBuilder(axis)
+    drawn = build.MapBuilder(axis) if len(axis.hosts) <= build.MOST_HOSTS else None
+    if not drawn:
+        log.warning("no map is made of %d hosts: %d are the most", len(axis.hosts), build.MOST_HOSTS)
+    for pairs in read_parts(run.store, "pair_latency", run.window, COLUMNS):
+        together.add(pairs)
+        if drawn:
+            drawn.add(pairs)
+    about = {"plan": part.plan, "window": run.window.id}
     written = 0
-    for metric, data in map_parts(mesh, plan=part.plan, window=run.window.id):
+    for kind, data in groups.group_parts(together.finish(), axis, **about):
+        run.store.put(layout.table(GROUP, run.window, kind), data)
+        written += len(data)
+    for metric, data in build.map_parts(drawn.finish(), **about) if drawn else ():
         run.store.put(layout.table(MAP, run.window, metric), data)
         written += len(data)
-    return {"hosts": len(inventory.hosts), "bytes": written}
+    return {"hosts": len(axis.hosts), "bytes": written}

@@ -65,8 +65,8 @@ PAIR_LATENCY = pl.Schema(
     }
 )
 
-#: One metric of a window as a dense matrix: row = source · hosts + destination (`maps.codes` says what a code is). A part
-#: is a metric; its metadata name the plan, and so the order of the hosts.
+#: One metric of a window as a dense matrix: row = source · hosts + destination; `maps.codes` says what a code is. A
+#: part is a metric; its metadata name the plan, and so the order of the hosts.
 MESH_MAP = pl.Schema({"code": pl.UInt16()})
 
 #: One row a group of pairs (`maps.groups`): two ToRs, podsets or DCs, a host as source or as destination, or the mesh.
