@@ -19,24 +19,28 @@ SPAN_S = 60.0
 _MAX_NAMES = 20_000
 _SLICE_S = 5.0
 
-_LINE = re.compile(
-    rb"\(pid (\d{1,10})\) (?:(Connection) |\w+ called for tree=([^,\n]{0,80}), shot=[^,\n]*, node=(\S{0,300}))"
-)
+_OPERATION = re.compile(rb"\(pid (\d{1,10})\) (\w{1,40}) called for ([^\r\n]{1,400})")
+_CONNECTION = re.compile(rb" Connection (?:received|disconnected) from ([^\r\n]{1,400})")
 _DENIED = b"Access denied"
 
 
 @dataclass(frozen=True, slots=True)
 class NotableLimits:
-    """From what on something is notable. The shares and counts are of one chunk, one target, or one minute of a log."""
+    """From what on something is notable. Shares and counts are of one chunk, one target, or one minute of a log; a
+    `burst` is of the last 5 to 10 s. The same read is of one node of one shot."""
 
     failed_share: float = 0.05
     failures_of_target: int = 2
-    lines_of_pid: int = 300
-    lines_of_node: int = 150
-    connects: int = 60
-    rejected: int = 50
-    denied: int = 1
-    silent_after_s: float = 30.0
+    same_read_of_pid: int = 120
+    same_read_of_pid_burst: int = 25
+    same_read: int = 300
+    same_read_burst: int = 80
+    lines_of_pid: int = 3_000
+    connects_of_client: int = 120
+    connects: int = 1_500
+    rejected: int = 150
+    denied: int = 3
+    silent_after_s: float = 60.0
     silent_from_lines: int = 30
 
 
@@ -55,6 +59,10 @@ class _Recent:
             self._slices.append((now_s, Counter()))
         self._slices[-1][1].update(counts)
         self.total.update(counts)
+
+    def burst(self, name: bytes | str) -> int:
+        """Return how often a name was counted in the last one or two slices."""
+        return sum(counts[name] for _, counts in list(self._slices)[-2:])
 
     def forget(self, now_s: float) -> None:
         while self._slices and now_s - self._slices[0][0] >= SPAN_S:
@@ -87,7 +95,8 @@ class LogWatch:
 
     def __init__(self, limits: NotableLimits) -> None:
         self._limits = limits
-        self._pids, self._nodes, self._kinds = _Recent(), _Recent(), _Recent()
+        self._reads, self._reads_of_pid, self._pids = _Recent(), _Recent(), _Recent()
+        self._clients, self._kinds = _Recent(), _Recent()
         self._last_line_s: float | None = None
         self._silence_told = False
 
@@ -98,28 +107,33 @@ class LogWatch:
             self._kinds.add(Counter({"denied": denied}), now_s)
             return denied > 0 and self._kinds.total["denied"] >= self._limits.denied
         self._last_line_s, self._silence_told = now_s, False
-        pids: Counter[bytes | str] = Counter()
-        nodes: Counter[bytes | str] = Counter()
-        known = connects = 0
-        for pid, connection, tree, node in _LINE.findall(lines):
-            known += 1
-            pids[pid] += 1
-            if connection:
-                connects += 1
-            else:
-                nodes[tree + b"/" + node] += 1
+        operations = _OPERATION.findall(lines)
+        connections = _CONNECTION.findall(lines)
         count = lines.count(b"\n")
+        strange = max(count - len(operations) - len(connections), 0)
+        reads: Counter[bytes | str] = Counter()
+        of_pid: Counter[bytes | str] = Counter()
+        for pid, hook, what in operations:
+            if hook == b"GetData":
+                reads[what] += 1
+                of_pid[pid + b" " + what] += 1
+        pids: Counter[bytes | str] = Counter(pid for pid, _, _ in operations)
+        clients: Counter[bytes | str] = Counter(connections)
+        self._reads.add(reads, now_s)
+        self._reads_of_pid.add(of_pid, now_s)
         self._pids.add(pids, now_s)
-        self._nodes.add(nodes, now_s)
-        kinds = {"lines": count, "rejected": max(count - known, 0), "connects": connects}
+        self._clients.add(clients, now_s)
+        kinds = {"lines": count, "strange": strange, "connects": len(connections)}
         self._kinds.add(Counter({name: n for name, n in kinds.items() if n}), now_s)
         limits, total = self._limits, self._kinds.total
         return (
             skipped_bytes > 0
-            or any(self._pids.total[pid] >= limits.lines_of_pid for pid in pids)
-            or any(self._nodes.total[node] >= limits.lines_of_node for node in nodes)
-            or (bool(connects) and total["connects"] >= limits.connects)
-            or (count > known and total["rejected"] >= limits.rejected)
+            or _over(self._reads_of_pid, of_pid, limits.same_read_of_pid, limits.same_read_of_pid_burst)
+            or _over(self._reads, reads, limits.same_read, limits.same_read_burst)
+            or _over(self._pids, pids, limits.lines_of_pid)
+            or _over(self._clients, clients, limits.connects_of_client)
+            or (bool(connections) and total["connects"] >= limits.connects)
+            or (strange > 0 and total["strange"] >= limits.rejected)
         )
 
     def fell_silent(self, now_s: float) -> bool:
@@ -131,3 +145,8 @@ class LogWatch:
         was_busy = self._kinds.total["lines"] >= self._limits.silent_from_lines
         self._silence_told = True
         return was_busy
+
+
+def _over(recent: _Recent, names: Iterable[bytes | str], limit: int, burst: int | None = None) -> bool:
+    """Whether one of `names`, those that were just counted, is at a limit."""
+    return any(recent.total[name] >= limit or (burst is not None and recent.burst(name) >= burst) for name in names)

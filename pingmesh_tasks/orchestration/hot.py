@@ -1,20 +1,55 @@
-"""From hot pieces to what the rules look at: pairs of the last minute, and lines of a data server's logs."""
+"""From hot batches to what the rules look at: the pairs of the last minute, and the lines of a data server's logs.
+
+    hot/ ──read_recent──▶ pieces ──recent_pairs──▶ pairs, hosts not heard of ──▶ MeshView
+                                 └─recent_access─▶ client, operation, …      ──▶ AccessView
+
+All but the functions that take a store are pure. A piece that is there twice counts once. What cannot be read (a
+garbled batch, a chunk that is none) is passed over: the windowed lane reads the same bytes from the raw objects.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 
-from pingmesh_tasks.fleet.inventory import Inventory
-from pingmesh_tasks.store.hot import HotPiece
+from pingmesh_tasks.access.errors import parse_errors_log
+from pingmesh_tasks.access.grammar import parse_access_log
+from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook, load_rules
+from pingmesh_tasks.errors import SegmentError, StoreError
+from pingmesh_tasks.fleet.follow import SILENT_CHUNKS, Contact, Roster
+from pingmesh_tasks.fleet.inventory import Inventory, LogServer
+from pingmesh_tasks.fleet.notable import NotableLimits
+from pingmesh_tasks.probes.segment import decode_segment
+from pingmesh_tasks.probes.summary import summarize_pairs
+from pingmesh_tasks.settings import Settings
+from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.hot import HotPiece, Kind, decode_batch
+from pingmesh_tasks.store.objects import ObjectStore
+from pingmesh_tasks.store.schemas import HOST_STATUS, PROBE
+from pingmesh_tasks.windows import window_containing
+
+log = logging.getLogger(__name__)
+
+STAGE = "follow"
+_READERS = 8
+_CHUNK_S = 10.0
+_WINDOW_S = 60  # whatever the windows are: the window of a span of hot data is a name only
 
 
 @dataclass(frozen=True, slots=True)
 class Unheard:
-    """A host that gave nothing in the span. `reason`: lost_contact, silent, not_followed, unknown. `age_s`: since."""
+    """A host that gave no probe in the span. `age_s` is for how long it has been as `reason` says, if that is known.
+
+    lost_contact (no SSH; `detail` says why), silent (SSH, and no chunk), starting (followed since a moment ago),
+    not_followed (beyond the number of hosts that are), unknown (no follower is at work).
+    """
 
     host: str
     reason: str
@@ -24,25 +59,224 @@ class Unheard:
 
 @dataclass(frozen=True, slots=True)
 class RecentAccess:
-    """What a data server's logs said in the span. `lost_contact` is empty while there is contact."""
+    """What one data server's logs said in the span. `up`: whether we are in contact with it, None if nobody tells.
+
+    `silent_s` is for how long its access log has said nothing while we were, `skipped_bytes` what was not read of it.
+    """
 
     client: pl.DataFrame
     operation: pl.DataFrame
     rejected: pl.DataFrame
     errors: pl.DataFrame
     skipped_bytes: int = 0
-    lost_contact: str = ""
+    up: bool | None = None
+    silent_s: float | None = None
+    detail: str = ""
+
+
+def read_recent(store: ObjectStore, since: datetime, until: datetime) -> tuple[list[HotPiece], str | None]:
+    """Return the pieces of the batches written in [since, until), each once, and the newest of their keys."""
+    first, end = (layout.hot_since(round(moment.timestamp() * 1000)) for moment in (since, until))
+    keys = [key for key in store.keys_after(layout.HOT, first) if key < end and layout.hot_facts(key)]
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="hot") as pool:
+        batches = list(pool.map(lambda key: _read(store, key), keys))
+    return unique(piece for batch in batches for piece in batch), max(keys, default=None)
+
+
+def _read(store: ObjectStore, key: str) -> list[HotPiece]:
+    data = store.find(key)
+    if data is None:  # expired a moment ago
+        return []
+    try:
+        return decode_batch(data, key)
+    except StoreError as error:
+        log.warning("%s", error)
+        return []
+
+
+def unique(pieces: Iterable[HotPiece]) -> list[HotPiece]:
+    """Return each piece of bytes once, in the order in which they were read. News of a contact are all kept."""
+    kept: dict[object, HotPiece] = {}
+    for piece in sorted(pieces, key=lambda piece: piece.read_at_us):
+        is_news = piece.kind in ("lost_contact", "roster")
+        kept.setdefault((piece.identity, piece.read_at_us) if is_news else piece.identity, piece)
+    return list(kept.values())
 
 
 def recent_pairs(
-    pieces: Iterable[HotPiece], inventory: Inventory, since: datetime, until: datetime
+    pieces: Sequence[HotPiece],
+    inventory: Inventory,
+    since: datetime,
+    until: datetime,
+    planned: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, list[Unheard]]:
-    """Return rows of `PAIR_LATENCY` for the probes sent in [since, until), and the hosts that gave none."""
-    raise NotImplementedError
+    """Return rows of `PAIR_LATENCY` for the probes sent in [since, until) by our clock, and the hosts that gave none.
+
+    `planned` as for `summarize_pairs`. The column `window` has no meaning here.
+    """
+    frames = [PROBE.to_frame()]
+    for piece in unique(piece for piece in pieces if piece.kind == "probe"):
+        try:
+            probes = decode_segment(piece.data)
+        except SegmentError as error:
+            log.warning("a hot piece of %s is passed over: %s", piece.source, error)
+            continue
+        ahead = timedelta(microseconds=piece.clock_offset_us or 0)
+        frames.append(probes.filter(pl.col("ts").is_between(since + ahead, until + ahead, closed="left")))
+    probes = pl.concat(frames)
+    window = window_containing(until, _WINDOW_S)
+    in_window = probes.with_columns(pl.lit(window.start).cast(PROBE["ts"]).alias("ts"))
+    pairs = summarize_pairs(in_window.select(PROBE.names()), window, planned)
+    heard = set(probes["src"].unique())
+    return pairs, _unheard(pieces, [host.name for host in inventory.hosts if host.name not in heard], until)
 
 
-def recent_access(
-    pieces: Iterable[HotPiece], server: str, timezone: str, since: datetime, until: datetime
-) -> RecentAccess:
-    """Return what the lines read in [since, until) of one data server are."""
-    raise NotImplementedError
+def status_rows(unheard: Iterable[Unheard], at: datetime) -> pl.DataFrame:
+    """Return rows of `HOST_STATUS` for hosts that are followed and not heard of, as the rules on hosts take them."""
+    rows = [
+        {
+            **dict.fromkeys(HOST_STATUS),
+            "window": at,
+            "host": host.host,
+            "stage": STAGE,
+            "outcome": "no_segment" if host.reason == "silent" else host.detail.partition(":")[0] or "unreachable",
+            "detail": host.detail,
+        }
+        for host in unheard
+        if host.reason in ("lost_contact", "silent")
+    ]
+    return pl.DataFrame(rows, schema=HOST_STATUS, orient="row")
+
+
+def recent_access(pieces: Sequence[HotPiece], log_server: LogServer, since: datetime, until: datetime) -> RecentAccess:
+    """Return what the lines of one data server that were read in [since, until) are."""
+    server = log_server.name
+    span = [piece for piece in pieces if since <= _moment(piece.read_at_us) < until and piece.source == server]
+    access, skipped = _joined(span, "access")
+    tables = parse_access_log(
+        access, server=server, timezone=log_server.timezone, drop=log_server.drop, format=log_server.format
+    )
+    errors = parse_errors_log(
+        _joined(span, "errors")[0],
+        server=server,
+        window=window_containing(until, _WINDOW_S),
+        collected_from=since,
+        collected_until=until,
+    ).table
+    contact = _contacts(pieces, "log").get(server)
+    silent_s = None
+    if contact and contact.connected:
+        silent_s = (until - _moment(contact.heard_us or contact.since_us)).total_seconds()
+        if any(piece.kind == "access" for piece in span):
+            silent_s = (until - _moment(max(p.read_at_us for p in span if p.kind == "access"))).total_seconds()
+    return RecentAccess(
+        tables.client,
+        tables.operation,
+        tables.rejected,
+        errors,
+        skipped,
+        contact.connected if contact else None,
+        silent_s,
+        contact.why if contact else "",
+    )
+
+
+def load_cursor_document(data: bytes | None) -> str | None:
+    """Return the key in what `save_cursor` wrote; None for anything else."""
+    try:
+        key = json.loads(data or b"{}").get("key")
+    except (ValueError, AttributeError):
+        return None
+    return key if isinstance(key, str) and layout.hot_facts(key) else None
+
+
+async def load_cursor(store: ObjectStore) -> str | None:
+    """Return the key up to which the consumer has looked at hot batches."""
+    return load_cursor_document(await store.find_async(layout.hot_cursor()))
+
+
+def save_cursor(store: ObjectStore, key: str) -> None:
+    """Note that all batches up to `key` were looked at: the arrival trigger begins after it when it is started anew."""
+    store.put(layout.hot_cursor(), json.dumps({"key": key}).encode())
+
+
+def notable_limits(settings: Settings, store: ObjectStore) -> NotableLimits:
+    """Return what is worth waking up for: half of the limits of the rules in force. Raises ConfigError."""
+    rules = DEFAULT_RULES
+    if settings.rules:
+        is_uri = settings.rules.startswith("s3://")
+        data = store.read_uri(settings.rules) if is_uri else Path(settings.rules).expanduser().read_bytes()
+        rules = load_rules(data.decode("utf-8", "replace"), settings.rules)
+    return half_of(rules)
+
+
+def half_of(rules: RuleBook) -> NotableLimits:
+    """Return half of the limits of `rules`, as far as they are of kinds that bytes and counts can tell."""
+
+    def half(rule: str, limit: str) -> int:
+        return max(1, round(rules.limit(rule, limit) / 2))
+
+    return NotableLimits(
+        same_read_of_pid=half("heavy_reads", "process_per_min"),
+        same_read_of_pid_burst=half("heavy_reads", "process_burst"),
+        same_read=half("heavy_reads", "server_per_min"),
+        same_read_burst=half("heavy_reads", "server_burst") * 2,  # a node in demand comes close in good health
+        lines_of_pid=half("user_rate", "operations_per_min"),
+        connects_of_client=half("connect_rate", "user_per_min"),
+        connects=half("connect_rate", "server_per_min"),
+        rejected=half("rejected_lines", "per_min"),
+        denied=half("refused_clients", "user_per_min"),
+        silent_after_s=half("log_silent", "least_s"),
+    )
+
+
+def _contacts(pieces: Iterable[HotPiece], kind: str) -> dict[str, Contact]:
+    """Return the last that is known of the contact with each host, or data server (`log`)."""
+    found: dict[str, Contact] = {}
+    for piece in sorted(pieces, key=lambda piece: piece.read_at_us):
+        if piece.kind == "roster":
+            try:
+                contacts = Roster.decode(piece.data).contacts
+            except (KeyError, TypeError, ValueError):
+                continue
+            found = {contact.name: contact for contact in contacts if contact.kind == kind}
+        elif piece.kind == "lost_contact" and piece.stream == kind and piece.source in found:
+            was = found[piece.source]
+            since_us = piece.read_at_us if was.connected else was.since_us
+            found[piece.source] = Contact(piece.source, kind, since_us, False, was.heard_us, piece.detail)
+    return found
+
+
+def _unheard(pieces: Sequence[HotPiece], hosts: Sequence[str], until: datetime) -> list[Unheard]:
+    contacts = _contacts(pieces, "host")
+    found = []
+    for host in hosts:
+        contact = contacts.get(host)
+        if contact is None:
+            found.append(Unheard(host, "not_followed" if contacts else "unknown"))
+            continue
+        age_s = (until - _moment(contact.since_us)).total_seconds()
+        if not contact.connected:
+            found.append(Unheard(host, "lost_contact" if contact.why else "starting", contact.why, age_s))
+        elif contact.heard_us is None and age_s < SILENT_CHUNKS * _CHUNK_S:
+            found.append(Unheard(host, "starting", "", age_s))
+        else:
+            heard = _moment(contact.heard_us or contact.since_us)
+            found.append(Unheard(host, "silent", contact.why, (until - heard).total_seconds()))
+    return found
+
+
+def _joined(pieces: Iterable[HotPiece], kind: Kind) -> tuple[bytes, int]:
+    """Return the lines of a log in their order, each once, and how many bytes between them were passed over."""
+    ours = sorted((p for p in pieces if p.kind == kind), key=lambda p: (p.read_at_us, p.offset))
+    ends: dict[str, int] = {}
+    parts: list[bytes] = []
+    for piece in ours:
+        known = ends.get(piece.stream, piece.offset)
+        parts.append(piece.data[max(0, known - piece.offset) :])
+        ends[piece.stream] = max(known, piece.offset + len(piece.data))
+    return b"".join(parts), sum(piece.skipped_bytes for piece in ours)
+
+
+def _moment(us: int) -> datetime:
+    return datetime.fromtimestamp(us / 1e6, UTC)

@@ -1,21 +1,37 @@
 """Triggers that live in Airflow's triggerer: the follower, and the arrival of what it writes.
 
-hosts, logs ──FollowTrigger──▶ hot/ ──ArrivalTrigger──▶ asset HOT ──▶ anomaly_alerts
+    hosts, logs ──FollowTrigger──▶ hot/ ──ArrivalTrigger──▶ asset HOT ──▶ anomaly_alerts
+
+Both are attached to the asset by an AssetWatcher, so that Airflow runs one of each for as long as a DAG is scheduled on
+the asset, in whichever triggerer lives, and starts it anew after a crash. What they are given is stored in Airflow's
+database, so it is no secret; connections are asked for in the triggerer, in a thread: a secrets backend may take its
+time, and everybody's triggers share the event loop. They never end and never raise: a fault is logged and tried again.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+
+from pingmesh_tasks.store import layout
+
+log = logging.getLogger(__name__)
+
+_RETRY_MAX_S = 60.0
+#: A key may be listed so long after its time: put again and again while the store was slow, clocks that differ.
+LATE_MS = 120_000
 
 
 class FollowTrigger(BaseEventTrigger):
     """Follows the hosts and logs of an inventory and puts what is new under `hot/`. Never fires."""
 
     def __init__(self, inventory: str, max_hosts: int = 250, interval_s: float = 1.0, keep_h: int = 24) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.inventory, self.max_hosts, self.interval_s, self.keep_h = inventory, max_hosts, interval_s, keep_h
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -23,18 +39,47 @@ class FollowTrigger(BaseEventTrigger):
         return f"{__name__}.FollowTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        raise NotImplementedError
-        yield
+        pause_s = 1.0
+        while True:
+            began = time.monotonic()
+            try:
+                await self._follow()
+            except Exception as error:
+                pause_s = 1.0 if time.monotonic() - began > _RETRY_MAX_S else min(pause_s * 2, _RETRY_MAX_S)
+                log.warning("nothing is followed for %.0f s: %s", pause_s, error, exc_info=True)
+            await asyncio.sleep(pause_s)
+        yield  # what makes it a generator
+
+    async def _follow(self) -> None:
+        from pingmesh_tasks.fleet.follow import FollowLimits
+        from pingmesh_tasks.fleet.inventory import load_inventory
+        from pingmesh_tasks.orchestration import context, hot
+        from pingmesh_tasks.orchestration.follow import follow_into
+        from pingmesh_tasks.settings import load_settings
+
+        settings = load_settings()
+        store = await asyncio.to_thread(context.open_store, settings)
+        await follow_into(
+            store,
+            await asyncio.to_thread(context.ssh_access, settings, context.SSH),
+            lambda: load_inventory(self.inventory, store.read_uri),
+            home=settings.agent_home,
+            keep_h=self.keep_h,
+            limits=FollowLimits(max_hosts=self.max_hosts, interval_s=self.interval_s),
+            notable=await asyncio.to_thread(hot.notable_limits, settings, store),
+        )
 
 
 class ArrivalTrigger(BaseEventTrigger):
     """Fires for new batches under `hot/`: at once for a notable one, else every `heartbeat_s`.
 
-    The event's payload is `{"from": key, "to": key, "count": n, "notable": n}`.
+    The event's payload is `{"from": key, "to": key, "count": n, "notable": n}`. Two events are at least `min_gap_s`
+    apart. While it runs every key is part of one event, also one that is listed late or out of order; after a restart
+    it goes on where the consumer is (`hot.save_cursor`), so that what nobody has looked at is told again.
     """
 
     def __init__(self, heartbeat_s: float = 30.0, poll_s: float = 0.5, min_gap_s: float = 1.0) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.heartbeat_s, self.poll_s, self.min_gap_s = heartbeat_s, poll_s, min_gap_s
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -42,5 +87,69 @@ class ArrivalTrigger(BaseEventTrigger):
         return f"{__name__}.ArrivalTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        raise NotImplementedError
-        yield
+        arrivals, last = Arrivals(), float("-inf")
+        store, pause_s = None, self.poll_s
+        while True:
+            try:
+                if store is None:
+                    store = await _open_store()
+                if not arrivals.started:
+                    from pingmesh_tasks.orchestration import hot
+
+                    arrivals.start(await hot.load_cursor(store), _now_ms())
+                asked_ms = _now_ms()
+                arrivals.add(await store.keys_after_async(layout.HOT, arrivals.after), asked_ms)
+                pause_s = self.poll_s
+            except Exception as error:
+                log.warning("the object store cannot be asked for news: %s", error)
+                pause_s = min(pause_s * 2, _RETRY_MAX_S / 4)
+            since_s = time.monotonic() - last
+            if arrivals.new and since_s >= (self.min_gap_s if arrivals.notable else self.heartbeat_s):
+                last = time.monotonic()
+                yield TriggerEvent(arrivals.take())  # type: ignore[no-untyped-call]
+            await asyncio.sleep(pause_s)
+
+
+class Arrivals:
+    """Which keys are new. Pure: the clock is given, in ms since the epoch."""
+
+    def __init__(self) -> None:
+        self.after = ""  # what to list from: far enough back for keys that come late
+        self.new: set[str] = set()
+        self._told: set[str] = set()
+        self._start = ""
+
+    @property
+    def started(self) -> bool:
+        return bool(self._start)
+
+    def start(self, cursor: str | None, now_ms: int) -> None:
+        """Begin after the key that the consumer has got to; without one, or with an old one, a minute ago."""
+        self.after = self._start = max(cursor or "", layout.hot_since(now_ms - LATE_MS // 2))
+
+    def add(self, listed: list[str], asked_ms: int) -> None:
+        """Take in what was listed `after`, in whatever order; names that are no batch's are passed over."""
+        self.new.update(key for key in listed if key not in self._told and layout.hot_facts(key))
+        self.after = max(self._start, layout.hot_since(asked_ms - LATE_MS))
+
+    @property
+    def notable(self) -> int:
+        return sum(key.endswith("n") for key in self.new)
+
+    def take(self) -> dict[str, Any]:
+        """Return the event that tells of all that is new, which is new no longer."""
+        event = {"from": min(self.new), "to": max(self.new), "count": len(self.new), "notable": self.notable}
+        self._told = {key for key in self._told | self.new if key > self.after}
+        self.new = set()
+        return event
+
+
+async def _open_store() -> Any:
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.settings import load_settings
+
+    return await asyncio.to_thread(context.open_store, load_settings())
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -121,6 +121,11 @@ def hot_since(written_ms: int) -> str:
     return f"{HOT}{written_ms:013d}"
 
 
+def hot_cursor() -> str:
+    """How far the hot batches were looked at."""
+    return "control/alerts/hot_cursor.json"
+
+
 def hot_facts(key: str) -> tuple[int, bool] | None:
     """Return when a batch was written, in ms since the epoch, and whether it is notable; None for a key of no batch."""
     found = _HOT_BATCH.fullmatch(key)

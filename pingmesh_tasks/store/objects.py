@@ -148,6 +148,11 @@ class ObjectStore:
         with self._asking("get", key):
             return bytes(obstore.get(self._s3, key).bytes())
 
+    def read_uri(self, uri: str) -> bytes:
+        """Return the object at an `s3://bucket/key` URI, of whichever bucket. Raises StoreError."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        return self.in_bucket(bucket).get(key)
+
     def find(self, key: str) -> bytes | None:
         """Return one object, or None where there is none."""
         with self._asking("get", key):
