@@ -102,6 +102,8 @@ def _decode(data: bytes) -> list[HotPiece]:
         raise ValueError("the header is no list of pieces")
     pieces = []
     for entry in header:
+        if type(entry) is not dict:
+            raise ValueError(f"a piece that is {entry!r:.40}")
         n = entry.pop("n")
         if type(n) is not int or not 0 <= n <= len(plain) - at:
             raise ValueError(f"a piece of {n!r:.20} bytes where {len(plain) - at} are left")
