@@ -1,23 +1,43 @@
-"""What is wrong with the network: one look at the pairs of one span of time.
+"""What is wrong with the network: one look at the pairs of one span of time, one finding a fault.
 
-pairs ─▶ who is dead ─▶ who loses ─▶ who is slow ─▶ who is silent ─▶ one finding a fault
+    pairs ─▶ who is dead ─▶ who loses ─▶ who is slow ─▶ who is silent ─▶ findings, the worst first
+
+Each step leaves out what those before it explain: a dead host's pairs are not lossy, and its silence is no news.
+Within a step `scan` names the part of the network that explains the most, then what is left. Hosts in maintenance
+are taken out before anything is looked at, so that they raise nothing and excuse nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from pingmesh_tasks.detect.finding import MESH, Evaluation, Lane
+from pingmesh_tasks.detect.catalogue import NETWORK_RULES
+from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding, Lane, Severity
+from pingmesh_tasks.detect.latency import find_slow
+from pingmesh_tasks.detect.localize import Places
+from pingmesh_tasks.detect.look import Look
+from pingmesh_tasks.detect.losses import find_lossy
+from pingmesh_tasks.detect.normal import Normal, read_normal
+from pingmesh_tasks.detect.reachability import LEAST_TRIES, find_dead, find_silent
+from pingmesh_tasks.detect.rows import Rows, code_rows
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook
+from pingmesh_tasks.detect.scan import sum_by_host
 from pingmesh_tasks.fleet.inventory import Inventory
+
+#: What collection says of a host from which nothing can be expected yet.
+_NOT_YET = "no_data_yet"
+_NEED_NORMAL = {"latency_normal"}
 
 
 @dataclass(frozen=True)
 class MeshView:
-    """What one look sees. `pairs`: rows of `pair_latency`, or those of its columns in `COLUMNS`, in any order.
+    """What one look sees. `pairs`: rows of `pair_latency`, or those of its columns that `rows.Rows` has, in any order.
 
     `at` is the end of the span of `span_s` seconds. `normal` is the table of `detect.normal`, of before this span;
     `status` rows of `host_status` of the span.
@@ -33,5 +53,93 @@ class MeshView:
 
 
 def evaluate_mesh(view: MeshView, rules: RuleBook = DEFAULT_RULES) -> Evaluation:
-    """Return the findings of one look at the mesh: one a fault, the worst first."""
-    return Evaluation(MESH, view.lane, view.at, frozenset())
+    """Return the findings of one look at the mesh: one a fault, the worst first.
+
+    `unjudged` names the hosts that nothing can be said of, and why; a pair is unjudged if either of its hosts is.
+    """
+    places = Places.of(view.inventory)
+    rows = code_rows(view.pairs, places)
+    normal = read_normal(view.normal, rows, places) if view.normal is not None else None
+    look = Look(
+        places, view.inventory.has_topology, rows, rules, view.at, view.span_s, view.lane, normal, _outcomes(view)
+    )
+    unjudged, expected = _take_out(look)
+    dead = find_dead(look)
+    lossy = find_lossy(look, dead.gone)
+    slow = find_slow(look, dead.gone)
+    explained = dead.down.copy()
+    for suspect, _ in lossy:
+        if suspect.scope == "host":
+            explained[suspect.hosts] = True
+    silent = find_silent(look, explained, expected)
+    findings = _one_a_subject([*dead.findings, *(f for _, f in lossy), *(f for _, f in slow), *silent])
+    unjudged |= _too_few(look, expected, dead.down)
+    judged = {rule.name for rule in NETWORK_RULES if rules.is_on(rule.name)}
+    if normal is None:
+        judged -= _NEED_NORMAL
+    return Evaluation(MESH, view.lane, view.at, frozenset(judged), tuple(findings), unjudged)
+
+
+def _outcomes(view: MeshView) -> Mapping[str, str]:
+    """Return what collection said of each host, the worst stage if there are several."""
+    if view.status is None:
+        return {}
+    said = view.status.filter(~pl.col("outcome").is_in(["ok", "unchanged"])).unique("host", keep="last")
+    return dict(zip(said["host"].to_list(), said["outcome"].to_list(), strict=True))
+
+
+def _take_out(look: Look) -> tuple[dict[tuple[str, str], str], NDArray[np.bool_]]:
+    """Take the hosts that are in maintenance out of `look`; return them, and which hosts ought to have sent."""
+    expected = np.ones(len(look.places.names), bool)
+    unjudged: dict[tuple[str, str], str] = {}
+    for position, name in enumerate(look.places.names):
+        if look.outcome.get(name) == _NOT_YET:
+            expected[position] = False
+            unjudged["host", name] = "its agent started after this span did"
+    if any(m.covers(look.at) for m in look.rules.maintenance):
+        out = np.zeros(len(look.places.names), bool)
+        for position, place in enumerate(look.host_places):
+            if maintenance := look.rules.in_maintenance(look.at, **place):
+                out[position] = True
+                unjudged["host", look.places.names[position]] = str(maintenance)
+        keep = ~(out[look.rows.a] | out[look.rows.b])
+        look.rows = look.rows.where(keep)
+        look.normal = _where(look.normal, keep)
+        expected &= ~out
+    return unjudged, expected
+
+
+def _where(normal: Normal | None, keep: NDArray[np.bool_]) -> Normal | None:
+    if normal is None:
+        return None
+    return replace(normal, **{name: getattr(normal, name)[keep] for name in normal.__dataclass_fields__})
+
+
+def _too_few(look: Look, expected: NDArray[np.bool_], down: NDArray[np.bool_]) -> dict[tuple[str, str], str]:
+    """Return the hosts of which too little is known: they sent nothing, or no pair of theirs has enough probes."""
+    rows: Rows = look.rows
+    heard = sum_by_host(look.places, rows.a, rows.sent) > 0
+    enough = rows.sent >= LEAST_TRIES
+    told = sum_by_host(look.places, rows.a, enough) + sum_by_host(look.places, rows.b, enough) > 0
+    names = look.places.names
+    few = {("host", names[h]): "it sent no data" for h in np.flatnonzero(~heard & expected & ~down)}
+    few |= {
+        ("host", names[h]): f"fewer than {LEAST_TRIES} probes of any pair" for h in np.flatnonzero(~told & expected)
+    }
+    if not told.any():
+        few["mesh", MESH] = "no pair has enough probes"
+    return few
+
+
+def _one_a_subject(findings: Iterable[Finding]) -> list[Finding]:
+    """Keep the first finding of a subject and let it tell of the others; the worst and widest come first."""
+    kept: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        key = (finding.scope, finding.subject)
+        if key in kept:
+            first = kept[key]
+            worse: Severity = "critical" if "critical" in (first.severity, finding.severity) else "warning"
+            kept[key] = replace(first, severity=worse, detail=f"{first.detail}; {finding.rule}: {finding.detail}")
+        else:
+            kept[key] = finding
+    return sorted(kept.values(), key=lambda f: (f.severity != "critical", -f.affected))

@@ -1,0 +1,449 @@
+"""Which part of the network explains what is bad: the one engine under dead, lossy and slow pairs.
+
+Each pair has `n` chances to be bad, was bad so often, and should have been at a small `rate`. Every part of the
+network (host, ToR, podset, spines of a DC, links between DCs, DC, everything) is crossed by some pairs; D of their
+chances went bad, E were expected to. How much likelier the part's own rate makes that is Kulldorff's scan statistic,
+
+    D ln(D / E) − (D − E)       for D > E        (1997; exp(−it) bounds the chance of D by luck: Chernoff)
+
+The part with the most of it is the suspect: a ToR at fault beats its podset, which is mostly well, and each of its
+hosts, which explain little. Then what it explains is expected, and the rest is asked again: a second fault stays
+visible, the ToR's hosts do not. Two guards: a part is refused unless more than half of its own parts suffer alike (two
+dead racks are no dead podset), and unless it is beyond luck among all the parts that were asked (Bonferroni).
+
+Sums by host and by pair of ToRs are all that a part's D and E need, so nothing here loops over pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pingmesh_tasks.detect.finding import MESH, Scope
+from pingmesh_tasks.detect.localize import Places
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.integer[Any]]
+Bools = NDArray[np.bool_]
+
+#: A part is refused unless so many of its own parts suffer, at half of the worst one's rate or more.
+ALIKE = 0.55
+_MOST_SUSPECTS, _MOST_TRIALS = 64, 400
+_BITMAP = 1 << 28
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One row a pair: positions of its hosts, its chances, how many were bad, and the share that is no wonder.
+
+    `certainty` (nats, by row) is how sure it is that the pair itself is bad; None: what the scan says of it.
+    """
+
+    a: Ints
+    b: Ints
+    n: NDArray[np.float32]
+    bad: NDArray[np.float32]
+    rate: NDArray[np.float32]
+    certainty: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What a suspect must reach: `least(scope, subject)` is its excess share of bad chances; and how many of them."""
+
+    least: Callable[[Scope, str], float]
+    min_bad: Callable[[Scope], float]
+    min_pairs: int = 2
+    alpha: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A part of the network and what it explains. `rows` are the bad rows that cross it, `hosts` who is in it.
+
+    `side`: both, in (the pairs that end there) or out. `share` is bad / n over all rows that cross it.
+    """
+
+    scope: Scope
+    subject: str
+    side: str
+    hosts: Ints
+    crossing: Bools
+    rows: Ints
+    n: float
+    bad: float
+    expected: float
+    score: float
+    confidence: float
+
+    @property
+    def share(self) -> float:
+        return self.bad / max(self.n, 1e-9)
+
+
+def find_suspects(places: Places, evidence: Evidence, demands: Demands, *, topology: bool) -> list[Suspect]:
+    """Return what explains the bad rows, in the order in which it was found: the most telling first."""
+    scan = _Scan(places, evidence, _parts(places, topology))
+    found: list[Suspect] = []
+    for _ in range(_MOST_SUSPECTS):
+        suspect = scan.next_suspect(demands)
+        if suspect is None:
+            break
+        found.append(suspect)
+    return found
+
+
+def sum_by_host(places: Places, ends: Ints, weights: NDArray[Any] | None = None) -> Floats:
+    """Return the sum of `weights` (None: the number of rows) by host position."""
+    return np.bincount(ends, weights, minlength=len(places.names)).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums over rows: by source, by destination, and by (ToR, ToR), (podset, podset), (DC, DC)."""
+
+    out: Floats
+    into: Floats
+    tors: Floats
+    podsets: Floats
+    dcs: Floats
+
+    @classmethod
+    def of(cls, places: Places, a: Ints, b: Ints, weights: NDArray[Any]) -> _Sums:
+        racks = len(places.tor_names)
+        cell = places.tor.astype(np.int32)[a] * np.int32(racks) + places.tor.astype(np.int32)[b]
+        tors = np.bincount(cell, weights, minlength=racks * racks).astype(np.float64).reshape(racks, racks)
+        podsets = _fold(tors, places.tor, places.podset)
+        dcs = _fold(podsets, places.podset, places.dc)
+        return cls(sum_by_host(places, a, weights), sum_by_host(places, b, weights), tors, podsets, dcs)
+
+    def __add__(self, other: _Sums) -> _Sums:
+        return _Sums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """All suspects of one kind. `totals` gives each one's share of sums, `crossing` which rows cross one.
+
+    `inner` numbers the parts that it is made of, by host; `of` numbers the suspects themselves, by host.
+    """
+
+    scope: Scope
+    subjects: Sequence[str]
+    side: str
+    totals: Callable[[_Sums], Floats]
+    crossing: Callable[[int, Ints, Ints], Bools]
+    of: Ints
+    inner: Ints | None
+
+
+def _parts(places: Places, topology: bool) -> list[_Part]:
+    """Return the kinds of suspects. Where two explain the same rows, the one that stands first is named."""
+    tor, podset, dc = places.tor, places.podset, places.dc
+    everyone = np.arange(len(places.names))
+    nobody = np.zeros(len(places.names), np.int64)
+
+    def touching(of: Ints) -> Callable[[int, Ints, Ints], Bools]:
+        return lambda k, a, b: (of == k)[a] | (of == k)[b]
+
+    def leaving(of: Ints) -> Callable[[int, Ints, Ints], Bools]:
+        return lambda k, a, b: (of == k)[a] ^ (of == k)[b]
+
+    def touched(matrix: Floats) -> Floats:
+        return np.asarray(matrix.sum(0) + matrix.sum(1) - matrix.diagonal())
+
+    def left(matrix: Floats) -> Floats:
+        return np.asarray(matrix.sum(0) + matrix.sum(1) - 2 * matrix.diagonal())
+
+    def inside(matrix: Floats, fine: Ints, coarse: Ints) -> Floats:
+        """Sum the diagonal by coarser part: what stays within one finer part."""
+        return np.bincount(_coarse_of(fine, coarse), matrix.diagonal()).astype(np.float64)
+
+    hosts = [
+        _Part("host", places.names, "both", lambda s: s.out + s.into, touching(everyone), everyone, None),
+        _Part("host", places.names, "in", lambda s: s.into, lambda k, a, b: b == k, everyone, None),
+        _Part("host", places.names, "out", lambda s: s.out, lambda k, a, b: a == k, everyone, None),
+    ]
+    if not topology:
+        mesh = _Part("mesh", (MESH,), "both", _everything, lambda k, a, b: np.ones(len(a), bool), nobody, everyone)
+        return [mesh, *hosts]
+    spines = tuple(f"{name}/spine" for name in places.dc_names)
+    return [
+        _Part("mesh", (MESH,), "both", _everything, lambda k, a, b: np.ones(len(a), bool), nobody, dc),
+        _Part(
+            *("tier", ("inter_dc",), "both", lambda s: np.array([s.dcs.sum() - s.dcs.trace()])),
+            *(lambda k, a, b: dc[a] != dc[b], nobody, podset),
+        ),
+        _Part("dc", places.dc_names, "both", lambda s: touched(s.dcs), touching(dc), dc, podset),
+        _Part("dc", places.dc_names, "both", lambda s: left(s.dcs), leaving(dc), dc, podset),
+        _Part(
+            *("tier", spines, "both", lambda s: s.dcs.diagonal() - inside(s.podsets, podset, dc)),
+            *(lambda k, a, b: (dc == k)[a] & (dc == k)[b] & (podset[a] != podset[b]), dc, podset),
+        ),
+        _Part(
+            *("tier", spines, "both", lambda s: touched(s.dcs) - inside(s.podsets, podset, dc)),
+            *(lambda k, a, b: ((dc == k)[a] | (dc == k)[b]) & (podset[a] != podset[b]), dc, podset),
+        ),
+        _Part("podset", places.podset_names, "both", lambda s: touched(s.podsets), touching(podset), podset, tor),
+        _Part(
+            *("podset", places.podset_names, "both", lambda s: touched(s.podsets) - inside(s.tors, tor, podset)),
+            *(lambda k, a, b: ((podset == k)[a] | (podset == k)[b]) & (tor[a] != tor[b]), podset, tor),
+        ),
+        _Part("podset", places.podset_names, "both", lambda s: left(s.podsets), leaving(podset), podset, tor),
+        _Part("tor", places.tor_names, "both", lambda s: touched(s.tors), touching(tor), tor, everyone),
+        _Part("tor", places.tor_names, "both", lambda s: left(s.tors), leaving(tor), tor, everyone),
+        *hosts,
+    ]
+
+
+class _Scan:
+    """The rows, what is expected of them by now, and the sums of both."""
+
+    def __init__(self, places: Places, evidence: Evidence, parts: list[_Part]) -> None:
+        self.places, self.rows, self.parts = places, evidence, parts
+        self.bad_rows = np.flatnonzero(evidence.bad)
+        self.expected = evidence.n * evidence.rate
+        bad = self.bad_rows
+        self.bad_sums = _Sums.of(places, evidence.a[bad], evidence.b[bad], evidence.bad[bad])
+        self.expected_sums = _Sums.of(places, evidence.a, evidence.b, self.expected)
+        self.n_sums = _Sums.of(places, evidence.a, evidence.b, evidence.n)
+        self.pairs = _Pairs(places, evidence, bad)
+        self.asked = sum(len(part.subjects) for part in parts)
+        self.refused_pairs = np.zeros(len(self.pairs.keys), bool)
+
+    def next_suspect(self, demands: Demands) -> Suspect | None:
+        """Return the best suspect that stands up to the demands and expect its rows from now on; None: there is none.
+
+        The demands are asked in the order of scores, so that a refused part leaves room for the next best.
+        """
+        scores = [_score(part.totals(self.bad_sums), part.totals(self.expected_sums)) for part in self.parts]
+        pair_scores = np.where(self.refused_pairs, 0.0, _score(self.pairs.bad, self.pairs.expected(self.expected)))
+        least = math.log(self.asked / demands.alpha)
+        least_pair = math.log(max(len(self.rows.a), 1) / demands.alpha)
+        for _ in range(_MOST_TRIALS):
+            tops = [values.max(initial=0.0) for values in scores]
+            best = max(tops, default=0.0)
+            best_pair = pair_scores.max(initial=0.0)
+            if best <= least and best_pair <= 0:
+                return None
+            if best >= best_pair or best_pair <= 0:
+                if best <= least:
+                    return None
+                at = next(i for i, top in enumerate(tops) if top >= best * (1 - 1e-6))
+                number = int(scores[at].argmax())
+                suspect = self._judge(at, number, scores, best_pair, demands)
+                scores[at][number] = 0.0
+            else:
+                number = int(pair_scores.argmax())
+                suspect = self._judge_pair(number, float(best_pair), best, least_pair, demands)
+                pair_scores[number] = 0.0
+                self.refused_pairs[number] = True  # found or refused, a pair is asked once
+            if suspect is not None:
+                self._expect(suspect)
+                return suspect
+        return None
+
+    def _judge(self, at: int, number: int, scores: list[Floats], best_pair: float, demands: Demands) -> Suspect | None:
+        part = self.parts[at]
+        subject = part.subjects[number]
+        bad, expected, n = (
+            float(part.totals(sums)[number]) for sums in (self.bad_sums, self.expected_sums, self.n_sums)
+        )
+        if bad < demands.min_bad(part.scope) or (bad - expected) < demands.least(part.scope, subject) * n:
+            return None
+        a, b = self.rows.a, self.rows.b
+        bad_here = self.bad_rows[part.crossing(number, a[self.bad_rows], b[self.bad_rows])]
+        surprising = bad_here[self.rows.bad[bad_here] > self.expected[bad_here]]
+        if len(surprising) < demands.min_pairs:
+            return None
+        crossing = part.crossing(number, a, b)
+        if not self._suffers_alike(part, number, crossing, bad_here):
+            return None
+        mine = {(part.scope, subject)}
+        rivals = [
+            values[k]
+            for i, values in enumerate(scores)
+            for k in np.argsort(values)[-3:]
+            if (self.parts[i].scope, self.parts[i].subjects[k]) not in mine and self.parts[i].scope == part.scope
+        ]
+        score = float(scores[at][number])
+        gap = score - max([*rivals, best_pair if part.scope == "host" else 0.0], default=0.0)
+        return Suspect(
+            scope=part.scope,
+            subject=subject,
+            side=part.side,
+            hosts=np.flatnonzero(part.of == number),
+            crossing=crossing,
+            rows=bad_here,
+            n=n,
+            bad=bad,
+            expected=expected,
+            score=score,
+            confidence=_confidence(gap),
+        )
+
+    def _suffers_alike(self, part: _Part, number: int, crossing: Bools, bad_here: Ints) -> bool:
+        """Tell whether more than half of a part's own parts suffer, at half of the worst one's rate or more.
+
+        A part's part with too few chances to tell does not count. Of a host, two peers must suffer.
+        """
+        a, b = self.rows.a, self.rows.b
+        if part.inner is None:
+            peers = np.where(a[bad_here] == number, b[bad_here], a[bad_here])
+            by_peer = np.bincount(peers, self.rows.bad[bad_here] - self.expected[bad_here])
+            return bool(np.count_nonzero(by_peer > 0) >= 2 and by_peer.max() <= 0.7 * by_peer[by_peer > 0].sum())
+        member = part.of == number
+        inner = np.where(member, part.inner, -1)
+        all_here = np.flatnonzero(crossing)
+        room = self._by_inner(inner, all_here, np.maximum(self.rows.n - self.expected, 0))
+        excess = self._by_inner(inner, all_here, self.rows.bad - self.expected)
+        some = np.unique(inner[member])
+        room, excess = room[some], np.maximum(excess[some], 0)
+        asked = room > 0
+        room, excess = room[asked], excess[asked]
+        if len(room) < 2:
+            return False
+        worst = ((excess - 2 * np.sqrt(excess)) / room).max(initial=0.0)
+        wanted = worst / 2 * room
+        suffers = (excess > 0) & (excess >= wanted - 2 * np.sqrt(wanted))
+        return bool(np.count_nonzero(suffers) >= 2 and suffers.mean() >= ALIKE)
+
+    def _by_inner(self, inner: Ints, rows: Ints, values: NDArray[np.float32]) -> Floats:
+        """Sum `values` of `rows` by inner part, at each end that is in the part; a row within one counts once."""
+        first, second, weights = inner[self.rows.a[rows]], inner[self.rows.b[rows]], values[rows]
+        size = int(inner.max()) + 2
+        sums = np.bincount(first + 1, weights, minlength=size)
+        apart = first != second
+        sums += np.bincount(second[apart] + 1, weights[apart], minlength=size)
+        return np.asarray(sums[1:])
+
+    def _judge_pair(self, number: int, score: float, rival: float, least: float, demands: Demands) -> Suspect | None:
+        crossing = self.pairs.rows_of(number)
+        n, bad, expected = (float(v[crossing].sum()) for v in (self.rows.n, self.rows.bad, self.expected))
+        certainty = score
+        if self.rows.certainty is not None:
+            certainty = float(self.rows.certainty[crossing].sum())
+        a, b = self.rows.a[crossing], self.rows.b[crossing]
+        names = self.places.names
+        subject = self._pair_name(crossing)
+        if certainty < least or bad < demands.min_bad("pair") or bad - expected < demands.least("pair", subject) * n:
+            return None
+        mask = np.zeros(len(self.rows.a), bool)
+        mask[crossing] = True
+        return Suspect(
+            scope="pair",
+            subject=subject,
+            side="both",
+            hosts=np.unique(np.concatenate([a, b])) if len(names) else a,
+            crossing=mask,
+            rows=crossing[self.rows.bad[crossing] > 0],
+            n=n,
+            bad=bad,
+            expected=expected,
+            score=score,
+            confidence=_confidence(score - rival),
+        )
+
+    def _pair_name(self, rows: Ints) -> str:
+        """Name a pair as measured if only one direction suffers for certain, else in the inventory's order."""
+        a, b, bad, n = (v[rows] for v in (self.rows.a, self.rows.b, self.rows.bad, self.rows.n))
+        low, high = int(min(a[0], b[0])), int(max(a[0], b[0]))
+        forward = a == low
+        there, back = (float(bad[way].sum()) for way in (forward, ~forward))
+        n_there, n_back = (float(n[way].sum()) for way in (forward, ~forward))
+        if there < back and (n_there == 0 or _binomial_low(there, n_there, back / n_back)):
+            return f"{self.places.names[high]}>{self.places.names[low]}"
+        return f"{self.places.names[low]}>{self.places.names[high]}"
+
+    def _expect(self, suspect: Suspect) -> None:
+        """Expect from now on that rows which cross the suspect are bad at its rate."""
+        rows = np.flatnonzero(suspect.crossing)
+        share = np.float32(min(max(suspect.share, 0.0), 1.0))
+        if suspect.share >= 0.5:  # what is dead stays dead: leave no remainder that looks like a fault of its own
+            more = np.maximum(np.maximum(self.rows.bad[rows], share * self.rows.n[rows]), self.expected[rows])
+        else:
+            more = np.maximum(share * self.rows.n[rows], self.expected[rows])
+        delta = more - self.expected[rows]
+        self.expected_sums += _Sums.of(self.places, self.rows.a[rows], self.rows.b[rows], delta)
+        self.expected[rows] = more
+
+
+class _Pairs:
+    """The unordered pairs of which some chance went bad, and the rows of both of their directions."""
+
+    def __init__(self, places: Places, evidence: Evidence, bad_rows: Ints) -> None:
+        hosts = len(places.names)
+        a, b = evidence.a, evidence.b
+        low = np.minimum(a[bad_rows], b[bad_rows]).astype(np.int64)
+        self.keys = np.unique(low * hosts + np.maximum(a[bad_rows], b[bad_rows]))
+        self.rows, self.number = self._rows(evidence, hosts)
+        self.bad: Floats = np.bincount(self.number, evidence.bad[self.rows], minlength=len(self.keys)).astype(
+            np.float64
+        )
+
+    def _rows(self, evidence: Evidence, hosts: int) -> tuple[Ints, Ints]:
+        """Return the rows of all these pairs and each one's pair, sorted by pair."""
+        key_of = np.minimum(evidence.a, evidence.b).astype(np.int64) * hosts + np.maximum(evidence.a, evidence.b)
+        if hosts * hosts <= _BITMAP:
+            wanted = np.zeros(hosts * hosts, bool)
+            wanted[self.keys] = True
+            rows = np.flatnonzero(wanted[key_of])
+        else:
+            rows = np.flatnonzero(np.isin(key_of, self.keys))
+        number = np.searchsorted(self.keys, key_of[rows])
+        order = np.argsort(number, kind="stable")
+        return rows[order], number[order]
+
+    def expected(self, expected: NDArray[np.float32]) -> Floats:
+        return np.bincount(self.number, expected[self.rows], minlength=len(self.keys)).astype(np.float64)
+
+    def rows_of(self, number: int) -> Ints:
+        first, last = np.searchsorted(self.number, [number, number + 1])
+        return self.rows[first:last]
+
+
+def _score(bad: Floats, expected: Floats) -> Floats:
+    """Return Kulldorff's statistic; 0 where no more is bad than expected."""
+    expected = np.maximum(expected, 1e-12)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = bad * np.log(bad / expected) - (bad - expected)
+    return np.where(bad > expected, score, 0.0)
+
+
+def _confidence(gap: float) -> float:
+    return 1 - 0.5 * math.exp(-max(gap, 0.0) / 2)
+
+
+def _binomial_low(bad: float, n: float, rate: float) -> bool:
+    """Tell whether `bad` of `n` is too few, by a thousandth, for chances that go bad at `rate` (Chernoff)."""
+    if n == 0 or bad >= rate * n:
+        return False
+    share = bad / n
+    terms = share * math.log(share / rate) if share else 0.0
+    rest = (1 - share) * math.log((1 - share) / max(1 - rate, 1e-9))
+    return n * (terms + rest) > math.log(1_000)
+
+
+def _fold(matrix: Floats, fine: Ints, coarse: Ints) -> Floats:
+    """Sum a matrix by (fine, fine) to one by (coarse, coarse)."""
+    of = _coarse_of(fine, coarse)
+    size = int(of.max()) + 1
+    onto = np.zeros((size, matrix.shape[0]))
+    onto[of, np.arange(len(of))] = 1
+    return np.asarray(onto @ matrix @ onto.T)
+
+
+def _coarse_of(fine: Ints, coarse: Ints) -> Ints:
+    """Return the coarse number of each fine number."""
+    of = np.zeros(int(fine.max()) + 1, np.int64)
+    of[fine] = coarse
+    return of
+
+
+def _everything(sums: _Sums) -> Floats:
+    return np.array([sums.out.sum()])
