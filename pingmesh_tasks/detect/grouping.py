@@ -24,11 +24,11 @@ RANK: Mapping[str, int] = {"warning": 1, "critical": 2}
 ORDER = ("mesh", "dc", "tier", "podset", "tor", "host", "pair", "user", "client", "node", "server", "log")
 #: What a rule speaks of: data that are missing, the use of a data server; every other rule is about paths.
 FAMILIES: Mapping[str, Family] = {
-    **dict.fromkeys(("no_data", "log_silent", "no_attribution"), "data"),
+    **dict.fromkeys(("no_data", "log_silent"), "data"),
     **dict.fromkeys(
         (
             *("user_rate", "client_rate", "node_rate", "connect_rate", "concurrency", "heavy_reads"),
-            *("refused_clients", "new_user", "new_client", "new_country", "rejected_lines"),
+            *("refused_clients", "new_user", "new_client", "new_country", "rejected_lines", "no_attribution"),
         ),
         "use",
     ),
@@ -128,7 +128,10 @@ def _name_each_other(one: Finding, other: Finding) -> bool:
 
 
 def _texts(finding: Finding) -> set[str]:
-    return {value for row in finding.evidence for value in row.values() if isinstance(value, str)}
+    cells = {value for row in finding.evidence for value in row.values() if isinstance(value, str)}
+    return cells | {
+        f"{row['tree']}/{row['node_path']}" for row in finding.evidence if {"tree", "node_path"} <= row.keys()
+    }
 
 
 def _storm(source: str, found: list[Finding]) -> Finding:

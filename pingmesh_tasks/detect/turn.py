@@ -323,7 +323,7 @@ class Turn:
             opened_at=incident.opened_at,
             since=incident.since,
             note=note,
-            members=tuple(f"{s.finding.scope} {s.finding.subject}: {s.finding.rule}" for s in incident.others),
+            members=tuple(map(_named, incident.others)),
             more_members=incident.unlisted,
             acknowledged_by=incident.acknowledged_by,
         )
@@ -344,6 +344,7 @@ def _judged(symptom: Symptom, evaluation: Evaluation) -> bool:
     ends = finding.subject.split(">", 1) if finding.scope == "pair" else ()
     needed: set[Suspect] = {
         (finding.scope, finding.subject),
+        (finding.scope, "*"),
         (whole_of(symptom.source), symptom.source),
         *(("host", end) for end in ends),
     }
@@ -370,6 +371,10 @@ def _worse(said: Said, finding: Finding) -> list[str]:
     if precedence(finding.scope) < precedence(said.scope):
         changes.append(f"The suspect was {said.scope} {said.subject}; now it is {finding.scope} {finding.subject}.")
     return changes
+
+
+def _named(symptom: Symptom) -> str:
+    return f"{symptom.finding.scope} {symptom.finding.subject}: {symptom.finding.rule.replace('_', ' ')}"
 
 
 def _plural(count: int, thing: str) -> str:

@@ -1,0 +1,171 @@
+"""The words and figures of a message: titles, amounts with their units, times, and text made safe for one line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from pingmesh_tasks.detect.grouping import is_storm
+from pingmesh_tasks.detect.incident import Notice, cut
+
+_SCOPES = {
+    "mesh": "The mesh",
+    "dc": "DC",
+    "tier": "Tier",
+    "podset": "Podset",
+    "tor": "ToR",
+    "host": "Host",
+    "pair": "Pair",
+    "server": "Data server",
+    "user": "User",
+    "client": "Client",
+    "node": "Node",
+    "log": "The log of",
+}
+#: What is wrong with the suspect, as the end of a sentence.
+_FAULTS = {
+    "host_down": "does not answer",
+    "host_isolated": "reaches nobody",
+    "no_data": "sends no data",
+    "loss": "loses probes",
+    "latency_sla": "is too slow",
+    "latency_normal": "is slower than usual",
+    "black_hole": "drops all packets of some pairs",
+    "port_black_hole": "drops all packets of some ports",
+    "silent_loss": "loses packets at random",
+    "tor_down": "is down",
+    "podset_down": "is down",
+    "podset_failure": "is in trouble",
+    "spine_failure": "is in trouble",
+    "user_rate": "does too many operations",
+    "client_rate": "does too many operations",
+    "node_rate": "has too many operations",
+    "connect_rate": "has too many connections a minute",
+    "concurrency": "has too many sessions at once",
+    "heavy_reads": "is read too heavily",
+    "refused_clients": "refuses clients",
+    "new_user": "was never here before",
+    "new_client": "was never here before",
+    "new_country": "comes from a new country",
+    "rejected_lines": "has lines that are none",
+    "log_silent": "is silent",
+    "no_attribution": "has a load that names nobody",
+}
+_SUBJECT_IS_ACTOR = {"user": "reads a node too heavily", "client": "reads a node too heavily"}
+_MARKS = {"critical": "▲", "warning": "◆", "resolved": "✔"}
+
+
+def title(notice: Notice) -> str:
+    """Return what is wrong in one line: `Host host04 does not answer`. Safe for one line, at most 120 characters."""
+    finding = notice.finding
+    subject = one_line(finding.subject.replace(">", " → ") if finding.scope == "pair" else finding.subject, 70)
+    if finding.rule == "channel_failed":
+        return f"Channel {subject} {'works again' if notice.kind == 'resolved' else 'does not take messages'}"
+    if finding.rule == "channel_off":
+        return f"No alarms go to {subject}"
+    if finding.rule == "late_data":
+        return f"Data of {subject} are late"
+    who = _SCOPES[finding.scope] if finding.scope == "mesh" else f"{_SCOPES[finding.scope]} {subject}"
+    rule = one_line(finding.rule.replace("_", " "), 40)
+    if is_storm(finding):
+        return f"{who} has {finding.value:.0f} faults of one kind at once: {rule}"
+    if finding.rule == "heavy_reads" and finding.scope in _SUBJECT_IS_ACTOR:
+        return f"{who} {_SUBJECT_IS_ACTOR[finding.scope]}"
+    return f"{who} {_FAULTS[finding.rule]}" if finding.rule in _FAULTS else f"{who}: {rule}"
+
+
+def status(notice: Notice) -> tuple[str, str, str]:
+    """Return (tone, mark, label): how a notice is coloured, marked and called. The label alone says it all."""
+    if notice.kind == "resolved":
+        return "resolved", _MARKS["resolved"], "Resolved"
+    severity = notice.finding.severity
+    how = {"opened": "", "escalated": ", worse", "reminder": ", still open"}[notice.kind]
+    return severity, _MARKS[severity], f"{severity.capitalize()}{how}"
+
+
+def how_bad(notice: Notice) -> str:
+    """Return value against limit and normal: `100 % (limit 1 %, normally 0.1 %)`; empty where there is no figure."""
+    finding = notice.finding
+    if not finding.unit:
+        return ""
+    beside = [f"limit {amount(finding.threshold, finding.unit)}"] if finding.threshold else []
+    if finding.normal is not None:
+        beside.append(f"normally {amount(finding.normal, finding.unit)}")
+        if finding.normal > 0 and finding.value / finding.normal >= 2:
+            beside.append(f"{number(finding.value / finding.normal)} × normal")
+    return amount(finding.value, finding.unit) + (f" ({', '.join(beside)})" if beside else "")
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a value in words: a ratio in percent, µs as µs, ms or s, seconds as a span, anything else as it is."""
+    if unit in ("ratio", "share", "loss"):
+        return f"{number(100 * value)} %"
+    if unit in ("us", "µs", "rtt_us"):
+        for limit, name, size in ((999.5, "µs", 1.0), (999_500.0, "ms", 1e3), (math.inf, "s", 1e6)):
+            if value < limit:
+                return f"{number(value / size)} {name}"
+    if unit in ("s", "seconds"):
+        return span(value)
+    return f"{number(value)} {one_line(unit, 40)}".strip()
+
+
+def number(value: float) -> str:
+    """Return three significant digits at most, thousands apart: `0.31`, `12.5`, `1 204`."""
+    if not math.isfinite(value):
+        return "–"
+    if abs(value) >= 100:
+        return f"{value:,.0f}".replace(",", "\u202f")
+    text = f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
+    text = text.rstrip("0").rstrip(".")
+    return text if text not in ("0", "-0") or value == 0 else f"{value:.1g}"
+
+
+def moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def span(seconds: float) -> str:
+    """Return `40 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    if minutes < 2:
+        return f"{number(seconds)} s" if seconds < 10 else f"{int(seconds)} s"
+    if hours < 2:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """Return text of one line in which nothing acts: what does not print, or turns its direction, is an escape."""
+    shown = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text[: most + 1])
+    return cut(shown, most)
+
+
+def table(rows: Iterable[Mapping[str, Any]], most_rows: int, most_columns: int = 7) -> dict[str, Any]:
+    """Return `{"columns": [(name, is_number)], "rows": [[text]]}` of rows of plain values, as a reader wants them."""
+    rows = list(rows)[:most_rows]
+    names = list(dict.fromkeys(name for row in rows for name in row))[:most_columns]
+    figures = [all(_is_number(row.get(name)) or row.get(name) is None for row in rows) for name in names]
+    shown = [one_line(name.removesuffix("_us").replace("_", " "), 30) for name in names]
+    return {
+        "columns": list(zip(shown, figures, strict=True)),
+        "rows": [[_cell(name, row.get(name)) for name in names] for row in rows],
+    }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if _is_number(value):
+        ratio = name in ("loss", "share", "ratio") or name.startswith(("loss_", "share_")) or name.endswith("_share")
+        if ratio and 0 <= value <= 1:
+            return amount(value, "ratio")
+        return amount(value, "us") if name.endswith("_us") else number(value)
+    return one_line(str(value), 60)
