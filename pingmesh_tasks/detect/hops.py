@@ -83,9 +83,13 @@ def find_loss(traces: Iterable[PathTrace]) -> LossStart:
     if not paths:
         reasons = dict.fromkeys(trace.reason for trace in traces if trace.reason)
         return LossStart("unknown", "; ".join(reasons) or "no trace was made")
-    stopped = [path for path in paths if not path.reached]
+    closed = {_end_of(path) for path in paths if path.hops[-1].what == "closed"}
+    stopped = [path for path in paths if not path.reached and _end_of(path) not in closed]
     if len(stopped) >= min(PORTS_OF_A_HOLE, len(paths)):
         return _stop(paths, stopped)
+    if closed:  # a host limits how often it says so, as routers do: no rate can be read from it
+        words = "the host says that its UDP port is closed: nothing listens on the probe port"
+        return LossStart("refused", words, None, 0, len(paths), 1.0)
     if (loss := _loss(paths)) is not None:
         return loss
     if stopped:

@@ -160,6 +160,13 @@ def test_a_target_that_refuses_is_reached():
     assert "nothing listens" in found.words
 
 
+def test_a_closed_udp_port_that_the_host_says_rarely_is_no_hole():
+    """Six answers at once, then one a second: the kernel's limit of ICMP errors to one host."""
+    found = find_loss([traced(lambda port, ttl, routers: ttl == 6 and port > 5, what="closed")])
+    assert found.kind == "refused"
+    assert "UDP port is closed" in found.words
+
+
 def test_no_trace_gives_its_reasons_and_no_verdict():
     assert find_loss([]).words == "no trace was made"
     found = find_loss([PathTrace("a", "b", reason="the agent on a is too old to trace")])
