@@ -79,6 +79,8 @@ def _rule(look: Look, suspect: Suspect) -> str:
     certain = timeouts >= look.rules.limit("port_black_hole", "share", **place) * (timeouts + repeated)
     if enough and certain and suspect.share < 0.5 and suspect.scope != "pair" and not _stopped(look, suspect):
         return "port_black_hole"
+    if suspect.scope in ("tier", "dc", "mesh"):
+        return "silent_loss"
     if suspect.scope in _NARROW or suspect.share >= look.rules.limit("loss", "limit", **place):
         return "loss"
     return "silent_loss"

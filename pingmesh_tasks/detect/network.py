@@ -32,6 +32,7 @@ from pingmesh_tasks.fleet.inventory import Inventory
 
 #: What collection says of a host from which nothing can be expected yet.
 _NOT_YET = "no_data_yet"
+_PATTERNS = {"podset_failure", "spine_failure"}
 _NEED_NORMAL = {"latency_normal"}
 
 
@@ -72,7 +73,8 @@ def evaluate_mesh(view: MeshView, rules: RuleBook = DEFAULT_RULES) -> Evaluation
         if suspect.scope == "host":
             explained[suspect.hosts] = True
     silent = find_silent(look, explained, expected)
-    findings = _one_a_subject([*dead.findings, *(f for _, f in lossy), *(f for _, f in slow), *silent])
+    patterns = [f for s, f in slow if f.rule in _PATTERNS and s.share >= 0.5]  # congestion: slow first, lossy second
+    findings = _one_a_subject([*dead.findings, *patterns, *(f for _, f in lossy), *(f for _, f in slow), *silent])
     unjudged |= _too_few(look, expected, dead.down)
     judged = {rule.name for rule in NETWORK_RULES if rules.is_on(rule.name)}
     if normal is None:
@@ -136,6 +138,8 @@ def _one_a_subject(findings: Iterable[Finding]) -> list[Finding]:
     kept: dict[tuple[str, str], Finding] = {}
     for finding in findings:
         key = (finding.scope, finding.subject)
+        if kept.get(key) is finding:
+            continue
         if key in kept:
             first = kept[key]
             worse: Severity = "critical" if "critical" in (first.severity, finding.severity) else "warning"

@@ -33,6 +33,8 @@ Bools = NDArray[np.bool_]
 
 #: A part is refused unless so many of its own parts suffer, at half of the worst one's rate or more.
 ALIKE = 0.55
+#: From this ratio of variance to mean on, what a part suffers is uneven.
+_EVEN = 3.0
 _MOST_SUSPECTS, _MOST_TRIALS = 64, 400
 _BITMAP = 1 << 28
 
@@ -206,6 +208,7 @@ class _Scan:
 
     def __init__(self, places: Places, evidence: Evidence, parts: list[_Part]) -> None:
         self.places, self.rows, self.parts = places, evidence, parts
+        self.n, self.bad = evidence.n, evidence.bad
         self.bad_rows = np.flatnonzero(evidence.bad)
         self.expected = evidence.n * evidence.rate
         bad = self.bad_rows
@@ -215,6 +218,7 @@ class _Scan:
         self.pairs = _Pairs(places, evidence, bad)
         self.asked = sum(len(part.subjects) for part in parts)
         self.refused_pairs = np.zeros(len(self.pairs.keys), bool)
+        self.first_pair_scores = self._pair_scores()
 
     def next_suspect(self, demands: Demands) -> Suspect | None:
         """Return the best suspect that stands up to the demands and expect its rows from now on; None: there is none.
@@ -222,7 +226,8 @@ class _Scan:
         The demands are asked in the order of scores, so that a refused part leaves room for the next best.
         """
         scores = [_score(part.totals(self.bad_sums), part.totals(self.expected_sums)) for part in self.parts]
-        pair_scores = np.where(self.refused_pairs, 0.0, _score(self.pairs.bad, self.pairs.expected(self.expected)))
+        pair_scores = self._pair_scores()
+        pair_scores[self.refused_pairs | (pair_scores < self.first_pair_scores / 2)] = 0.0  # explained by something
         least = math.log(self.asked / demands.alpha)
         least_pair = math.log(max(len(self.rows.a), 1) / demands.alpha)
         for _ in range(_MOST_TRIALS):
@@ -248,6 +253,9 @@ class _Scan:
                 return suspect
         return None
 
+    def _pair_scores(self) -> Floats:
+        return _score(self.pairs.sum(self.bad), self.pairs.sum(self.expected))
+
     def _judge(self, at: int, number: int, scores: list[Floats], best_pair: float, demands: Demands) -> Suspect | None:
         part = self.parts[at]
         subject = part.subjects[number]
@@ -258,7 +266,7 @@ class _Scan:
             return None
         a, b = self.rows.a, self.rows.b
         bad_here = self.bad_rows[part.crossing(number, a[self.bad_rows], b[self.bad_rows])]
-        surprising = bad_here[self.rows.bad[bad_here] > self.expected[bad_here]]
+        surprising = bad_here[self.bad[bad_here] > self.expected[bad_here]]
         if len(surprising) < demands.min_pairs:
             return None
         crossing = part.crossing(number, a, b)
@@ -295,13 +303,13 @@ class _Scan:
         a, b = self.rows.a, self.rows.b
         if part.inner is None:
             peers = np.where(a[bad_here] == number, b[bad_here], a[bad_here])
-            by_peer = np.bincount(peers, self.rows.bad[bad_here] - self.expected[bad_here])
+            by_peer = np.bincount(peers, self.bad[bad_here] - self.expected[bad_here])
             return bool(np.count_nonzero(by_peer > 0) >= 2 and by_peer.max() <= 0.7 * by_peer[by_peer > 0].sum())
         member = part.of == number
         inner = np.where(member, part.inner, -1)
         all_here = np.flatnonzero(crossing)
-        room = self._by_inner(inner, all_here, np.maximum(self.rows.n - self.expected, 0))
-        excess = self._by_inner(inner, all_here, self.rows.bad - self.expected)
+        room = self._by_inner(inner, all_here, np.maximum(self.n - self.expected, 0))
+        excess = self._by_inner(inner, all_here, self.bad - self.expected)
         some = np.unique(inner[member])
         room, excess = room[some], np.maximum(excess[some], 0)
         asked = room > 0
@@ -324,7 +332,7 @@ class _Scan:
 
     def _judge_pair(self, number: int, score: float, rival: float, least: float, demands: Demands) -> Suspect | None:
         crossing = self.pairs.rows_of(number)
-        n, bad, expected = (float(v[crossing].sum()) for v in (self.rows.n, self.rows.bad, self.expected))
+        n, bad, expected = (float(v[crossing].sum()) for v in (self.n, self.bad, self.expected))
         certainty = score
         if self.rows.certainty is not None:
             certainty = float(self.rows.certainty[crossing].sum())
@@ -341,7 +349,7 @@ class _Scan:
             side="both",
             hosts=np.unique(np.concatenate([a, b])) if len(names) else a,
             crossing=mask,
-            rows=crossing[self.rows.bad[crossing] > 0],
+            rows=crossing[self.bad[crossing] > 0],
             n=n,
             bad=bad,
             expected=expected,
@@ -351,7 +359,7 @@ class _Scan:
 
     def _pair_name(self, rows: Ints) -> str:
         """Name a pair as measured if only one direction suffers for certain, else in the inventory's order."""
-        a, b, bad, n = (v[rows] for v in (self.rows.a, self.rows.b, self.rows.bad, self.rows.n))
+        a, b, bad, n = (v[rows] for v in (self.rows.a, self.rows.b, self.bad, self.n))
         low, high = int(min(a[0], b[0])), int(max(a[0], b[0]))
         forward = a == low
         there, back = (float(bad[way].sum()) for way in (forward, ~forward))
@@ -361,16 +369,30 @@ class _Scan:
         return f"{self.places.names[low]}>{self.places.names[high]}"
 
     def _expect(self, suspect: Suspect) -> None:
-        """Expect from now on that rows which cross the suspect are bad at its rate."""
+        """Expect from now on that rows which cross the suspect are bad at its rate.
+
+        Where they are so unevenly (a black hole swallows some pairs and spares others), every chance counts for less,
+        by the ratio of variance to mean (quasi-likelihood): the swallowed pairs are no faults of their own.
+        """
         rows = np.flatnonzero(suspect.crossing)
-        share = np.float32(min(max(suspect.share, 0.0), 1.0))
+        n, bad, was = self.n[rows], self.bad[rows], self.expected[rows]
+        share = np.float32(min(suspect.share, 1.0))
+        now = np.maximum(share * n, was)
         if suspect.share >= 0.5:  # what is dead stays dead: leave no remainder that looks like a fault of its own
-            more = np.maximum(np.maximum(self.rows.bad[rows], share * self.rows.n[rows]), self.expected[rows])
-        else:
-            more = np.maximum(share * self.rows.n[rows], self.expected[rows])
-        delta = more - self.expected[rows]
-        self.expected_sums += _Sums.of(self.places, self.rows.a[rows], self.rows.b[rows], delta)
-        self.expected[rows] = more
+            now = np.maximum(now, bad)
+        uneven = float(((bad - now) ** 2).sum() / max(float((now * (1 - share)).sum()), 1e-9))
+        if suspect.scope != "pair" and uneven > _EVEN:
+            weight = np.float32(1 / uneven)
+            self.n, self.bad = self.n.copy(), self.bad.copy()
+            self.n[rows], self.bad[rows] = n * weight, bad * weight
+            now = now * weight
+            self.n_sums += self._sums(rows, self.n[rows] - n)
+            self.bad_sums += self._sums(rows, self.bad[rows] - bad)
+        self.expected[rows] = now
+        self.expected_sums += self._sums(rows, now - was)
+
+    def _sums(self, rows: Ints, weights: NDArray[np.float32]) -> _Sums:
+        return _Sums.of(self.places, self.rows.a[rows], self.rows.b[rows], weights)
 
 
 class _Pairs:
@@ -382,9 +404,6 @@ class _Pairs:
         low = np.minimum(a[bad_rows], b[bad_rows]).astype(np.int64)
         self.keys = np.unique(low * hosts + np.maximum(a[bad_rows], b[bad_rows]))
         self.rows, self.number = self._rows(evidence, hosts)
-        self.bad: Floats = np.bincount(self.number, evidence.bad[self.rows], minlength=len(self.keys)).astype(
-            np.float64
-        )
 
     def _rows(self, evidence: Evidence, hosts: int) -> tuple[Ints, Ints]:
         """Return the rows of all these pairs and each one's pair, sorted by pair."""
@@ -399,8 +418,8 @@ class _Pairs:
         order = np.argsort(number, kind="stable")
         return rows[order], number[order]
 
-    def expected(self, expected: NDArray[np.float32]) -> Floats:
-        return np.bincount(self.number, expected[self.rows], minlength=len(self.keys)).astype(np.float64)
+    def sum(self, values: NDArray[np.float32]) -> Floats:
+        return np.bincount(self.number, values[self.rows], minlength=len(self.keys)).astype(np.float64)
 
     def rows_of(self, number: int) -> Ints:
         first, last = np.searchsorted(self.number, [number, number + 1])
