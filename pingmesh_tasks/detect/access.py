@@ -1,0 +1,58 @@
+"""What is wrong at a data server: one look at the lines of one span of its log.
+
+    view ─▶ lines in their minutes, each tied to who made it ─▶ rules, the narrowest suspect first ─▶ findings
+
+A cause is found once: the lines that a finding explains are taken away before the wider rules look. Where the server's
+mode lets no operation be tied to a user, no user is accused: the suspect is then the node or the server, and says so.
+Limits are counts per minute; the hot lane needs no whole minute to exceed them. The rules and their limits stand in
+`detect.catalogue`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pingmesh_tasks.detect import access_rates as rates
+from pingmesh_tasks.detect import access_signs as signs
+from pingmesh_tasks.detect.access_look import AccessView, Look, one_line
+from pingmesh_tasks.detect.access_reads import heavy_reads
+from pingmesh_tasks.detect.finding import Evaluation
+from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook
+
+__all__ = ["AccessView", "evaluate_access", "one_line"]
+
+#: In the order in which they look, by the name that turns each off. `strangers` asks for its three names itself.
+RULES: tuple[tuple[str | None, Callable[[Look], None]], ...] = (
+    ("heavy_reads", heavy_reads),
+    ("user_rate", rates.user_rate),
+    ("client_rate", rates.client_rate),
+    ("node_rate", rates.node_rate),
+    ("no_attribution", rates.no_attribution),
+    ("connect_rate", rates.connect_rate),
+    ("concurrency", rates.concurrency),
+    ("refused_clients", signs.refused_clients),
+    (None, signs.strangers),
+    ("rejected_lines", signs.rejected_lines),
+    ("log_silent", signs.log_silent),
+)
+
+
+def evaluate_access(view: AccessView, rules: RuleBook = DEFAULT_RULES) -> Evaluation:
+    """Return the findings of one look at one data server, the worst first.
+
+    A server in maintenance is judged by no rule. The rows of `view` may be of this server only.
+    """
+    if maintenance := rules.in_maintenance(view.at, server=view.server):
+        reason = {("server", view.server): one_line(str(maintenance), 200)}
+        return Evaluation(view.server, view.lane, view.at, frozenset(), unjudged=reason)
+    look = Look.at(view, rules)
+    for name, rule in RULES:
+        if name is None or rules.is_on(name, server=view.server):
+            rule(look)
+    found = [
+        finding
+        for finding in look.findings
+        if not rules.in_maintenance(view.at, **{"server": view.server, finding.scope: finding.subject})
+    ]
+    found.sort(key=lambda finding: (finding.severity != "critical", -finding.value / max(finding.threshold, 1e-9)))
+    return Evaluation(view.server, view.lane, view.at, frozenset(look.judged), tuple(found), look.unjudged)

@@ -1,0 +1,317 @@
+"""Signs of trouble at a data server that are not a matter of load: refusals, strangers, odd lines, silence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from pingmesh_tasks.detect.access_look import CountryOf, Look, one_line
+from pingmesh_tasks.detect.finding import Scope
+
+MAX_ROWS = 5
+#: Outcomes of collecting a log that say that there is no log to read, and that it was read and nothing new was there.
+NO_LOG, QUIET = {"missing", "unreadable"}, {"quiet"}
+#: What stands for a country where there is none (`access.countries`).
+NO_COUNTRY = ("local", "unknown")
+
+
+def refused_clients(look: Look) -> None:
+    """Logins that the server's hosts file turns away, of one user name or in all. The errors log has no dates."""
+    rule, errors, server = "refused_clients", look.view.server_error, look.view.server
+    if errors is None:
+        return
+    look.judged.add(rule)
+    denied = errors.filter(pl.col("kind") == "denied")
+    counts = denied.group_by(pl.col("user").fill_null("")).len("count").sort("count", "user", descending=[True, False])
+    least, minutes, tried = look.limit(rule, "least"), _minutes(look), _addresses_of_refused(look)
+    left, left_users = 0, []
+    for user, count in counts.iter_rows():
+        limit = look.limit(rule, "user_per_min", user=user)
+        if count < least or count / minutes < limit or not look.rules.is_on(rule, server=server, user=user):
+            left += count
+            left_users.append({"user": user, "refused": count})
+            continue
+        rows = [{"address": address} for address in tried.get(user, ())[:MAX_ROWS]]
+        detail = f"{one_line(user)} was refused {count:,} times"
+        _report_refused(look, "user", user, count, limit, detail, rows)
+    limit = look.limit(rule, "server_per_min")
+    if left >= least and left / minutes >= limit:
+        detail = f"{left:,} logins of {len(left_users):,} names were refused"
+        _report_refused(look, "server", server, left, limit, detail, left_users[:MAX_ROWS])
+
+
+def _report_refused(
+    look: Look, scope: Scope, subject: str, count: int, limit: float, detail: str, rows: Sequence[dict[str, Any]]
+) -> None:
+    look.find(
+        "refused_clients",
+        scope,
+        subject,
+        value=count / _minutes(look),
+        unit="refusals/min",
+        threshold=limit,
+        since=_start(look),
+        detail=detail,
+        advice="A client that is set up wrongly tries on and on; names or addresses that change look like a search.",
+        affected=count,
+        evidence=rows,
+    )
+
+
+def _start(look: Look) -> datetime:
+    return look.view.at - timedelta(seconds=look.view.span_s)
+
+
+def _minutes(look: Look) -> float:
+    """Return the view's length; what is counted in less than a minute is counted as of one."""
+    return max(look.view.span_s, 60.0) / 60
+
+
+def _addresses_of_refused(look: Look) -> dict[str, list[str]]:
+    """Return where refused users came from, as far as a session could be told to be the refused one."""
+    if look.view.session is None:
+        return {}
+    refused = look.view.session.filter(pl.col("ended_by") == "refusal")
+    found = refused.group_by("user").agg(pl.col("address").unique().sort())
+    return dict(found.iter_rows())
+
+
+def strangers(look: Look) -> None:
+    """A country, user or client that was never here before: one finding for each connection, the rarest first."""
+    columns = {"country": "country", "user": "user", "client": "address"}
+    for dimension, column in columns.items():
+        rule = f"new_{dimension}"
+        if look.view.normal is None or (dimension == "country" and look.view.country_of is None):
+            continue
+        if not look.rules.is_on(rule, server=look.view.server):
+            continue
+        if reason := _too_little_known(look, rule):
+            look.cannot_judge(dimension, reason)
+            continue
+        look.judged.add(rule)
+        connects = with_country(look.connects, look.view.country_of) if dimension == "country" else look.connects
+        of_server = (pl.col("server") == look.view.server) & (pl.col("dimension") == dimension)
+        known = look.view.normal.filter(of_server)["key"].drop_nulls().unique()
+        new = connects.drop_nulls(column).filter(~pl.col(column).is_in(known.implode()))
+        if dimension == "country":
+            new = new.filter(~pl.col("country").is_in(NO_COUNTRY))
+        _report_strangers(look, rule, dimension, new)
+        look.connects = look.connects.join(new, on="offset", how="anti", maintain_order="left")
+
+
+def _too_little_known(look: Look, rule: str) -> str | None:
+    """Return why nobody can be called new here, or None."""
+    row = look.usual("all", "connects")
+    hours = look.limit(rule, "history_h")
+    if row is None or (look.until - row["first_seen"]).total_seconds() < hours * 3600:
+        return f"no history yet: who is new is judged after {hours:g} hours"
+    found = look.usual("all", rule)
+    recent = list(found["recent"]) if found else []
+    if recent and sum(recent) / len(recent) > look.limit(rule, "usual"):
+        return f"new names are usual here: {sum(recent):,.0f} in the last {len(recent)} windows"
+    return None
+
+
+def _report_strangers(look: Look, rule: str, dimension: str, new: pl.DataFrame) -> None:
+    """Report each new one; or the server, where they are many: a workshop, a new laboratory, a scan."""
+    subject = "address" if dimension == "client" else "user"
+    first = new.sort("offset").unique(subject, keep="first", maintain_order=True)
+    counts = dict(new.group_by(subject).len().iter_rows())
+    shown = ["user", "host", "address"] + ["country"] * (dimension == "country")
+    rows = first.select(*shown, "link_time").to_dicts()
+    unit = {"country": "users", "user": "users", "client": "clients"}[dimension]
+    advice = "Ask whether somebody is expected; a name in this log is what the client says it is."
+    if len(rows) > look.limit(rule, "most"):
+        names = ", ".join(one_line(row[subject], 40) for row in rows[:MAX_ROWS])
+        what = f"{len(rows)} {unit}" + (" from countries" if dimension == "country" else "")
+        look.find(
+            rule,
+            "server",
+            look.view.server,
+            value=len(rows),
+            unit=unit,
+            threshold=1,
+            since=rows[0]["link_time"],
+            detail=f"{what} that were never here before: {names} …",
+            advice=advice,
+            affected=len(rows),
+            evidence=[{name: row[name] for name in shown} for row in rows[:20]],
+            severity="warning",
+        )
+        return
+    for row in rows:
+        who = one_line(row["user"], 60)
+        told = {
+            "country": f"{who} connects from {one_line(row.get('country') or '', 20)}, where nobody came from before",
+            "user": f"{who} was never here before",
+            "client": f"{who} comes from a client that was never here before",
+        }[dimension]
+        look.find(
+            rule,
+            "client" if dimension == "client" else "user",
+            row[subject],
+            value=counts[row[subject]],
+            unit="connections",
+            threshold=1,
+            since=row["link_time"],
+            detail=f"{told}: {one_line(row['host'], 60)} [{one_line(row['address'], 60)}]",
+            advice=advice,
+            affected=counts[row[subject]],
+            evidence=[{name: row[name] for name in shown}],
+            severity="warning",
+        )
+
+
+def with_country(connects: pl.DataFrame, country_of: CountryOf | None) -> pl.DataFrame:
+    """Add the column `country` of each connection's address, null where nobody was asked."""
+    addresses = connects["address"].unique().sort()
+    countries = country_of(addresses.to_list()) if country_of and len(addresses) else [None] * len(addresses)
+    table = pl.DataFrame({"address": addresses, "country": pl.Series(list(countries), dtype=pl.String)})
+    return connects.join(table, on="address", how="left", maintain_order="left")
+
+
+def rejected_lines(look: Look) -> None:
+    """Bursts of lines that are none, and of lines that a client forged.
+
+    A forged line comes from a user name with a line break in it: a whole line of a log, mostly a connection of somebody
+    else. What gives it away is a date far from its neighbours'. One with the right date is not told from a true one.
+    """
+    look.judged.add("rejected_lines")
+    _rejected(look)
+    _forged(look)
+
+
+def _rejected(look: Look) -> None:
+    rule, reasons, minutes = "rejected_lines", rejected_counts(look.view.rejected), _minutes(look)
+    count = sum(reasons.values())
+    lines = len(look.view.client) + len(look.view.operation) + count
+    schema = {"key": pl.String, "value": pl.Float64}
+    counts = pl.DataFrame({"key": [None], "value": [count / minutes]}, schema=schema)
+    over = look.excesses(counts, rule, "per_min", "all", "rejected")
+    if not over or count < look.limit(rule, "share") * lines:
+        return
+    parts = ", ".join(f"{number:,} {one_line(reason, 30)}" for reason, number in list(reasons.items())[:MAX_ROWS])
+    look.find(
+        rule,
+        "log",
+        look.view.server,
+        value=count / minutes,
+        unit="lines/min",
+        threshold=over[0]["threshold"],
+        since=_start(look),
+        detail=f"{count:,} of {lines:,} lines are none: {parts}",
+        advice="glued or partial: a library prints and does not flush. stray_text: the quarantine shows what it says. "
+        "malformed: look for a client that sends odd names.",
+        normal=over[0]["normal"],
+        affected=count,
+        evidence=[{"reason": reason, "lines": number} for reason, number in reasons.items()],
+        severity="warning",
+    )
+
+
+def rejected_counts(rejected: pl.DataFrame | None) -> dict[str, int]:
+    """Return how many lines were rejected for each reason, the most frequent first."""
+    if rejected is None:
+        return {}
+    amount = pl.col("count").sum() if "count" in rejected.columns else pl.len()
+    counts = rejected.group_by("reason").agg(amount.cast(pl.Int64).alias("lines"))
+    return dict(counts.sort("lines", "reason", descending=[True, False]).iter_rows())
+
+
+def _forged(look: Look) -> None:
+    count, limit = len(look.forged), look.limit("rejected_lines", "forged_per_min")
+    if not count or count / _minutes(look) < limit:
+        return
+    dates = look.forged["link_time"].sort().dt.strftime("%Y-%m-%d %H:%M")
+    client = look.view.client.join(look.forged.select("offset"), on="offset", how="semi")
+    names = client.group_by("user", "host", "address").len("lines").sort("lines", "user", descending=[True, False])
+    look.find(
+        "rejected_lines",
+        "log",
+        look.view.server,
+        value=count / _minutes(look),
+        unit="forged lines/min",
+        threshold=limit,
+        since=_start(look),
+        detail=f"{count:,} lines bear dates ({dates[0]} to {dates[-1]} UTC) that the lines around them contradict: a "
+        "client may send a name with line breaks in it, which then looks like lines of a log",
+        advice="Trust no name in these lines; the connection line just before them has the address they came from.",
+        affected=count,
+        evidence=names.head(MAX_ROWS).to_dicts(),
+    )
+
+
+def log_silent(look: Look) -> None:
+    """The log is gone, was cut, or says nothing for longer than ever while the machine is up."""
+    view = look.view
+    if view.up is False:
+        look.cannot_judge("log", "the machine does not answer", view.server)
+        return
+    access = None if view.log_status is None else view.log_status.filter(pl.col("kind") == "access")
+    status = access.row(-1, named=True) if access is not None and len(access) else None
+    outcome = status["outcome"] if status else None
+    lines = len(view.client) + len(view.operation)
+    if status and outcome in NO_LOG:
+        look.judged.add("log_silent")
+        told = f": {one_line(status['detail'], 200)}" if status["detail"] else ""
+        advice = "See whether the server runs, where its standard output goes, and who may read it."
+        _report_log(look, view.span_s, "s", 0.0, f"the log is {outcome}{told}", advice, critical=True)
+        return
+    if status and status["lost_bytes"]:
+        told = f"{status['lost_bytes']:,} bytes of the log were destroyed before they were read"
+        advice = "Rotate more rarely, keep more old logs, or make the window shorter."
+        _report_log(look, status["lost_bytes"], "bytes", 1.0, told, advice, critical=False)
+    if lines:
+        look.judged.add("log_silent")
+    elif outcome is None and view.silent_s is None:
+        return
+    elif outcome is not None and outcome not in QUIET:
+        look.cannot_judge("log", f"the log was not read: {outcome}", view.server)
+    else:
+        _silence(look, view.span_s if view.silent_s is None else view.silent_s)
+
+
+def _silence(look: Look, silent_s: float) -> None:
+    """Judge a silence by the longest ones lately."""
+    usual = look.usual("all", "gap_s")
+    if usual is None or usual["windows"] < look.limit("log_silent", "min_windows"):
+        reason = "no history yet: nobody knows for how long this log may be silent"
+        look.cannot_judge("log", reason, look.view.server)
+        return
+    look.judged.add("log_silent")
+    longest = float(max(usual["recent"]))
+    limit = max(look.limit("log_silent", "least_s"), look.limit("log_silent", "times_normal") * longest)
+    if silent_s >= limit:
+        told = f"not a line for {silent_s:,.0f} s; lately it was never silent for more than {longest:,.0f} s"
+        advice = "See whether the data server still answers: it may hang, have ended, or write elsewhere."
+        _report_log(look, silent_s, "s", limit, told, advice, critical=True, normal=longest)
+
+
+def _report_log(
+    look: Look,
+    value: float,
+    unit: str,
+    threshold: float,
+    detail: str,
+    advice: str,
+    *,
+    critical: bool,
+    normal: float | None = None,
+) -> None:
+    look.find(
+        "log_silent",
+        "log",
+        look.view.server,
+        value=value,
+        unit=unit,
+        threshold=threshold,
+        since=look.view.at - timedelta(seconds=value if unit == "s" else look.view.span_s),
+        detail=detail,
+        advice=advice,
+        normal=normal,
+        confidence=1.0 if look.view.up or look.view.log_status is not None else 0.7,
+        severity="critical" if critical else "warning",
+    )
