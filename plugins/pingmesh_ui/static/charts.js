@@ -1,0 +1,160 @@
+/**
+ * Charts below the map, of what is selected: latency and loss over time, the CDF, and each server's latency. ECharts
+ * comes when the first chart is scrolled into view or the reader selects something, never before the map.
+ */
+import { get } from "./api.js";
+import { $, h, isolate } from "./dom.js";
+import { saveBlob } from "./export.js";
+import { formatCount, formatMoment, formatShare, formatTime, formatUs, parseId } from "./format.js";
+import { t } from "./i18n.js";
+import { findRange } from "./map/axis.js";
+import { downloadLink, ends } from "./mesh.js";
+import { onChange, state, update } from "./state.js";
+import { colours, onTheme } from "./theme.js";
+
+const BARS = 40;
+let echarts = null;
+const library = async () => (echarts ??= await import("./vendor/echarts.js"));
+
+/** A card with a head, a chart and ways to save it. `draw(chart)` returns ECharts options, or words why there is nothing. */
+export function card(id, { wide = false } = {}) {
+  const title = h("h2", { id: `${id}-title` }), box = h("div", { class: "chart", role: "img", "aria-labelledby": `${id}-title` });
+  const png = h("button", { "aria-label": t("save.png") }, "PNG"), csv = h("a", { hidden: true }, "CSV"), json = h("a", { hidden: true }, "JSON");
+  const element = h("section", { class: `card${wide ? " wide" : ""}`, id }, h("header", {}, title, png, csv, json), box);
+  let chart = null;
+  png.onclick = () => box.querySelector("canvas")?.toBlob((blob) => saveBlob(blob, `pingmesh-${id}.png`));
+  return {
+    element, title,
+    link(path, query) { for (const [a, format] of [[csv, "csv"], [json, "json"]]) { a.hidden = false; a.href = downloadLink(path, query, format); a.download = `pingmesh-${id}.${format}`; } },
+    say(words) { chart?.dispose(); chart = null; box.replaceChildren(h("p", {}, words)); },
+    async set(options, onClick) {
+      const { init } = await library();
+      if (!chart) { box.replaceChildren(); chart = init(box); new ResizeObserver(() => chart?.resize()).observe(box); if (onClick) chart.on("click", onClick); }
+      chart.setOption(base(options), { notMerge: true });
+    },
+  };
+}
+
+/** What all charts have in common: the page's type and colours, a tooltip that needs no inline styles. */
+function base(options) {
+  const paint = colours(), text = { color: paint.muted, fontFamily: getComputedStyle(document.body).fontFamily, fontSize: 12 };
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const axis = (one) => ({ axisLine: { lineStyle: { color: paint.rule } }, splitLine: { lineStyle: { color: paint.grid } }, ...one, axisLabel: { ...text, ...one.axisLabel }, nameTextStyle: text });
+  const many = (value) => (Array.isArray(value) ? value : [value]);
+  return {
+    animation: !still, animationDuration: 250, backgroundColor: paint.paper, textStyle: text, aria: { enabled: true },
+    grid: { left: 62, right: 18, top: 34, bottom: 34 },
+    ...options,
+    legend: { top: 0, left: 0, itemHeight: 8, itemWidth: 18, icon: "roundRect", textStyle: { ...text, color: paint.ink }, inactiveColor: paint.rule, ...options.legend },
+    tooltip: { trigger: "axis", renderMode: "richText", confine: true, backgroundColor: paint.paper, borderColor: paint.rule, textStyle: { ...text, color: paint.ink }, ...options.tooltip },
+    xAxis: many(options.xAxis).map(axis), yAxis: many(options.yAxis).map(axis),
+  };
+}
+
+export async function openCharts(view) {
+  const series = card("series", { wide: true }), cdf = card("cdf"), bars = card("bars");
+  const cards = { series, cdf, bars };
+  $("charts").replaceChildren(series.element, cdf.element, bars.element);
+  let seen = false, asked = "";
+  const refresh = async () => {
+    if ($("panel-mesh").hidden || !view.axis || document.documentElement.dataset.playing) return;
+    titles(cards);
+    if (!seen) return;
+    const key = [view.window?.id, state.sel, state.cmp, state.from, state.to].join();
+    if (key === asked) return;
+    asked = key;
+    await Promise.all([drawSeries(view, series), drawCdf(view, cdf), drawBars(view, bars)].map((one, i) => one.catch((error) => Object.values(cards)[i].say(error.message))));
+  };
+  new IntersectionObserver(([entry]) => { if (entry.isIntersecting && !seen) { seen = true; refresh(); } }, { rootMargin: "120px" }).observe($("charts"));
+  let timer = 0;
+  const later = () => { clearTimeout(timer); timer = setTimeout(refresh, 120); };
+  onChange((changed) => { if (["w", "sel", "cmp", "from", "to", "tab"].some((key) => changed.has(key))) later(); });
+  onTheme(() => { asked = ""; later(); });
+  view.time.follow(() => later());
+  refresh();
+}
+
+const subject = () => { const [src, dst] = ends(); return !state.sel ? t("crumbs.all") : !dst ? t("from.host", { host: isolate(src) }) : !src ? t("to.host", { host: isolate(dst) }) : `${isolate(src)} → ${isolate(dst)}`; };
+function titles({ series, cdf, bars }) {
+  series.title.textContent = t("chart.series", { what: subject() });
+  cdf.title.textContent = t("chart.cdf", { what: subject() });
+  bars.title.textContent = t("chart.bars", { what: t("crumbs.all") });
+}
+
+/** What the selection is for the API: { of, src, dst }. */
+function asked(view) {
+  const [src, dst] = ends(), a = findRange(view.axis, src), b = findRange(view.axis, dst);
+  if (!state.sel || !a || !b) return { of: "mesh" };
+  if (a.kind === "host" && b.kind === "host") return { of: "pair", src, dst };
+  if (a.kind === "all") return { of: "host", dst };
+  if (b.kind === "all") return { of: "host", src };
+  return { of: a.kind, src, dst };
+}
+
+async function drawSeries(view, one) {
+  const windows = view.time.windows, query = { ...asked(view), from: windows[0].id, to: view.time.endOf(windows.at(-1).id) };
+  one.link("series", query);
+  const { points } = await get("series", query), paint = colours();
+  if (!points.some((point) => point.p50_us > 0 || point.loss > 0)) { one.say(t("chart.nothing")); return; }
+  const at = (point) => +parseId(point.window), line = (key, colour, dash, width) => ({
+    name: key, type: "line", showSymbol: points.length < 40, symbolSize: 5, connectNulls: false, data: points.map((p) => [at(p), p[`${key}_us`] || null]),
+    lineStyle: { color: colour, type: dash, width }, itemStyle: { color: colour },
+  });
+  const { slow_us: slow, bad_us: bad } = view.context.boot;
+  const now = { silent: true, symbol: "none", label: { show: false }, lineStyle: { color: paint.ink, type: "solid", width: 1 }, data: [{ xAxis: +parseId(view.window.id) }] };
+  await one.set({
+    tooltip: { formatter: (rows) => [formatMoment(new Date(rows[0].value[0])), ...rows.filter((r) => r.value[1] !== null).map((r) => `${r.seriesName}  ${r.seriesName === t("metric.loss") ? formatShare(r.value[1]) : formatUs(r.value[1])}`)].join("\n") },
+    xAxis: { type: "time", axisLabel: { formatter: (value) => formatTime(new Date(value)), hideOverlap: true } },
+    yAxis: [
+      { type: "log", axisLabel: { formatter: formatUs }, min: (range) => range.min / 1.4 },
+      { type: "value", max: (range) => Math.max(range.max * 3, 0.01), position: "right", axisLabel: { formatter: formatShare, showMaxLabel: false }, splitLine: { show: false } },
+    ],
+    grid: { left: 62, right: 56, top: 34, bottom: 34 },
+    dataZoom: [{ type: "inside", zoomOnMouseWheel: "shift" }],
+    series: [
+      { name: t("metric.loss"), type: "bar", yAxisIndex: 1, data: points.map((p) => [at(p), p.loss]), itemStyle: { color: paint.bad, opacity: 0.55 }, barMaxWidth: 9 },
+      { ...line("p50", paint.s0, "solid", 2.2), markLine: now, markArea: { silent: true, itemStyle: { color: paint.warn, opacity: 0.07 }, data: [[{ yAxis: slow }, { yAxis: bad }]] } },
+      line("p90", paint.s2, [6, 3], 1.6), line("p99", paint.s1, [2, 2], 1.8),
+    ],
+  }, (event) => update({ w: points[event.dataIndex]?.window }, { step: true }));
+}
+
+async function drawCdf(view, one) {
+  const query = { window: view.window.id, ...asked(view) }, paint = colours();
+  one.link("cdf", query);
+  const both = await Promise.all([get("cdf", query), state.cmp ? get("cdf", { ...query, window: state.cmp }).catch(() => null) : null]);
+  if (!both[0].count) { one.say(t("chart.nothing")); return; }
+  const styles = [[paint.s0, "solid"], [paint.muted, [5, 3]]];
+  await one.set({
+    tooltip: { formatter: (rows) => rows.map((r) => `${r.seriesName}: ${formatShare(r.value[1])} ≤ ${formatUs(r.value[0])}`).join("\n") },
+    xAxis: { type: "log", axisLabel: { formatter: formatUs, hideOverlap: true }, min: (range) => range.min / 1.1, max: (range) => range.max * 1.1 },
+    yAxis: { type: "value", max: 1, axisLabel: { formatter: formatShare } },
+    dataZoom: [{ type: "inside", zoomOnMouseWheel: "shift" }],
+    series: both.filter(Boolean).map(({ cdf, window, quantiles }, i) => ({
+      name: formatTime(parseId(window)), type: "line", step: "end", showSymbol: false, data: cdf, lineStyle: { color: styles[i][0], type: styles[i][1], width: 2 }, itemStyle: { color: styles[i][0] },
+      markLine: i ? undefined : { silent: true, symbol: "none", lineStyle: { color: paint.rule }, label: { color: paint.muted, position: "insideEndBottom", formatter: ({ name }) => name }, data: [["p50", quantiles.p50_us], ["p99", quantiles.p99_us]].filter(([, us]) => us > 0).map(([key, us]) => ({ name: `${key} ${formatUs(us)}`, xAxis: us })) },
+    })),
+  });
+}
+
+/** Latency of each server as a source, the worst first, before bands of the thresholds; a click selects it. */
+async function drawBars(view, one) {
+  const query = { window: view.window.id, of: "host" }, paint = colours();
+  one.link("groups", query);
+  const { groups } = await get("groups", query);
+  const rows = groups.filter((group) => group.src && !group.dst).sort((a, b) => (b.p99_us ?? Infinity) - (a.p99_us ?? Infinity)).slice(0, BARS);
+  if (!rows.length) { one.say(t("chart.nothing")); return; }
+  one.title.textContent = t("chart.bars", { what: rows.length < groups.length / 2 ? t("chart.worst", { n: rows.length }) : t("crumbs.all") });
+  const { slow_us: slow, bad_us: bad } = view.context.boot, band = (from, to, colour) => [{ yAxis: from, itemStyle: { color: colour, opacity: 0.09 } }, { yAxis: to }];
+  await one.set({
+    tooltip: { formatter: ([{ dataIndex: i }]) => { const r = rows[i]; return [isolate(r.src), `p50  ${formatUs(r.p50_us)}`, `p99  ${formatUs(r.p99_us)}`, `${t("metric.loss")}  ${formatShare(r.loss)}`, `${t("pairs")}  ${formatCount(r.pairs)}`].join("\n"); } },
+    xAxis: { type: "category", data: rows.map((r) => r.src), axisLabel: { rotate: rows.length > 8 ? 45 : 0, formatter: (text) => (text.length > 14 ? `${text.slice(0, 6)}…${text.slice(-6)}` : text) }, triggerEvent: true },
+    yAxis: { type: "log", axisLabel: { formatter: formatUs }, min: (range) => range.min / 2 },
+    grid: { left: 62, right: 18, top: 34, bottom: 74 },
+    dataZoom: [{ type: "inside", zoomOnMouseWheel: "shift" }],
+    series: [
+      { name: "p50", type: "bar", barGap: "-100%", z: 3, data: rows.map((r) => r.p50_us), itemStyle: { color: paint.s0 }, markArea: { silent: true, data: [band(slow, bad, paint.warn), band(bad, 1e8, paint.bad)] } },
+      { name: "p99", type: "bar", data: rows.map((r) => r.p99_us), itemStyle: { color: paint.s1, opacity: 0.55 } },
+    ],
+  }, ({ dataIndex }) => rows[dataIndex] && update({ sel: `${rows[dataIndex].src}>` }, { step: true }));
+}

@@ -1,0 +1,147 @@
+/** What is known of a cell: in the tooltip, in words for ears, and of the selection in the panel beside the map. */
+import { get } from "./api.js";
+import { $, h, isolate, name } from "./dom.js";
+import { formatCount, formatShare, formatUs, formatValue } from "./format.js";
+import { t } from "./i18n.js";
+import { findRange } from "./map/axis.js";
+import { FAILED, MISSING, NOT_PLANNED, UNCLEAN, decode, isValue } from "./map/codes.js";
+import { codeAt, ends, sharpen } from "./mesh.js";
+import { state, update } from "./state.js";
+
+const STATES = { [NOT_PLANNED]: "state.not_planned", [UNCLEAN]: "state.unclean", [MISSING]: "state.missing", [FAILED]: "state.failed" };
+const PATIENCE_MS = 140, KEPT = 400;
+const known = new Map();
+
+const stateWords = (code) => (code === null ? t("state.loading") : t(STATES[code]));
+
+/** One sentence: who to whom, how much, how much lost. */
+export function describeCell(view, cell) {
+  const { hosts } = view.axis, code = codeAt(view, cell), kind = view.kind();
+  const what = code !== null && isValue(code) ? `${t(`metric.${view.metric().name}`)} ${formatValue(decode(code, kind), kind)}` : stateWords(code);
+  const loss = view.loss && view.loss.n === view.axis.n ? view.loss.codes[cell.y * view.axis.n + cell.x] : 0;
+  const lost = isValue(loss) && view.metric().name !== "loss" ? `, ${t("metric.loss")} ${formatShare(Math.min(1, decode(loss, "share")))}` : "";
+  return t("cell", { src: isolate(hosts[cell.y].name), dst: isolate(hosts[cell.x].name), what: what + lost });
+}
+
+// ---- tooltip ------------------------------------------------------------------------------------------------------
+
+let timer = 0, shown = "";
+
+export function showTip(view, cell, event) {
+  const tip = $("tip");
+  if (!cell || !view.levels) { clearTimeout(timer); tip.hidden = true; shown = ""; return; }
+  const exact = sharpen(view, cell), key = `${view.window.id} ${view.metric().name} ${exact.x},${exact.y}`;
+  if (key !== shown) {
+    shown = key;
+    fillTip(view, exact, cell, null);
+    clearTimeout(timer);
+    const { src, dst } = pairAt(view, exact), asked = `${view.window.id} ${src} ${dst}`;
+    if (known.has(asked)) fillTip(view, exact, cell, known.get(asked));
+    else if (codeAt(view, exact) && !document.documentElement.dataset.playing) timer = setTimeout(async () => {
+      const answer = await askPair(view, src, dst).catch(() => null);
+      if (shown === key && answer) fillTip(view, exact, cell, answer);
+    }, PATIENCE_MS);
+  }
+  tip.hidden = false;
+  const { width, height } = tip.getBoundingClientRect(), gap = 16;
+  const left = event.clientX + gap + width > innerWidth ? event.clientX - gap - width : event.clientX + gap;
+  const top = event.clientY + gap + height > innerHeight ? event.clientY - gap - height : event.clientY + gap;
+  tip.style.transform = `translate(${Math.max(4, left)}px, ${Math.max(4, top)}px)`;
+}
+
+const pairAt = (view, { x, y }) => ({ src: view.axis.hosts[y].name, dst: view.axis.hosts[x].name });
+
+/** The exact figures of a pair in this window; the last KEPT are remembered. */
+async function askPair(view, src, dst) {
+  const key = `${view.window.id} ${src} ${dst}`;
+  if (!known.has(key)) {
+    if (known.size >= KEPT) known.delete(known.keys().next().value);
+    known.set(key, await get("pair", { window: view.window.id, src, dst, v: view.window.v }));
+  }
+  return known.get(key);
+}
+
+function fillTip(view, cell, pointed, answer) {
+  const { hosts } = view.axis, a = hosts[cell.y], b = hosts[cell.x], code = codeAt(view, cell), kind = view.kind(), value = code !== null && isValue(code);
+  const block = cell.x !== pointed.x || cell.y !== pointed.y;
+  $("tip").replaceChildren(
+    h("div", { class: "pair" }, name(a.name), " → ", name(b.name), view.topology ? h("div", { class: "place" }, `${place(a)} → ${place(b)}`) : ""),
+    h("div", { class: value ? "big" : "big gone" }, value ? formatValue(decode(code, kind), kind) : stateWords(code)),
+    h("div", { class: "place" }, [t(`metric.${view.metric().name}`), block ? t("tip.worst_here") : "", kind === "ratio" ? t("tip.against", { window: state.cmp }) : ""].filter(Boolean).join(" · ")),
+    answer ? figures(answer) : "",
+  );
+}
+
+const place = (host) => [host.dc, host.podset, host.tor].filter(Boolean).join("/");
+
+function figures({ protocols }) {
+  const rows = [];
+  for (const p of protocols) {
+    if (protocols.length > 1) rows.push([t("protocol"), p.protocol]);
+    if (p.rtt_p50_us !== null) rows.push(["p50 / p90 / p99", [p.rtt_p50_us, p.rtt_p90_us, p.rtt_p99_us].map(formatUs).join(" / ")], [t("metric.max"), formatUs(p.rtt_max_us)], [t("metric.jitter"), formatUs(p.jitter_us)]);
+    if (p.normal_p50_us) rows.push([t("normal"), formatUs(p.normal_p50_us)]);
+    rows.push([t("probes"), t("probes.of", { answered: formatCount(p.answered), sent: formatCount(p.sent) })]);
+    if (p.sent) rows.push([t("lost"), `${formatCount(p.lost)} (${formatShare(p.lost / p.sent)})`]);
+    for (const key of ["retransmitted", "refused", "unreachable", "reset", "bad_reply", "local_error"]) if (p[key]) rows.push([t(key), formatCount(p[key])]);
+  }
+  return list(rows);
+}
+
+export const list = (rows) => h("dl", {}, rows.flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]));
+
+// ---- the panel of the selection -----------------------------------------------------------------------------------
+
+export async function fillPicked(view) {
+  const box = $("picked"), [src, dst] = ends(), a = findRange(view.axis, src), b = findRange(view.axis, dst);
+  if (state.blk && view.map.block) { fillBlock(view, box); return; }
+  box.hidden = !state.sel;
+  if (!state.sel) return;
+  const close = h("button", { class: "closer", "aria-label": t("close"), onclick: () => update({ sel: "" }, { step: true }) }, "×");
+  if (!a || !b) { box.replaceChildren(close, h("p", { class: "gone" }, t("unknown", { what: state.sel }))); return; }
+  const title = h("div", { class: "pair" }, src ? name(src) : t("everyone"), " → ", dst ? name(dst) : t("everyone"));
+  if (a.kind === "host" && b.kind === "host") {
+    const turn = h("button", { onclick: () => update({ sel: `${dst}>${src}` }, { step: true }) }, t("reverse"));
+    box.replaceChildren(close, title, h("p", { class: "keys" }, t("state.loading")));
+    const sel = state.sel, window = view.window.id;
+    try {
+      const answer = await askPair(view, src, dst);
+      if (state.sel !== sel || view.window.id !== window) return;
+      const cell = { x: b.start, y: a.start }, code = codeAt(view, cell);
+      box.replaceChildren(close, title, code !== null && !isValue(code) ? h("p", { class: code ? "gone" : "keys" }, stateWords(code)) : "", figures(answer), h("div", { class: "row" }, turn,
+        h("button", { onclick: () => update({ sel: `${src}>` }, { step: true }) }, t("from.host", { host: isolate(src) })), h("button", { onclick: () => update({ sel: `>${dst}` }, { step: true }) }, t("to.host", { host: isolate(dst) }))));
+    } catch (error) {
+      if (state.sel === sel) box.replaceChildren(close, title, h("p", { class: "keys" }, error.code === "not_found" || error.status === 404 ? t("state.not_planned") : error.message));
+    }
+    return;
+  }
+  box.replaceChildren(close, title, blockSummary(view, { x0: b.start, x1: b.stop, y0: a.start, y1: a.stop }), h("p", { class: "keys" }, t("drill.hint")));
+}
+
+/** A block that was dragged: its figures, and the way to compare it with another time. */
+function fillBlock(view, box) {
+  const { block } = view.map, nm = (i) => isolate(view.axis.hosts[Math.min(view.axis.n - 1, Math.max(0, i))].name);
+  box.hidden = false;
+  box.replaceChildren(
+    h("button", { class: "closer", "aria-label": t("close"), onclick: () => update({ blk: "" }, { step: true }) }, "×"),
+    h("div", { class: "pair" }, t("block.title", { rows: block.y1 - block.y0, columns: block.x1 - block.x0 }), h("div", { class: "place" }, `${nm(block.y0)} … ${nm(block.y1 - 1)} → ${nm(block.x0)} … ${nm(block.x1 - 1)}`)),
+    blockSummary(view, block),
+    h("div", { class: "row" }, h("button", { onclick: () => view.map.fly(block) }, t("block.zoom")), h("button", { onclick: () => $("compare").focus() }, t("block.compare"))),
+  );
+}
+
+/** Counts and quantiles of a block of the matrix that is there. */
+function blockSummary(view, { x0, x1, y0, y1 }) {
+  const level = view.levels?.[0], kind = view.kind();
+  if (!level || level.n !== view.axis.n) return h("p", { class: "keys" }, t("state.loading"));
+  const counts = new Uint32Array(4096);
+  for (let y = Math.max(0, y0); y < Math.min(level.n, y1); y++) for (let x = Math.max(0, x0); x < Math.min(level.n, x1); x++) counts[level.codes[y * level.n + x]]++;
+  let total = 0;
+  for (let code = 1; code <= 4092; code++) total += counts[code];
+  const at = (q) => { let seen = 0; const wanted = Math.ceil(q * total); for (let code = 1; code <= 4092; code++) if ((seen += counts[code]) >= wanted) return formatValue(decode(code, kind), kind); return "–"; };
+  const rows = [[t("pairs"), formatCount(total + counts[UNCLEAN] + counts[MISSING] + counts[FAILED])]];
+  if (total) rows.push([t("block.middle"), at(0.5)], [t("block.p99"), at(0.99)], [t("block.worst"), at(1)]);
+  if (counts[FAILED]) rows.push([t("state.failed.short"), formatCount(counts[FAILED])]);
+  if (counts[MISSING]) rows.push([t("state.missing.short"), formatCount(counts[MISSING])]);
+  if (counts[UNCLEAN]) rows.push([t("state.unclean.short"), formatCount(counts[UNCLEAN])]);
+  return list(rows);
+}

@@ -1,0 +1,71 @@
+/** The fleet: what became of every host at each stage of a window; those that need a hand come first. */
+import { get } from "../api.js";
+import { h, name } from "../dom.js";
+import { formatBytes, formatCount, formatUs, formatWindow } from "../format.js";
+import { t } from "../i18n.js";
+import { update } from "../state.js";
+
+const STAGES = ["keys", "dispatch", "collect"], GOOD = new Set(["ok", "unchanged", "no_data_yet"]), SHOWN = 500;
+
+export function open(panel, context) {
+  if (!context.boot.newest) { panel.replaceChildren(h("p", { class: "blank" }, t("fleet.none"))); return {}; }
+  const words = h("input", { type: "search", placeholder: t("search"), "aria-label": t("search") }), only = h("input", { type: "checkbox", id: "only-bad" });
+  const head = h("h2", {}, t("tab.fleet")), tiles = h("div", { class: "tiles" }), table = h("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": t("tab.fleet") });
+  const csv = h("a", { download: "pingmesh-fleet.csv" }, "CSV");
+  panel.replaceChildren(h("div", { class: "panel-head" }, head, words, h("label", { class: "check" }, only, " ", t("fleet.only_bad")), h("span", { class: "grow" }), csv), tiles, table);
+  let hosts = [], asked = "";
+  const draw = () => drawTable(table, hosts.filter((host) => (!only.checked || host.bad) && host.host.toLowerCase().includes(words.value.trim().toLowerCase())));
+  words.oninput = only.onchange = draw;
+  const show = async (entry) => {
+    if (panel.hidden || document.documentElement.dataset.playing) { asked = asked === entry?.id ? "" : asked; return; }
+    if (!entry || asked === entry.id) return;
+    asked = entry.id;
+    head.textContent = `${t("tab.fleet")} · ${formatWindow(entry.id, context.time.lengthS)}`;
+    csv.href = new URL(`api/v1/fleet?window=${entry.id}&format=csv&download=1`, document.baseURI).href;
+    try {
+      const answer = await get("fleet", { window: entry.id });
+      hosts = byHost(answer.hosts);
+      drawTiles(tiles, hosts);
+      draw();
+    } catch (error) {
+      asked = "";
+      if (error.status === 404) { hosts = []; tiles.replaceChildren(); table.replaceChildren(h("p", { class: "blank" }, t("fleet.none"))); } else context.report(error, () => show(entry));
+    }
+  };
+  context.time.follow(show).then(() => context.time.rest());
+  return { show: () => show(context.time.now()) };
+}
+
+function byHost(rows) {
+  const hosts = new Map();
+  for (const row of rows) {
+    const host = hosts.get(row.host) ?? { host: row.host, stages: {}, bad: false };
+    host.stages[row.stage] = row;
+    host.bad ||= !GOOD.has(row.outcome);
+    hosts.set(row.host, host);
+  }
+  return [...hosts.values()].sort((a, b) => b.bad - a.bad || a.host.localeCompare(b.host, undefined, { numeric: true }));
+}
+
+function drawTiles(box, hosts) {
+  const bad = hosts.filter((host) => host.bad).length, last = hosts.map((host) => host.stages.dispatch ?? host.stages.collect).filter(Boolean);
+  const versions = new Set(last.map((row) => row.agent_version).filter(Boolean)), skew = Math.max(0, ...hosts.flatMap((host) => Object.values(host.stages).map((row) => Math.abs(row.clock_offset_us ?? 0))));
+  const bytes = hosts.reduce((sum, host) => sum + (host.stages.collect?.segment_bytes ?? 0), 0), skipped = hosts.reduce((sum, host) => sum + (host.stages.collect?.skipped ?? 0), 0);
+  const tile = (value, key, isBad) => h("div", { class: `tile${isBad ? " bad" : ""}` }, h("b", {}, value), h("span", {}, t(key)));
+  box.replaceChildren(tile(formatCount(hosts.length), "fleet.hosts"), tile(formatCount(bad), "fleet.bad", bad > 0), tile(formatCount(versions.size), "fleet.versions", versions.size > 1), tile(formatUs(skew), "fleet.skew", skew > 1e6), tile(formatBytes(bytes), "fleet.bytes"), tile(formatCount(skipped), "fleet.skipped", skipped > 0));
+}
+
+const outcomeTag = (row) => (row ? h("span", { class: `tag ${GOOD.has(row.outcome) ? "good" : "bad"}`, title: row.detail ?? "" }, `${GOOD.has(row.outcome) ? "✓" : "✕"} ${words(row.outcome)}`) : h("span", { class: "muted" }, "–"));
+const words = (outcome) => { const text = t(`outcome.${outcome}`); return text === `outcome.${outcome}` ? outcome.replaceAll("_", " ") : text; };
+
+function drawTable(box, hosts) {
+  if (!hosts.length) { box.replaceChildren(h("p", { class: "blank" }, t("nobody"))); return; }
+  const detail = (host) => Object.values(host.stages).filter((row) => !GOOD.has(row.outcome)).map((row) => row.detail).find(Boolean) ?? "";
+  box.replaceChildren(h("table", {},
+    h("thead", {}, h("tr", {}, [t("fleet.host"), ...STAGES.map((stage) => t(`stage.${stage}`)), t("fleet.agent")].map((text) => h("th", { scope: "col" }, text)), h("th", { class: "n", scope: "col" }, t("fleet.clock")), h("th", { scope: "col" }, t("fleet.detail")))),
+    h("tbody", {}, hosts.slice(0, SHOWN).map((host) => {
+      const any = host.stages.dispatch ?? host.stages.collect ?? {};
+      return h("tr", {}, h("td", {}, h("button", { class: "quiet", onclick: () => update({ tab: "mesh", sel: `${host.host}>` }, { step: true }) }, name(host.host))), STAGES.map((stage) => h("td", {}, outcomeTag(host.stages[stage]))),
+        h("td", { class: "muted" }, (any.agent_version ?? "").slice(0, 8)), h("td", { class: "n" }, any.clock_offset_us === null || any.clock_offset_us === undefined ? "–" : `${any.clock_offset_us < 0 ? "−" : "+"}${formatUs(Math.abs(any.clock_offset_us))}`), h("td", { class: "muted" }, name(detail(host))));
+    }))), hosts.length > SHOWN ? h("p", { class: "keys" }, t("more.rows", { n: hosts.length - SHOWN })) : "");
+}

@@ -1,0 +1,60 @@
+/** Play: one window after another, from pooled levels that are fetched ahead; at rest the window is shown in full. */
+import { $ } from "./dom.js";
+import { t } from "./i18n.js";
+
+const AHEAD = 6, STEP_MS = 800;
+
+export function createPlayer({ context, time, current, go }) {
+  let timer = 0, playing = false, factor = 2, frames = new Map();
+  const player = {
+    get playing() { return playing; },
+    speed(value) { factor = value; },
+    toggle() { (playing ? player.stop : start)(); },
+    stop() {
+      if (!playing) return;
+      playing = false;
+      clearTimeout(timer);
+      frames.clear();
+      delete document.documentElement.dataset.playing;
+      player.mirror();
+      go(current());
+    },
+    mirror() {
+      $("play").textContent = playing ? t("pause") : t("play");
+      $("play").setAttribute("aria-pressed", playing);
+    },
+  };
+
+  function start() {
+    playing = true;
+    document.documentElement.dataset.playing = "1";
+    player.mirror();
+    const from = current();
+    step(from >= time.windows.length - 1 ? 0 : from + 1);
+  }
+
+  /** Frames i … i + AHEAD are asked for; frames that are behind are dropped. */
+  function fetchAhead(i) {
+    const wanted = new Set();
+    for (let k = i; k <= Math.min(time.windows.length - 1, i + AHEAD); k++) {
+      const entry = time.windows[k];
+      wanted.add(entry.id);
+      if (!frames.has(entry.id)) frames.set(entry.id, context.frame ? context.frame(entry) : Promise.resolve(null));
+    }
+    for (const id of frames.keys()) if (!wanted.has(id)) frames.delete(id);
+  }
+
+  async function step(i) {
+    if (!playing) return;
+    const began = performance.now();
+    fetchAhead(i);
+    const frame = await frames.get(time.windows[i].id).catch((error) => { context.report(error); return null; });
+    if (!playing) return;
+    const drawn = performance.now();
+    go(i, { playing: true, frame });
+    (context.steps ??= []).push(performance.now() - drawn);
+    if (i >= time.windows.length - 1) { player.stop(); return; }
+    timer = setTimeout(() => step(i + 1), Math.max(0, STEP_MS / factor - (performance.now() - began)));
+  }
+  return player;
+}

@@ -1,0 +1,160 @@
+/**
+ * The time bar: which windows there are, which is shown, and play. In live mode it asks for new windows and follows the
+ * newest. Views follow it: `time.follow(show)` calls `show(entry, options)` now and whenever another window is to be seen.
+ */
+import { get } from "./api.js";
+import { $, h } from "./dom.js";
+import { formatDay, formatId, formatTime, formatWindow, parseId } from "./format.js";
+import { t } from "./i18n.js";
+import { createPlayer } from "./play.js";
+import { onChange, state, update } from "./state.js";
+import { drawStrip } from "./strip.js";
+import { onTheme } from "./theme.js";
+
+const RANGES = { "": 24, "1h": 1, "6h": 6, "24h": 24, "7d": 168 }, POLL_MS = [5_000, 60_000];
+
+export function openTime(context) {
+  const { boot, report } = context, followers = new Set();
+  const time = { windows: boot.windows, lengthS: boot.window_s, points: null };
+  const indexOf = (id) => time.windows.findIndex((entry) => entry.id === id);
+  time.entry = (id) => time.windows[indexOf(id)] ?? null;
+  time.endOf = (id) => formatId(new Date(+parseId(id) + 1000 * time.lengthS + 60_000));
+  const isLive = () => !state.w, current = () => (isLive() ? time.windows.length - 1 : indexOf(state.w));
+
+  time.now = () => (isLive() ? time.windows.at(-1) : time.entry(state.w) ?? { id: state.w });
+  time.follow = async (follower) => { await time.ready; followers.add(follower); return follower(time.now()); };
+
+  const show = (options) => {
+    mirror();
+    return Promise.all([...followers].map((follower) => follower(time.now(), options)));
+  };
+
+  function mirror() {
+    const at = current(), slider = $("slider");
+    slider.max = Math.max(0, time.windows.length - 1);
+    if (at >= 0) slider.value = at;
+    slider.setAttribute("aria-valuetext", at >= 0 ? formatWindow(time.windows[at].id, time.lengthS) : "");
+    $("live").setAttribute("aria-pressed", isLive());
+    $("back").disabled = at === 0;
+    $("next").disabled = at === time.windows.length - 1;
+    $("time").hidden = false;
+    drawStrip(time, at);
+    fillCompare();
+  }
+
+  function fillCompare() {
+    const select = $("compare"), at = current(), options = [["", t("compare.none")]];
+    const back = (hours) => time.windows[Math.max(0, at - Math.round((hours * 3600) / time.lengthS))];
+    const before = time.windows[at - 1];
+    for (const [key, entry] of [["compare.before", before], ["compare.hour", back(1)], ["compare.day", back(24)]])
+      if (entry && entry.id !== time.windows[at]?.id && !options.some(([id]) => id === entry.id)) options.push([entry.id, `${t(key)} (${formatTime(parseId(entry.id))})`]);
+    if (state.cmp && !options.some(([id]) => id === state.cmp)) options.push([state.cmp, `${formatDay(parseId(state.cmp))} ${formatTime(parseId(state.cmp))}`]);
+    select.replaceChildren(...options.map(([id, label]) => h("option", { value: id, selected: id === state.cmp }, label)));
+  }
+
+  const player = createPlayer({ context, time, current, go: (i, options) => go(i, options) });
+  function go(i, options = {}) {
+    const entry = time.windows[Math.min(time.windows.length - 1, Math.max(0, i))];
+    if (!entry) return;
+    time.quiet = true;
+    update({ w: entry.id });
+    time.quiet = false;
+    return show(options);
+  }
+
+  async function loadRange() {
+    const { from, to } = state, hours = RANGES[from];
+    if (from && !hours) {
+      const answer = await get("windows", { from, to });
+      time.windows = answer.windows;
+      time.more = answer.more;
+    } else if (from) {
+      const newest = parseId(boot.newest.id), first = formatId(new Date(newest - hours * 3_600_000));
+      time.windows = (await get("windows", { from: first })).windows;
+    } else time.windows = boot.windows;
+    if (!time.windows.length) { report(Object.assign(new Error(t("range.empty")), { code: "no_window" })); time.windows = boot.windows; }
+    if (state.w && indexOf(state.w) < 0) {
+      const around = parseId(state.w), answer = await get("windows", { from: formatId(new Date(around - 12 * 3_600_000)), to: formatId(new Date(+around + 12 * 3_600_000)) }).catch(() => ({ windows: [] }));
+      if (answer.windows.length) time.windows = answer.windows;
+    }
+    time.points = null;
+    rangeOptions();
+    mirror();
+    if (followers.size) askStrip();
+  }
+
+  function rangeOptions() {
+    const mine = state.from && !(state.from in RANGES);
+    $("range").replaceChildren(...[["", "range.24h"], ["1h", "range.1h"], ["6h", "range.6h"], ["7d", "range.7d"], ["own", "range.own"]].map(([value, key]) => h("option", { value, selected: mine ? value === "own" : value === state.from }, t(key))));
+    $("range-own").hidden = !mine && $("range").value !== "own";
+    if (mine) { $("from").value = parseId(state.from).toISOString().slice(0, 16); $("to").value = state.to ? parseId(state.to).toISOString().slice(0, 16) : ""; }
+  }
+
+  /** The mesh over the whole range under the slider; it can wait until the first picture is there. */
+  async function askStrip() {
+    const first = time.windows[0], last = time.windows.at(-1);
+    if (!first) return;
+    const answer = await get("series", { of: "mesh", from: first.id, to: time.endOf(last.id), points: 288 }).catch(() => null);
+    time.points = answer?.points ?? null;
+    drawStrip(time, current());
+  }
+
+  $("slider").oninput = () => { player.stop(); go(Number($("slider").value), { dragging: true }); };
+  $("back").onclick = () => { player.stop(); go(current() - 1); };
+  $("next").onclick = () => { player.stop(); go(current() + 1); };
+  $("play").onclick = () => player.toggle();
+  $("speed").onchange = () => player.speed(Number($("speed").value));
+  player.mirror();
+  $("live").onclick = () => { player.stop(); update({ w: isLive() ? time.windows.at(-1)?.id : "" }, { step: true }); };
+  $("range").onchange = () => {
+    if ($("range").value === "own") {
+      $("range-own").hidden = false;
+      $("from").value = parseId(time.windows[0].id).toISOString().slice(0, 16);
+      $("to").value = parseId(time.windows.at(-1).id).toISOString().slice(0, 16);
+      $("from").focus();
+    } else update({ from: $("range").value, to: "" }, { step: true });
+  };
+  for (const id of ["from", "to"]) $(id).onchange = () => {
+    const moment = (field) => ($(field).value ? formatId(new Date(`${$(field).value}Z`)) : "");
+    if ($("from").value) update({ from: moment("from"), to: moment("to") }, { step: true });
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.target.closest("input, select, textarea, button, a, tr[tabindex]") || event.ctrlKey || event.metaKey || event.altKey || $("time").hidden) return;
+    if (event.key === " ") { event.preventDefault(); player.toggle(); }
+    else if (event.key === "," || event.key === "[") { player.stop(); go(current() - 1); }
+    else if (event.key === "." || event.key === "]") { player.stop(); go(current() + 1); }
+  });
+  onChange((changed) => {
+    if (changed.has("from") || changed.has("to")) loadRange().then(() => show()).catch((error) => report(error));
+    else if (changed.has("w") && !time.quiet) show();
+    else if (changed.has("cmp")) fillCompare();
+  });
+  onTheme(() => drawStrip(time, current()));
+  new ResizeObserver(() => drawStrip(time, current())).observe($("strip"));
+
+  /** Look for new windows; in live mode, show the newest. Rarer while the page is hidden. */
+  async function poll() {
+    const wait = Math.min(POLL_MS[1], Math.max(POLL_MS[0], (1000 * time.lengthS) / 6));
+    try {
+      const newest = time.windows.at(-1);
+      if (!document.hidden && newest && (!state.from || state.from in RANGES)) {
+        const { windows } = await get("windows", { from: newest.id });
+        const fresh = windows.filter((entry) => indexOf(entry.id) < 0);
+        if (fresh.length) {
+          time.windows = [...time.windows.slice(fresh.length), ...fresh];
+          if (isLive()) { report(null); show(); } else mirror();
+          askStrip();
+        }
+      }
+    } catch (error) {
+      report(error, () => show());
+    }
+    time.timer = setTimeout(poll, wait);
+  }
+
+  mirror();
+  const first = state.from || (state.w && indexOf(state.w) < 0) ? loadRange() : Promise.resolve(rangeOptions());
+  time.ready = first.catch((error) => report(error));
+  time.rest = () => { time.rest = () => {}; askStrip(); time.timer = setTimeout(poll, POLL_MS[0]); };
+  return time;
+}
