@@ -9,7 +9,6 @@ garbled batch, a chunk that is none) is passed over: the windowed lane reads the
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +29,7 @@ from pingmesh_tasks.probes.segment import decode_segment
 from pingmesh_tasks.probes.summary import summarize_pairs
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.hot import HotPiece, Kind, decode_batch
+from pingmesh_tasks.store.hot import HotPiece, Kind, cursor_document, decode_batch
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import HOST_STATUS, PROBE
 from pingmesh_tasks.windows import window_containing
@@ -181,23 +180,9 @@ def recent_access(pieces: Sequence[HotPiece], log_server: LogServer, since: date
     )
 
 
-def load_cursor_document(data: bytes | None) -> str | None:
-    """Return the key in what `save_cursor` wrote; None for anything else."""
-    try:
-        key = json.loads(data or b"{}").get("key")
-    except (ValueError, AttributeError):
-        return None
-    return key if isinstance(key, str) and layout.hot_facts(key) else None
-
-
-async def load_cursor(store: ObjectStore) -> str | None:
-    """Return the key up to which the consumer has looked at hot batches."""
-    return load_cursor_document(await store.find_async(layout.hot_cursor()))
-
-
 def save_cursor(store: ObjectStore, key: str) -> None:
     """Note that all batches up to `key` were looked at: the arrival trigger begins after it when it is started anew."""
-    store.put(layout.hot_cursor(), json.dumps({"key": key}).encode())
+    store.put(layout.hot_cursor(), cursor_document(key))
 
 
 def notable_limits(settings: Settings, store: ObjectStore) -> NotableLimits:

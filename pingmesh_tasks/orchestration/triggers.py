@@ -4,8 +4,9 @@
 
 Both are attached to the asset by an AssetWatcher, so that Airflow runs one of each for as long as a DAG is scheduled on
 the asset, in whichever triggerer lives, and starts it anew after a crash. What they are given is stored in Airflow's
-database, so it is no secret; connections are asked for in the triggerer, in a thread: a secrets backend may take its
-time, and everybody's triggers share the event loop. They never end and never raise: a fault is logged and tried again.
+database, so it is no secret. Connections are asked for in the triggerer, and what is needed is imported there, both in
+a thread: they take seconds, and everybody's triggers share the event loop. The triggers never end and never raise: a
+fault is logged and tried again.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.hot import read_cursor
+
+if TYPE_CHECKING:
+    from pingmesh_tasks.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +57,11 @@ class FollowTrigger(BaseEventTrigger):
         yield  # what makes it a generator
 
     async def _follow(self) -> None:
+        work = await asyncio.to_thread(self._prepare)
+        await work()
+
+    def _prepare(self) -> Callable[[], Coroutine[Any, Any, None]]:
+        """Import, ask for connections, read rules: what takes its time, in a thread."""
         from pingmesh_tasks.fleet.follow import FollowLimits
         from pingmesh_tasks.fleet.inventory import load_inventory
         from pingmesh_tasks.orchestration import context, hot
@@ -58,15 +69,16 @@ class FollowTrigger(BaseEventTrigger):
         from pingmesh_tasks.settings import load_settings
 
         settings = load_settings()
-        store = await asyncio.to_thread(context.open_store, settings)
-        await follow_into(
+        store = context.open_store(settings)
+        return partial(
+            follow_into,
             store,
-            await asyncio.to_thread(context.ssh_access, settings, context.SSH),
+            context.ssh_access(settings, context.SSH),
             lambda: load_inventory(self.inventory, store.read_uri),
             home=settings.agent_home,
             keep_h=self.keep_h,
             limits=FollowLimits(max_hosts=self.max_hosts, interval_s=self.interval_s),
-            notable=await asyncio.to_thread(hot.notable_limits, settings, store),
+            notable=hot.notable_limits(settings, store),
         )
 
 
@@ -75,7 +87,7 @@ class ArrivalTrigger(BaseEventTrigger):
 
     The event's payload is `{"from": key, "to": key, "count": n, "notable": n}`. Two events are at least `min_gap_s`
     apart. While it runs every key is part of one event, also one that is listed late or out of order; after a restart
-    it goes on where the consumer is (`hot.save_cursor`), so that what nobody has looked at is told again.
+    it goes on where the consumer is (`store.hot.cursor_document`), so that what nobody has looked at is told again.
     """
 
     def __init__(self, heartbeat_s: float = 30.0, poll_s: float = 0.5, min_gap_s: float = 1.0) -> None:
@@ -87,16 +99,14 @@ class ArrivalTrigger(BaseEventTrigger):
         return f"{__name__}.ArrivalTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        arrivals, last = Arrivals(), float("-inf")
-        store, pause_s = None, self.poll_s
+        store: ObjectStore | None = None
+        arrivals, last, pause_s = Arrivals(), float("-inf"), self.poll_s
         while True:
             try:
                 if store is None:
-                    store = await _open_store()
+                    store = await asyncio.to_thread(_open_store)
                 if not arrivals.started:
-                    from pingmesh_tasks.orchestration import hot
-
-                    arrivals.start(await hot.load_cursor(store), _now_ms())
+                    arrivals.start(read_cursor(await store.find_async(layout.hot_cursor())), _now_ms())
                 asked_ms = _now_ms()
                 arrivals.add(await store.keys_after_async(layout.HOT, arrivals.after), asked_ms)
                 pause_s = self.poll_s
@@ -144,11 +154,11 @@ class Arrivals:
         return event
 
 
-async def _open_store() -> Any:
+def _open_store() -> ObjectStore:
     from pingmesh_tasks.orchestration import context
     from pingmesh_tasks.settings import load_settings
 
-    return await asyncio.to_thread(context.open_store, load_settings())
+    return context.open_store(load_settings())
 
 
 def _now_ms() -> int:

@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 import zstandard
 
 from pingmesh_tasks.errors import StoreError
+from pingmesh_tasks.store import layout
 
 MAGIC = b"PMH1"
 MAX_PIECES = 4_096
@@ -78,6 +79,20 @@ def decode_batch(data: bytes, key: str = "hot batch") -> list[HotPiece]:
         return _decode(data)
     except (ValueError, TypeError, KeyError, struct.error, zstandard.ZstdError, RecursionError) as error:
         raise StoreError(f"{key} is no hot batch: {str(error)[:200]}; delete it, it is worth seconds only") from None
+
+
+def cursor_document(key: str) -> bytes:
+    """Return the object `layout.hot_cursor()`: all batches up to `key` were looked at."""
+    return json.dumps({"key": key}).encode()
+
+
+def read_cursor(data: bytes | None) -> str | None:
+    """Return the key in what `cursor_document` made; None for anything else."""
+    try:
+        key = json.loads(data or b"{}").get("key")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return key if isinstance(key, str) and layout.hot_facts(key) else None
 
 
 def _fields(piece: HotPiece) -> dict[str, Any]:
