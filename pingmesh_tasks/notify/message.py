@@ -15,7 +15,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pingmesh_tasks.detect.finding import MESH
 from pingmesh_tasks.detect.incident import Notice, cut
+from pingmesh_tasks.detect.outbox import ALARM
 from pingmesh_tasks.notify import words
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -118,7 +120,7 @@ def _facts(notice: Notice, links: Links, has_heatmap: bool, traces: Sequence[Tra
         "links": links,
         "id": notice.id,
         "incident": notice.incident,
-        "own": notice.source == "alarm",
+        "own": notice.source == ALARM,
         "at": words.moment(notice.at),
     }
 
@@ -126,17 +128,26 @@ def _facts(notice: Notice, links: Links, has_heatmap: bool, traces: Sequence[Tra
 def _figures(notice: Notice) -> list[tuple[str, str]]:
     finding, past = notice.finding, notice.kind == "resolved"
     lasted = words.span((notice.at - notice.since).total_seconds())
-    suspect = f"{finding.scope} {words.one_line(finding.subject, 120)}"
     figures = [
         ("Since", f"{words.moment(notice.since)} ({lasted} {'in all' if past else 'ago'})"),
-        ("Where", f"{words.one_line(notice.source, 60)}, {suspect}"),
+        ("Where", _place(notice)),
         ("Was" if past else "How bad", words.how_bad(notice)),
-        ("Affected", words.number(finding.affected) if finding.affected > 1 else ""),
-        ("Confidence", f"{finding.confidence:.0%}" if finding.confidence < 1 else ""),
+        (
+            "Affected",
+            f"{words.number(finding.affected)} pairs" if notice.source == MESH and finding.affected > 1 else "",
+        ),
+        ("Confidence", words.amount(finding.confidence, "ratio") if finding.confidence < 1 else ""),
         ("Part of it", _members(notice)),
         ("Acknowledged", f"by {words.one_line(notice.acknowledged_by, 100)}" if notice.acknowledged_by else ""),
     ]
     return [(name, value) for name, value in figures if value]
+
+
+def _place(notice: Notice) -> str:
+    if notice.source == ALARM:
+        return ""
+    suspect = f"{notice.finding.scope} {words.one_line(notice.finding.subject, 120)}"
+    return suspect if notice.source == MESH else f"{suspect}, on data server {words.one_line(notice.source, 60)}"
 
 
 def _members(notice: Notice) -> str:

@@ -54,6 +54,8 @@ _FAULTS = {
     "no_attribution": "has a load that names nobody",
 }
 _SUBJECT_IS_ACTOR = {"user": "reads a node too heavily", "client": "reads a node too heavily"}
+_RATIOS, _MICROSECONDS, _SECONDS = ("ratio", "share", "loss"), ("us", "µs", "rtt_us"), ("s", "seconds")
+_UNITS_IN_WORDS = (*_RATIOS, *_MICROSECONDS, *_SECONDS)
 _MARKS = {"critical": "▲", "warning": "◆", "resolved": "✔"}
 
 
@@ -81,7 +83,7 @@ def status(notice: Notice) -> tuple[str, str, str]:
     if notice.kind == "resolved":
         return "resolved", _MARKS["resolved"], "Resolved"
     severity = notice.finding.severity
-    how = {"opened": "", "escalated": ", worse", "reminder": ", still open"}[notice.kind]
+    how = {"opened": "", "escalated": ", got worse", "reminder": ", still open"}[notice.kind]
     return severity, _MARKS[severity], f"{severity.capitalize()}{how}"
 
 
@@ -90,9 +92,10 @@ def how_bad(notice: Notice) -> str:
     finding = notice.finding
     if not finding.unit:
         return ""
-    beside = [f"limit {amount(finding.threshold, finding.unit)}"] if finding.threshold else []
+    said_once = finding.unit in _UNITS_IN_WORDS  # "1 204 operations/min (limit 600)", but "2 ms (limit 500 µs)"
+    beside = [f"limit {amount(finding.threshold, finding.unit if said_once else '')}"] if finding.threshold else []
     if finding.normal is not None:
-        beside.append(f"normally {amount(finding.normal, finding.unit)}")
+        beside.append(f"normally {amount(finding.normal, finding.unit if said_once else '')}")
         if finding.normal > 0 and finding.value / finding.normal >= 2:
             beside.append(f"{number(finding.value / finding.normal)} × normal")
     return amount(finding.value, finding.unit) + (f" ({', '.join(beside)})" if beside else "")
@@ -100,13 +103,13 @@ def how_bad(notice: Notice) -> str:
 
 def amount(value: float, unit: str) -> str:
     """Return a value in words: a ratio in percent, µs as µs, ms or s, seconds as a span, anything else as it is."""
-    if unit in ("ratio", "share", "loss"):
+    if unit in _RATIOS:
         return f"{number(100 * value)} %"
-    if unit in ("us", "µs", "rtt_us"):
+    if unit in _MICROSECONDS:
         for limit, name, size in ((999.5, "µs", 1.0), (999_500.0, "ms", 1e3), (math.inf, "s", 1e6)):
             if value < limit:
                 return f"{number(value / size)} {name}"
-    if unit in ("s", "seconds"):
+    if unit in _SECONDS:
         return span(value)
     return f"{number(value)} {one_line(unit, 40)}".strip()
 

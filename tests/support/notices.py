@@ -88,7 +88,7 @@ ESCALATED = notice(
         evidence=pair_rows(20),
     ),
     note="The suspect was host host04; now it is tor dc1/podset1/tor2. It takes in 1 earlier incident.",
-    members=("host host04: host_down", "host host05: host_down", "host host06: host_down", "pair host01>host04: loss"),
+    members=("host host04: host down", "host host05: host down", "host host06: host down", "pair host01>host04: loss"),
     more_members=31,
 )
 RESOLVED = notice("resolved", note="It lasted 12 min; the last looks found it clear.", at=NOON + timedelta(minutes=12))
