@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -37,6 +37,22 @@ NO_RTT = np.iinfo(np.uint32).max
 
 Ints = NDArray[np.int64]
 _COUNTS = ("pairs", "failed", "missing", "sent", "answered", "lost")
+
+
+@dataclass(frozen=True, slots=True)
+class PairColumns:
+    """Pairs as columns; to each belong the next `ladder_length` entries of `bucket` and `count`."""
+
+    src: Ints
+    dst: Ints
+    sent: NDArray[Any]
+    answered: NDArray[Any]
+    lost: NDArray[Any]
+    least: NDArray[np.uint32]
+    greatest: NDArray[np.uint32]
+    ladder_length: NDArray[Any]
+    bucket: NDArray[Any]
+    count: NDArray[Any]
 
 
 @dataclass
@@ -83,10 +99,29 @@ class GroupBuilder:
 
     def add(self, pairs: pl.DataFrame) -> None:
         known = on_axis(pairs, self.axis)
-        src, dst = (known[name].to_numpy().astype(np.int64) for name in ("src", "dst"))
-        keys = {"host": [src, len(self.axis.hosts) + dst]}
-        keys |= {kind: [of[src] * self._sizes[kind] + of[dst]] for kind, of in self._member.items()}
-        _add(known, {kind: (self._tallies[kind], rows) for kind, rows in keys.items()})
+        lists = known["ladder_bucket"].to_arrow(), known["ladder_count"].to_arrow()
+        bucket, count = (values.flatten().to_numpy(zero_copy_only=False) for values in lists)
+        src, dst, sent, answered, lost = (known[name].to_numpy() for name in COLUMNS[:5])
+        self.add_columns(
+            PairColumns(
+                src=src.astype(np.int64),
+                dst=dst.astype(np.int64),
+                sent=sent,
+                answered=answered,
+                lost=lost,
+                least=known["rtt_min_us"].cast(pl.UInt32).fill_null(NO_RTT).to_numpy(),
+                greatest=known["rtt_max_us"].cast(pl.UInt32).fill_null(0).to_numpy(),
+                ladder_length=np.diff(lists[0].offsets.to_numpy()),
+                bucket=bucket,
+                count=count,
+            )
+        )
+
+    def add_columns(self, pairs: PairColumns) -> None:
+        """Add pairs that are columns of numbers already, `src` and `dst` positions on the axis."""
+        _add(pairs, self._tallies["host"], [pairs.src, len(self.axis.hosts) + pairs.dst])
+        for kind, of in self._member.items():
+            _add(pairs, self._tallies[kind], [of[pairs.src] * self._sizes[kind] + of[pairs.dst]])
 
     def finish(self) -> dict[str, Tally]:
         """Return the sums of each kind. The narrow kinds are folded into the wide ones."""
@@ -161,24 +196,19 @@ _NAMES = {"src": pl.String, "dst": pl.String}
 _LOW, _HIGH = (10 * 10 ** ((np.arange(LADDER_BUCKETS) - step) / BUCKETS_PER_DECADE) for step in (1, 0))
 
 
-def _add(pairs: pl.DataFrame, into: Mapping[str, tuple[Tally, list[Ints]]]) -> None:
-    sent, answered, lost = (pairs[name].to_numpy() for name in ("sent", "answered", "lost"))
-    counts = [np.ones(len(sent)), (sent > 0) & (answered == 0), sent == 0, sent, answered, lost]
-    least, greatest = (pairs[name].cast(pl.UInt32) for name in ("rtt_min_us", "rtt_max_us"))
-    lists = pairs["ladder_bucket"].to_arrow(), pairs["ladder_count"].to_arrow()
-    bucket, count = (values.flatten().to_numpy(zero_copy_only=False) for values in lists)
-    length = np.diff(lists[0].offsets.to_numpy())
-    for tally, of in into.values():
-        rows = len(tally.counts)
-        for key in of:
-            for at, values in enumerate(counts):
-                tally.counts[:, at] += np.bincount(key, weights=values, minlength=rows).astype(np.uint64)
-            np.minimum.at(tally.least, key, least.fill_null(NO_RTT).to_numpy())
-            np.maximum.at(tally.greatest, key, greatest.fill_null(0).to_numpy())
-            cell = np.repeat(key * LADDER_BUCKETS, length) + bucket
-            low, high = (int(cell.min()), int(cell.max())) if len(cell) else (0, 0)
-            flat = tally.ladder.reshape(-1)[low : high + 1]
-            flat += np.bincount(cell - low, weights=count, minlength=high - low + 1).astype(np.uint32)
+def _add(pairs: PairColumns, tally: Tally, keys: Sequence[Ints]) -> None:
+    sent, answered = pairs.sent, pairs.answered
+    counts = [np.ones(len(sent)), (sent > 0) & (answered == 0), sent == 0, sent, answered, pairs.lost]
+    rows = len(tally.counts)
+    for key in keys:
+        for at, values in enumerate(counts):
+            tally.counts[:, at] += np.bincount(key, weights=values, minlength=rows).astype(np.uint64)
+        np.minimum.at(tally.least, key, pairs.least)
+        np.maximum.at(tally.greatest, key, pairs.greatest)
+        cell = np.repeat(key * LADDER_BUCKETS, pairs.ladder_length) + pairs.bucket
+        low, high = (int(cell.min()), int(cell.max())) if len(cell) else (0, 0)
+        flat = tally.ladder.reshape(-1)[low : high + 1]
+        flat += np.bincount(cell - low, weights=pairs.count, minlength=high - low + 1).astype(np.uint32)
 
 
 def _quantile(tally: Tally, q: float) -> NDArray[np.uint32]:

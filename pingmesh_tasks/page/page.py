@@ -5,10 +5,13 @@ No Airflow and no HTTP here: the plugin asks, and sends what it gets.
 
 from __future__ import annotations
 
-import json
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.pinglist import read_plan
 from pingmesh_tasks.maps.axis import MapAxis
 from pingmesh_tasks.maps.build import METADATA
@@ -26,6 +29,11 @@ from pingmesh_tasks.windows import Window
 #: Three full matrices of 2 500 hosts and what else is asked beside them.
 CACHE_BYTES = 48_000_000
 LEVELS = ("window",)
+#: Requests to the store at a time, beside each other's waiting.
+AT_ONCE = 16
+MOST_WINDOWS = 4_032
+S = TypeVar("S")
+T = TypeVar("T")
 DAY = timedelta(days=1)
 
 
@@ -36,6 +44,7 @@ class Page:
         self.store, self.settings = store, settings
         self.cache = BytesCache(cache_bytes)
         self.index = WindowIndex(store, self.cache, settings.window_s)
+        self._pool = ThreadPoolExecutor(AT_ONCE, "pingmesh-page")
 
     # --- what there is
 
@@ -60,10 +69,7 @@ class Page:
 
     def windows(self, start: datetime | None, end: datetime | None, limit: int) -> dict[str, Any]:
         """Return the windows that have a map, oldest first."""
-        if end is None:
-            newest = self.index.newest(datetime.now(UTC))
-            end = newest.window.end if newest else datetime.now(UTC)
-        found, more = self.index.between(start or end - DAY, end, limit)
+        found, more = self.index.between(*self.span(start, end), limit)
         length_s = self.settings.window_s
         return {
             "level": "window",
@@ -72,14 +78,43 @@ class Page:
             "more": more,
         }
 
+    def span(self, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
+        """Return both ends of a range of windows: what is not given is the newest window's end, and a day before."""
+        if end is None:
+            newest = self.index.newest(datetime.now(UTC))
+            end = newest.window.end if newest else datetime.now(UTC)
+        return start or end - DAY, end
+
     def window(self, window_id: str) -> MapWindow:
-        return self.index.find(Window.parse(window_id, self.settings.window_s))
+        return self.index.find(self.parse(window_id))
+
+    def parse(self, window_id: str) -> Window:
+        """Return the window of an id. Raises NoAnswer where windows have another length."""
+        try:
+            return Window.parse(window_id, self.settings.window_s)
+        except (ConfigError, ValueError) as error:
+            raise NoAnswer("no_window", str(error)) from None
 
     def identity(self, at: MapWindow) -> dict[str, Any]:
         """Return which plan and axis a window's map is of, from a footer."""
-        told = self._footer(at, "sent").note(METADATA)
-        metadata = json.loads(told or b"{}")
-        return {name: metadata[name] for name in ("plan", "axis", "hosts")}
+        told = self.footer(at, "sent").note_json(METADATA)
+        return {name: told[name] for name in ("plan", "axis", "hosts")}
+
+    def spread(self, start: datetime, end: datetime, points: int) -> tuple[list[MapWindow], int, int]:
+        """Return at most `points` windows with start <= window < end, every n-th of them; n; and how many there are.
+
+        Counted from the newest, so that it is always one of them.
+        """
+        found, _ = self.index.between(start, end, MOST_WINDOWS)
+        step = max(1, -(-len(found) // points))
+        return found[::-1][::step][::-1], step, len(found)
+
+    def pool_map(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """Return what `work` makes of each item: many small requests, some at a time."""
+        return list(self._pool.map(work, items))
+
+    def read(self, key: str) -> io.BytesIO:
+        return io.BytesIO(self.store.get(key))
 
     def axis(self, plan: str) -> MapAxis:
         """Return the axis of a plan. Raises NoAnswer where there is no such plan."""
@@ -100,7 +135,7 @@ class Page:
     def full(self, at: MapWindow, metric: str) -> Matrix:
         return read_matrix(self.store, self.cache, at, metric)
 
-    def _footer(self, at: MapWindow, metric: str) -> ParquetObject:
+    def footer(self, at: MapWindow, metric: str) -> ParquetObject:
         key = layout.table(MAP, at.window, metric)
         return self.cache.get(
             ("footer", key, at.version), lambda: ParquetObject.open(self.store, key), lambda footer: 20_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,21 @@ class ParquetObject:
     def note(self, name: str) -> bytes | None:
         """Return a note that the writer left in the footer."""
         return (self.metadata.metadata or {}).get(name.encode())
+
+    def note_json(self, name: str) -> dict[str, Any]:
+        """Return a note that is a JSON object; empty where there is none."""
+        found: dict[str, Any] = json.loads(self.note(name) or b"{}")
+        return found
+
+    def groups_with(self, column: str, value: Any) -> list[int]:
+        """Return the row groups that may hold `value` in a column: all whose statistics do not rule it out."""
+        at = self.metadata.schema.names.index(column)
+        held = []
+        for group in range(self.metadata.num_row_groups):
+            told = self.metadata.row_group(group).column(at).statistics
+            if told is None or not told.has_min_max or told.min <= value <= told.max:
+                held.append(group)
+        return held
 
     def read(self, row_groups: Sequence[int], columns: Sequence[str]) -> pa.Table:
         """Return columns of some row groups; a row group is one request, whatever columns are wanted of it."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Protocol
 
@@ -13,16 +14,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import RedirectResponse, Response
 
 from pingmesh_tasks.maps.codes import METRICS
+from pingmesh_tasks.page import groups as from_groups
+from pingmesh_tasks.page import pairs as from_pairs
+from pingmesh_tasks.page import tables as from_tables
+from pingmesh_tasks.page import worst as from_worst
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.page.matrix import MOST_LOD
 from pingmesh_tasks.page.page import LEVELS, Page
+from pingmesh_tasks.page.windows import MapWindow
+from pingmesh_tasks.store.schemas import SCHEMAS
 from pingmesh_ui import static_files, wire
 
 router = APIRouter()
 pages = APIRouter(include_in_schema=False)
 
 JSON, CSV, MATRIX = "application/json", "text/csv; charset=utf-8", "application/vnd.pingmesh.matrix"
-MOST_DAYS = 31
+MOST_DAYS, MOST_SERIES_DAYS = 31, 7
+BAD = "bad_parameter"
 
 Moment = Annotated[str, Field(pattern=r"^\d{8}T\d{6}Z$", description="Like 20261121T220500Z")]
 Version = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$", description="A window's `v`: the answer may be kept forever")]
@@ -51,13 +59,41 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Windows(Strict):
-    level: LevelName = "window"
-    from_: Moment | None = Field(None, alias="from")
-    to: Moment | None = None
-    limit: int = Field(2_016, ge=1, le=4_032)
+class Listed(Strict):
+    """A list: as JSON for the page, or as a file."""
+
     format: Literal["json", "csv"] = "json"
     download: bool = False
+
+
+class Between(Listed):
+    from_: Moment | None = Field(None, alias="from")
+    to: Moment | None = None
+
+    def span(self, days: int) -> tuple[datetime | None, datetime | None]:
+        """Return both ends. Raises NoAnswer where they are further apart than `days`, or the wrong way round."""
+        start, end = _moment(self.from_), _moment(self.to)
+        last = end or datetime.now(UTC)
+        if start and start > last:
+            raise NoAnswer(BAD, "from is after to")
+        if start and last - start > timedelta(days=days, hours=1):
+            raise NoAnswer(BAD, f"from and to are more than {days} days apart; ask for less")
+        return start, end
+
+
+class AtWindow(Listed):
+    window: Moment
+    level: LevelName = "window"
+    v: Version | None = None
+
+
+class PerhapsAtWindow(Listed):
+    window: Moment | None = None
+
+
+class WindowsQuery(Between):
+    level: LevelName = "window"
+    limit: int = Field(2_016, ge=1, le=4_032)
 
 
 class MatrixQuery(Strict):
@@ -83,14 +119,11 @@ async def boot(request: Request) -> Response:
 
 
 @router.get("/windows")
-async def windows(request: Request, query: Annotated[Windows, Query()]) -> Response:
+async def windows(request: Request, query: Annotated[WindowsQuery, Query()]) -> Response:
     """The windows that have a map."""
     _check_level(query.level)
-    start, end = _moment(query.from_), _moment(query.to)
-    if start and (end or datetime.now(UTC)) - start > timedelta(days=MOST_DAYS):
-        raise NoAnswer("too_long", f"ask for {MOST_DAYS} days at most")
-    found = await request.app.state.desk.run(lambda page: page.windows(start, end, query.limit))
-    return _table(request, found, "windows", ["id", "v"], query)
+    start, end = query.span(MOST_DAYS)
+    return await _list(request, query, "windows", ["id", "v"], lambda page: page.windows(start, end, query.limit))
 
 
 @router.get("/axis/{plan}")
@@ -116,8 +149,157 @@ async def matrix(request: Request, query: Annotated[MatrixQuery, Query()]) -> Re
             forever=query.v == at.version,
         )
 
-    answer: Response = await request.app.state.desk.run(work)
-    return answer
+    return await _run(request, work)
+
+
+class WorstQuery(AtWindow):
+    metric: MetricName = "p50"
+    count: int = Field(20, ge=1, le=200)
+    src: Name | None = None
+    dst: Name | None = None
+
+
+@router.get("/worst")
+async def worst(request: Request, query: Annotated[WorstQuery, Query()]) -> Response:
+    """The worst cells, and the hosts that are silent."""
+    columns = ["rank", "src", "dst", "state", "value", "row", "column", "code"]
+
+    def work(page: Page, at: MapWindow) -> dict[str, Any]:
+        return from_worst.worst(page, at, query.metric, query.count, query.src, query.dst)
+
+    return await _list_at(request, query, "worst", columns, work)
+
+
+class PairQuery(AtWindow):
+    src: Name
+    dst: Name
+
+
+@router.get("/pair")
+async def pair(request: Request, query: Annotated[PairQuery, Query()]) -> Response:
+    """Exact figures of one pair."""
+
+    def work(page: Page, at: MapWindow) -> dict[str, Any]:
+        return from_pairs.pair(page, at, query.src, query.dst)
+
+    return await _list_at(request, query, "protocols", from_pairs.FIGURES, work)
+
+
+class SeriesQuery(Between):
+    of: Literal["mesh", "dc", "podset", "tor", "host", "pair"] = "mesh"
+    src: Name | None = None
+    dst: Name | None = None
+    level: LevelName = "window"
+    points: int = Field(96, ge=1, le=from_groups.MOST_POINTS)
+
+
+@router.get("/series")
+async def series(request: Request, query: Annotated[SeriesQuery, Query()]) -> Response:
+    """Figures of a group, a host or a pair over time."""
+    _check_level(query.level)
+    start, end = query.span(MOST_SERIES_DAYS)
+
+    def work(page: Page) -> dict[str, Any]:
+        if query.of == "pair":
+            if not (query.src and query.dst):
+                raise NoAnswer(BAD, "of=pair goes with src and dst")
+            return from_pairs.pair_series(page, query.src, query.dst, *page.span(start, end), query.points)
+        return from_groups.series(page, query.of, query.src, query.dst, *page.span(start, end), query.points)
+
+    columns = ["window", *(from_pairs.POINT if query.of == "pair" else from_groups.POINT)]
+    return await _list(request, query, "points", columns, work)
+
+
+class GroupsQuery(AtWindow):
+    of: Literal["mesh", "dc", "podset", "tor", "host"] = "tor"
+
+
+@router.get("/groups")
+async def groups(request: Request, query: Annotated[GroupsQuery, Query()]) -> Response:
+    """All groups of a kind at one window."""
+    columns = ["src", "dst", *from_groups.POINT]
+    return await _list_at(request, query, "groups", columns, lambda page, at: from_groups.groups(page, at, query.of))
+
+
+class CdfQuery(AtWindow):
+    of: Literal["mesh", "dc", "podset", "tor", "host"] = "mesh"
+    src: Name | None = None
+    dst: Name | None = None
+
+
+@router.get("/cdf")
+async def cdf(request: Request, query: Annotated[CdfQuery, Query()]) -> Response:
+    """The distribution of a group's clean answers."""
+
+    def work(page: Page, at: MapWindow) -> dict[str, Any]:
+        return from_groups.cdf(page, at, query.of, query.src, query.dst)
+
+    return await _list_at(request, query, "cdf", ["us", "share"], work)
+
+
+class AnomaliesQuery(Between):
+    source: Name | None = None
+    severity: Literal["warning", "critical"] | None = None
+    rule: Name | None = None
+    scope: Name | None = None
+    subject: Annotated[str, Field(max_length=300)] | None = None
+    limit: int = Field(200, ge=1, le=1_000)
+
+
+@router.get("/anomalies")
+async def anomalies(request: Request, query: Annotated[AnomaliesQuery, Query()]) -> Response:
+    """Findings, newest first."""
+    start, end = query.span(MOST_SERIES_DAYS)
+    keep = {name: getattr(query, name) for name in ("source", "severity", "rule", "scope", "subject")}
+    columns = SCHEMAS["anomaly"].names()
+    return await _list(
+        request, query, "anomalies", columns, lambda page: from_tables.anomalies(page, start, end, query.limit, keep)
+    )
+
+
+class IncidentsQuery(Listed):
+    state: Literal["open", "closed", "all"] = "open"
+
+
+@router.get("/incidents")
+async def incidents(request: Request, query: Annotated[IncidentsQuery, Query()]) -> Response:
+    """What the alarm remembers: incidents, silences, channels."""
+    columns = from_tables.INCIDENT
+    return await _list(request, query, "incidents", columns, lambda page: from_tables.incidents(page, query.state))
+
+
+@router.get("/fleet")
+async def fleet(request: Request, query: Annotated[PerhapsAtWindow, Query()]) -> Response:
+    """What happened to each host in a window."""
+    columns = SCHEMAS["host_status"].names()[1:]
+    return await _list(request, query, "hosts", columns, lambda page: from_tables.fleet(page, query.window))
+
+
+@router.get("/usage")
+async def usage(request: Request, query: Annotated[PerhapsAtWindow, Query()]) -> Response:
+    """How the data servers were used in a window."""
+    columns = SCHEMAS["usage"].names()[1:]
+    return await _list(request, query, "figures", columns, lambda page: from_tables.usage(page, query.window))
+
+
+class SessionsQuery(PerhapsAtWindow):
+    limit: int = Field(200, ge=1, le=5_000)
+
+
+@router.get("/sessions")
+async def sessions(request: Request, query: Annotated[SessionsQuery, Query()]) -> Response:
+    """Who is, or was, connected to the data servers in a window."""
+    columns = [name for name in SCHEMAS["session"].names()[1:] if name != "duration_us"] + ["duration_s"]
+    return await _list(
+        request, query, "sessions", columns, lambda page: from_tables.sessions(page, query.window, query.limit)
+    )
+
+
+@router.get("/logs")
+async def logs(request: Request, query: Annotated[PerhapsAtWindow, Query()]) -> Response:
+    """How the collection of the data servers' logs went."""
+    columns = SCHEMAS["log_status"].names()[1:]
+    return await _list(request, query, "logs", columns, lambda page: from_tables.logs(page, query.window))
 
 
 @pages.get("/")
@@ -152,12 +334,39 @@ async def nothing(path: str) -> Response:
     raise NoAnswer("no_such_route", "there is nothing here; the page is at the root, its API under api/v1")
 
 
-def _table(request: Request, found: dict[str, Any], rows: str, columns: list[str], query: Any) -> Response:
-    """Return an answer whose list `rows` may be asked for as a file."""
-    name = f"pingmesh-{rows}.{query.format}" if query.download else None
+async def _list(
+    request: Request, query: Listed, rows: str, columns: list[str], work: Callable[[Page], dict[str, Any]]
+) -> Response:
+    """Answer with what `work` finds; its list `rows` may be asked for as a file with `columns`."""
+    return await _run(request, lambda page: _table(request, work(page), rows, columns, query))
+
+
+async def _list_at(
+    request: Request, query: AtWindow, rows: str, columns: list[str], work: Callable[[Page, MapWindow], dict[str, Any]]
+) -> Response:
+    """As `_list`, of one window: the answer may be kept forever where the request says which version it wants."""
+    _check_level(query.level)
+
+    def at_window(page: Page) -> Response:
+        at = page.window(query.window)
+        return _table(request, work(page, at), rows, columns, query, forever=query.v == at.version)
+
+    return await _run(request, at_window)
+
+
+async def _run(request: Request, work: Callable[[Page], Response]) -> Response:
+    answer: Response = await request.app.state.desk.run(work)
+    return answer
+
+
+def _table(
+    request: Request, found: dict[str, Any], rows: str, columns: list[str], query: Listed, forever: bool = False
+) -> Response:
+    at = f"-{found['window']}" if found.get("window") else ""
+    name = f"pingmesh-{rows}{at}.{query.format}" if query.download else None
     if query.format == "csv":
-        return wire.answer(request, wire.csv_bytes(found[rows], columns), CSV, filename=name)
-    return wire.answer(request, wire.json_bytes(found), JSON, filename=name)
+        return wire.answer(request, wire.csv_bytes(found[rows], columns), CSV, forever=forever, filename=name)
+    return wire.answer(request, wire.json_bytes(found), JSON, forever=forever, filename=name)
 
 
 def _check_level(level: str) -> None:

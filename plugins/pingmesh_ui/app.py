@@ -98,7 +98,7 @@ def airflow_app() -> FastAPI:
 
 
 async def _no_answer(_: Request, error: NoAnswer) -> Response:
-    return wire.failure(404, error.code, str(error))
+    return wire.failure(400 if error.code == "bad_parameter" else 404, error.code, str(error))
 
 
 async def _bad_parameter(_: Request, error: RequestValidationError | ValidationError) -> Response:

@@ -103,13 +103,14 @@ def json_bytes(value: Any) -> bytes:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode()
 
 
-def csv_bytes(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
+def csv_bytes(rows: Iterable[Mapping[str, Any] | Sequence[Any]], columns: Sequence[str]) -> bytes:
     """Return a table for a spreadsheet: UTF-8 with a mark, texts that would be formulas made texts by an apostrophe."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([_cell(row.get(column)) for column in columns])
+        values = [row.get(column) for column in columns] if isinstance(row, Mapping) else row
+        writer.writerow([_cell(value) for value in values])
     return b"\xef\xbb\xbf" + out.getvalue().encode()
 
 

@@ -1,0 +1,98 @@
+"""One pair: its exact figures at a window, from `pair_latency`, and its codes over time, from the maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from pingmesh_tasks.maps.build import METADATA, SOURCES_PER_GROUP
+from pingmesh_tasks.maps.codes import METRICS, NOT_PLANNED, STATES, decode
+from pingmesh_tasks.page.errors import NoAnswer
+from pingmesh_tasks.page.groups import distribution
+from pingmesh_tasks.page.page import Page
+from pingmesh_tasks.page.places import number_of
+from pingmesh_tasks.page.windows import MapWindow
+from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.pieces import ParquetObject
+from pingmesh_tasks.store.schemas import PAIR_LATENCY
+
+MOST_POINTS = 60
+SERIES = ("p50", "p99", "loss", "sent")
+POINT = ["p50_us", "p99_us", "loss", "sent", "state"]
+FIGURES = [name for name in PAIR_LATENCY if name not in ("window", "src", "dst", "ladder_bucket", "ladder_count")]
+
+
+def pair(page: Page, at: MapWindow, src: str, dst: str) -> dict[str, Any]:
+    """Return the exact figures of a pair, a protocol at a time. Raises NoAnswer where it was not planned."""
+    axis = page.axis(str(page.identity(at)["plan"]))
+    number_of(axis, "host", dst)
+    place = number_of(axis, "host", src) / len(axis.hosts)
+    for key in _likely_parts(page, at, place):
+        file = ParquetObject.open(page.store, key)
+        where = [group for group in file.groups_with("src", src) if group in file.groups_with("dst", dst)]
+        if not where:
+            continue
+        rows = file.read(where, list(PAIR_LATENCY))
+        rows = rows.filter(pc.and_(pc.equal(rows["src"], src), pc.equal(rows["dst"], dst)))
+        if len(rows):
+            return {"window": at.window.id, "src": src, "dst": dst, "protocols": list(map(_told, rows.to_pylist()))}
+    raise NoAnswer("no_pair", f"{src} was not to probe {dst} in window {at.window.id}")
+
+
+def pair_series(page: Page, src: str, dst: str, start: datetime, end: datetime, points: int) -> dict[str, Any]:
+    """Return a pair's p50, p99, loss and probes over time, to the 0.25 % of the codes."""
+    windows, step, count = page.spread(start, end, min(points, MOST_POINTS))
+
+    def one(at: MapWindow) -> dict[str, Any] | None:
+        return page.cache.get(("point", "pair", src, dst, at), lambda: _point(page, at, src, dst), lambda _: 500)
+
+    found = [point for point in page.pool_map(one, windows) if point]
+    return {"of": "pair", "src": src, "dst": dst, "step": step, "of_windows": count, "points": found}
+
+
+def _point(page: Page, at: MapWindow, src: str, dst: str) -> dict[str, Any] | None:
+    codes = {metric: _code(page, at, metric, src, dst) for metric in SERIES}
+    if codes["p50"] in (None, NOT_PLANNED):
+        return None
+    values = {metric: float(decode(np.array([code]), METRICS[metric].kind)[0]) for metric, code in codes.items()}
+
+    def whole(metric: str, digits: int) -> float | None:
+        return round(values[metric], digits) if np.isfinite(values[metric]) else None
+
+    return {
+        "window": at.window.id,
+        "p50_us": whole("p50", 1),
+        "p99_us": whole("p99", 1),
+        "loss": whole("loss", 4),
+        "sent": whole("sent", 0),
+        "state": STATES.get(int(codes["p50"] or 0), "measured"),
+    }
+
+
+def _code(page: Page, at: MapWindow, metric: str, src: str, dst: str) -> int | None:
+    """Return one cell's code: two requests, of a footer and of a row group."""
+    file = page.footer(at, metric)
+    told = file.note_json(METADATA)
+    axis = page.axis(str(told["plan"]))
+    row, column = axis.position.get(src), axis.position.get(dst)
+    if row is None or column is None:
+        return None
+    group, inside = divmod(row, SOURCES_PER_GROUP)
+    return int(file.read([group], ["code"])["code"][inside * len(axis.hosts) + column].as_py())
+
+
+def _likely_parts(page: Page, at: MapWindow, place: float) -> Iterator[str]:
+    """Yield the keys of `pair_latency`, that of the shard in which the source stands (0…1 of the axis) first."""
+    keys = page.store.keys(layout.table_prefix("pair_latency", at.window))
+    at_first = min(int(place * len(keys)), max(len(keys) - 1, 0))
+    yield from sorted(keys, key=lambda key: abs(keys.index(key) - at_first))
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    bucket, count = np.asarray(row["ladder_bucket"], np.int64), np.asarray(row["ladder_count"], np.int64)
+    spread = distribution(bucket, count, row["rtt_min_us"], row["rtt_max_us"])
+    return {name: row[name] for name in FIGURES} | {"cdf": spread["cdf"]}
