@@ -7,6 +7,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, localtime
+from typing import Any
 
 from pingmesh_tasks.notify.message import HEATMAP_CID, Message
 
@@ -30,7 +31,7 @@ def build_mail(message: Message, sender: str, recipients: Sequence[str]) -> Emai
     mail.set_content(message.text)
     mail.add_alternative(message.html, subtype="html")
     if message.heatmap:
-        html = mail.get_payload()[1]
+        html: Any = mail.get_payload(1)
         html.add_related(
             message.heatmap, "image", "png", cid=f"<{HEATMAP_CID}>", filename="heatmap.png", disposition="inline"
         )

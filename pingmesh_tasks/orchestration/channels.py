@@ -13,6 +13,7 @@ needs nothing of Airflow but the hooks' code: it may happen in any thread.
 from __future__ import annotations
 
 import json
+import logging
 import smtplib
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,7 @@ from pingmesh_tasks.notify.mail import build_mail
 from pingmesh_tasks.notify.message import Message
 from pingmesh_tasks.settings import Settings
 
+log = logging.getLogger(__name__)
 SLACK, SMTP, WEBHOOK = "pingmesh_slack", "pingmesh_smtp", "pingmesh_webhook"
 TIMEOUT_S = 8
 ID_HEADER = "X-Pingmesh-Notice-Id"
@@ -106,7 +108,7 @@ class SlackApi:
 
 
 class Mail:
-    """E-mail by an SMTP server. The hook knows no image inside a message: the message is ours, its client the hook's."""
+    """E-mail by an SMTP server. The hook knows no image inside a mail: the mail is ours, the client the hook's."""
 
     name = "e-mail"
 
@@ -122,8 +124,8 @@ class Mail:
                 client: Any = hook._smtp_client
                 refused = client.send_message(mail, self._sender, list(self._recipients))
                 client.quit()
-        if refused:
-            raise ChannelError(f"the SMTP server refused {', '.join(refused)}; the others have the mail")
+        if refused:  # not an error: a second try would tell the others again
+            log.warning("%s: the SMTP server refused %s; the others have the mail", message.id, ", ".join(refused))
 
 
 class Webhook:
@@ -202,7 +204,7 @@ class _MailHook(SmtpHook):
 
     def __init__(self, connection: Any) -> None:
         super().__init__(SMTP)
-        self.get_connection = lambda _: connection  # type: ignore[method-assign]
+        self.get_connection = lambda _: connection  # type: ignore[assignment, method-assign]
 
     @property
     def timeout(self) -> int:
@@ -216,16 +218,16 @@ class _MailHook(SmtpHook):
 class _WebhookHook(SlackWebhookHook):
     def __init__(self, connection: Any) -> None:
         super().__init__(slack_webhook_conn_id=SLACK, timeout=TIMEOUT_S, retry_handlers=[])
-        self.get_connection = lambda _: connection  # type: ignore[method-assign]
+        self.get_connection = lambda _: connection  # type: ignore[assignment, method-assign]
 
 
 class _ApiHook(SlackHook):
     def __init__(self, connection: Any) -> None:
         super().__init__(slack_conn_id=SLACK, timeout=TIMEOUT_S, retry_handlers=[])
-        self.get_connection = lambda _: connection  # type: ignore[method-assign]
+        self.get_connection = lambda _: connection  # type: ignore[assignment, method-assign]
 
 
 class _HttpHook(HttpHook):
     def __init__(self, connection: Any) -> None:
         super().__init__("POST", WEBHOOK)
-        self.get_connection = lambda _: connection  # type: ignore[method-assign]
+        self.get_connection = lambda _: connection  # type: ignore[assignment, method-assign]

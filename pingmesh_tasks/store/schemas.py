@@ -269,6 +269,38 @@ ACCESS_NORMAL = pl.Schema(
     }
 )
 
+#: One row a notice: one thing said of an incident (`detect.incident.Notice`). `kind`: opened, escalated, reminder or
+#: resolved. The figures are those of the suspect's finding at that time; `members` and `evidence` are JSON lists.
+NOTICE = pl.Schema(
+    {
+        "at": UTC_US,
+        "notice": pl.String(),
+        "incident": pl.String(),
+        "kind": pl.String(),
+        "source": pl.String(),
+        "rule": pl.String(),
+        "scope": pl.String(),
+        "subject": pl.String(),
+        "severity": pl.String(),
+        "opened_at": UTC_US,
+        "since": UTC_US,
+        "value": pl.Float64(),
+        "unit": pl.String(),
+        "threshold": pl.Float64(),
+        "normal": pl.Float64(),
+        "confidence": pl.Float64(),
+        "affected": pl.UInt32(),
+        "title": pl.String(),
+        "detail": pl.String(),
+        "advice": pl.String(),
+        "note": pl.String(),
+        "members": pl.String(),
+        "more_members": pl.UInt32(),
+        "acknowledged_by": pl.String(),
+        "evidence": pl.String(),
+    }
+)
+
 SCHEMAS = {
     "probe": PROBE,
     "pair_latency": PAIR_LATENCY,
@@ -283,6 +315,7 @@ SCHEMAS = {
     "log_status": LOG_STATUS,
     "normal": NORMAL,
     "anomaly": ANOMALY,
+    "notice": NOTICE,
     "access_normal": ACCESS_NORMAL,
 }
 

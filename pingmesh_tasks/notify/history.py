@@ -1,0 +1,30 @@
+"""What was said, as rows of the table `notice`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+
+from pingmesh_tasks.detect.incident import Notice
+from pingmesh_tasks.notify.words import title
+from pingmesh_tasks.store.schemas import NOTICE
+
+_OF_FINDING = (
+    *("rule", "scope", "subject", "severity", "value", "unit", "threshold", "normal"),
+    *("confidence", "affected", "detail", "advice"),
+)
+
+
+def notice_rows(notices: Iterable[Notice]) -> pl.DataFrame:
+    """Return the rows of the table `notice`: one a notice."""
+    return pl.DataFrame([_row(notice) for notice in notices], schema=NOTICE, orient="row")
+
+
+def _row(notice: Notice) -> dict[str, Any]:
+    row = {name: getattr(notice.finding, name) for name in _OF_FINDING}
+    row |= {"notice": notice.id, "title": title(notice)}
+    row |= {"members": json.dumps(notice.members), "evidence": json.dumps([dict(r) for r in notice.finding.evidence])}
+    return {name: row[name] if name in row else getattr(notice, name) for name in NOTICE}
