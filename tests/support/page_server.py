@@ -354,7 +354,9 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
         return {"window": q["window"], "of": q["of"], "groups": out}
 
     def anomalies(request: Request) -> Any:
-        return {"anomalies": [] if mesh.empty else _anomalies(mesh), "more": False}
+        source = request.query_params.get("source")
+        rows = [] if mesh.empty else _anomalies(mesh)
+        return {"anomalies": [row for row in rows if source in (None, row["source"])], "more": False}
 
     def incidents(request: Request) -> Any:
         return {"incidents": [] if mesh.empty else _incidents(mesh)}

@@ -9,7 +9,7 @@ import { saveCells, savePicture } from "./export.js";
 import { formatCount, formatRatio, formatShare, formatUs, formatValue, formatWindow } from "./format.js";
 import { t } from "./i18n.js";
 import { drawLegend } from "./legend.js";
-import { findRange, finer, lineage, makeAxis, selectHosts } from "./map/axis.js";
+import { findRange, lineage, makeAxis, selectHosts } from "./map/axis.js";
 import { FAILED, HIGHEST, decode, isValue } from "./map/codes.js";
 import { createMap } from "./map/map.js";
 import { fitScale } from "./map/palette.js";
@@ -24,7 +24,7 @@ const DRAWN = 900;
 export async function openMesh(context) {
   const { boot } = context;
   const view = {
-    context, window: null, header: null, levels: null, worst: null, axis: null, hosts: null, plan: null, fits: new Map(), scores: null,
+    context, arriving: true, window: null, header: null, levels: null, worst: null, axis: null, hosts: null, plan: null, fits: new Map(), scores: null,
     metric: () => boot.metrics.find((metric) => metric.name === state.m) ?? boot.metrics[0],
     kind: () => (state.cmp && KINDS[view.metric().code] === "us" ? "ratio" : KINDS[view.metric().code] ?? "us"),
     cellText: (cell) => describeCell(view, cell),
@@ -38,17 +38,19 @@ export async function openMesh(context) {
     hover: (cell, event) => showTip(view, cell, event),
     pick: (cell) => select(view, sharpen(view, cell)),
     drill: (cell) => drill(view, cell),
-    span: ({ path }) => update({ sel: view.axis.position(path) >= 0 ? `${path}>` : `${path}>${path}` }, { step: true }),
+    span: ({ path }) => { view.flying = true; update({ sel: view.axis.position(path) >= 0 ? `${path}>` : `${path}>${path}` }, { step: true }); },
     block: (block) => update({ blk: block ? [block.x0, block.y0, block.x1, block.y1].join() : "" }, { step: true }),
     cursor: (cell) => { $("cell").textContent = view.cellText(cell); },
     whole: () => update({ sel: "", at: "" }, { step: true }),
     up: () => goUp(view),
     view: () => rememberView(view),
   }, words));
+  fitWindow();
   if (!boot.newest) { showEmpty(boot.empty); return view; }
   fillToolbar(view);
   view.time = context.time;
   context.frame = (entry) => frameOf(view, entry);
+  context.arrive = () => { view.arriving = view.flying = true; };
   onTheme(() => look(view));
   onChange((changed) => follow(view, changed));
   view.show = () => { map.layout(); if (view.waiting) load(view, view.waiting); };
@@ -58,6 +60,20 @@ export async function openMesh(context) {
   });
   view.time.rest();
   return view;
+}
+
+/** The map takes the height that the window leaves between the controls and the time bar, and as much width. */
+function fitWindow() {
+  const stage = document.querySelector(".stage");
+  const fit = () => {
+    if ($("panel-mesh").hidden) return;
+    const wide = innerWidth > 1000, above = stage.getBoundingClientRect().top + scrollY, room = innerHeight - above - ($("time").offsetHeight || 52) - 40;
+    stage.style.setProperty("--map", `${Math.round(wide ? Math.max(400, Math.min(room, innerWidth - 380)) : Math.min(stage.clientWidth, Math.max(340, innerHeight * 0.7)))}px`);
+  };
+  fit();
+  new ResizeObserver(fit).observe(stage.previousElementSibling);
+  new ResizeObserver(fit).observe($("verdict"));
+  addEventListener("resize", fit);
 }
 
 /** No window has been measured: what will be here, when, and what to look at if it does not come. */
@@ -175,7 +191,9 @@ function accept(view, { header, levels, means, worst }, partial) {
   view.map.setLevels(levels, means ?? (partial ? undefined : null));
   look(view);
   verdict(view);
-  if (!partial || worst) { listWorst(view); showSelection(view, false); }
+  listWorst(view);
+  showSelection(view, view.arriving && !state.at);
+  view.arriving = false;
 }
 
 function firstPicture(view) {
@@ -255,7 +273,7 @@ function listWorst(view) {
   const shown = items.slice(0, LISTED);
   view.map.rings = shown.slice(0, RINGS).map(({ cell }) => ({ x0: cell.x, x1: cell.x + 1, y0: cell.y, y1: cell.y + 1 }));
   $("worst").replaceChildren(...shown.map(({ who, what, bad, sel, cell }, i) => h("li", { class: i < RINGS ? "ringed" : "" },
-    h("button", { onclick: () => { view.map.cursor = cell; update({ sel }, { step: true }); } }, h("i", {}, String(i + 1)), name(who, { class: "who" }), h("span", { class: `what${bad ? " bad" : ""}` }, what)))));
+    h("button", { onclick: () => { view.map.cursor = cell; view.flying = true; update({ sel }, { step: true }); } }, h("i", {}, String(i + 1)), name(who, { class: "who" }), h("span", { class: `what${bad ? " bad" : ""}` }, what)))));
   if (!shown.length) $("worst").replaceChildren(h("li", { class: "keys" }, t("worst.none")));
   view.map.draw();
 }
@@ -284,20 +302,23 @@ function select(view, cell) {
 
 export const ends = () => { const at = state.sel.indexOf(">"); return at < 0 ? ["", ""] : [state.sel.slice(0, at), state.sel.slice(at + 1)]; };
 
-/** One step down at this cell: from the DCs to podsets to ToRs to hosts to the pair. */
+/** One step down at this cell: to the widest block around it that is smaller than what is seen, at last to the pair. */
 function drill(view, cell) {
-  const [from] = ends(), range = findRange(view.axis, view.focusPath ?? from), kind = view.focusKind ?? (range && state.sel ? range.kind : "all");
-  const src = finer(view.axis, kind, cell.y), dst = finer(view.axis, kind, cell.x);
-  view.map.cursor = cell;
-  view.focusKind = findRange(view.axis, src)?.kind;
-  view.drilled = true;
-  update({ sel: `${src}>${dst}` }, { step: true });
+  const { axis, map } = view, { x0, x1 } = map.seen, holds = (i) => ({ start, stop }) => i >= start && i < stop;
+  map.cursor = cell;
+  for (const { kind, spans } of [...axis.brackets].reverse()) {
+    const a = spans.find(holds(cell.y)), b = spans.find(holds(cell.x));
+    if (Math.max(a.stop - a.start, b.stop - b.start) < 0.7 * (x1 - x0)) { view.flying = true; update({ sel: `${axis.path(cell.y, kind)}>${axis.path(cell.x, kind)}` }, { step: true }); return; }
+  }
+  view.flying = true;
+  update({ sel: `${axis.hosts[cell.y].name}>${axis.hosts[cell.x].name}` }, { step: true });
+  if (view.flying) showSelection(view, true);
 }
 
 function goUp(view) {
   if (view.map.block) { view.map.block = null; update({ blk: "" }); return; }
   const [src, dst] = ends(), a = lineage(view.axis, src).slice(0, -1), b = lineage(view.axis, dst || src).slice(0, -1);
-  view.drilled = true;
+  view.flying = true;
   update(a.length ? { sel: `${a.at(-1)}>${b.at(-1) ?? a.at(-1)}` } : { sel: "", at: "" }, { step: true });
 }
 
@@ -306,7 +327,6 @@ function showSelection(view, fly) {
   const [src, dst] = ends(), { axis, map } = view, a = findRange(axis, src), b = findRange(axis, dst);
   const known = state.sel && a && b;
   const isPair = known && a.kind === "host" && b.kind === "host", isGroup = known && a.kind !== "host" && a.kind !== "all";
-  view.focusKind = known ? (a.kind === "host" && !isPair ? "host" : a.kind) : "all";
   map.focus = isGroup || (known && !isPair) ? { x0: b.start, x1: b.stop, y0: a.start, y1: a.stop } : null;
   map.cursor = isPair ? { x: b.start, y: a.start } : map.cursor;
   if (fly && known) {
@@ -332,7 +352,7 @@ function crumbs(view, src, dst) {
   }
   steps.forEach(([sel, label], i) => {
     if (i) out.push(h("span", { "aria-hidden": "true" }, "›"));
-    out.push(i === steps.length - 1 ? h("b", { "aria-current": "location" }, name(label)) : h("button", { onclick: () => { view.drilled = true; update(sel ? { sel } : { sel: "", at: "", blk: "" }, { step: true }); } }, name(label)));
+    out.push(i === steps.length - 1 ? h("b", { "aria-current": "location" }, name(label)) : h("button", { onclick: () => { view.flying = true; update(sel ? { sel } : { sel: "", at: "", blk: "" }, { step: true }); } }, name(label)));
   });
   $("crumbs").replaceChildren(...out);
 }
@@ -388,7 +408,7 @@ function follow(view, changed) {
   } else if (any("m", "cmp")) load(view, view.window);
   else if (any("sc", "lo", "hi")) look(view);
   if (any("hatch")) { view.map.hatch = state.hatch === "1"; view.map.draw(); }
-  if (any("sel", "blk") && view.axis) { showSelection(view, changed.has("sel")); view.drilled = false; }
+  if (any("sel", "blk") && view.axis) { const { flying } = view; view.flying = false; showSelection(view, changed.has("sel") && (flying || view.arriving)); }
   else if (changed.has("at") && !view.map.moving && view.map.geometry) {
     const [x, y, zoom] = (state.at || `0,0,${view.map.fit}`).split(",").map(Number);
     if (Math.abs(zoom - view.map.zoom) > 0.01 || Math.abs(x - view.map.view.x) > 0.02 || Math.abs(y - view.map.view.y) > 0.02) view.map.place(x, y, zoom);

@@ -37,7 +37,6 @@ export function openTime(context) {
     $("live").setAttribute("aria-pressed", isLive());
     $("back").disabled = at === 0;
     $("next").disabled = at === time.windows.length - 1;
-    $("time").hidden = false;
     drawStrip(time, at);
     fillCompare();
   }

@@ -27,7 +27,7 @@ self.onmessage = async ({ data: job }) => {
 async function build({ url, kind, share, order, against }, signal) {
   const [main, other] = await Promise.all([fetchMatrix(url, signal), against ? fetchMatrix(against, signal) : null]);
   let { header, codes } = main, n = header.side;
-  if (share && kind === "max") for (let i = 0; i < codes.length; i++) if (codes[i] >= ALL_LOST && codes[i] <= HIGHEST) codes[i] = FAILED;
+  if (share) for (let i = 0; i < codes.length; i++) if (codes[i] >= ALL_LOST && codes[i] <= HIGHEST) codes[i] = FAILED;
   if (other) {
     if (other.header.axis !== header.axis) throw Object.assign(new Error("the two windows have other hosts"), { code: "other_axis" });
     codes = difference(codes, other.codes);

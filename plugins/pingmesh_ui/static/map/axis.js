@@ -50,13 +50,6 @@ export function findRange(axis, path) {
   return null;
 }
 
-/** One step down from `kind` at position i; a level with one span in all is stepped over. */
-export function finer(axis, kind, i) {
-  const steps = ["all", ...axis.brackets.map((level) => level.kind).reverse(), "host"];
-  const next = steps[Math.min(steps.length - 1, steps.indexOf(kind) + 1)];
-  return next === "host" ? axis.hosts[i].name : axis.path(i, next);
-}
-
 /** The paths above a path, from wide to narrow, itself included: for breadcrumbs. */
 export function lineage(axis, path) {
   const range = findRange(axis, path);

@@ -9,7 +9,7 @@ import { shortLabel, shortName } from "./axis.js";
 const FONT = "12px system-ui, 'DejaVu Sans', sans-serif", SMALL = "11px system-ui, 'DejaVu Sans', sans-serif";
 export const STRIP = 21, NAMED = 12, VALUED = 46;
 /** A hatch needs at least so many px to be seen as one; and the shares from which a block is hatched, and crossed. */
-const BLOCK = 8, SOME_LOSS = 0.001, HEAVY_LOSS = 0.5;
+const BLOCK = 8, SOME_LOSS = 0.001, HEAVY_LOSS = 0.5, MOST_MARKS = 12_000;
 
 /** Room for the labels at the left and at the top, in px. */
 export function marginFor(context, axis, fitScale) {
@@ -17,8 +17,8 @@ export function marginFor(context, axis, fitScale) {
   let widest = 0;
   const step = Math.max(1, Math.floor(axis.n / 200));
   for (let i = 0; i < axis.n; i += step) widest = Math.max(widest, context.measureText(axis.hosts[i].name).width);
-  const names = Math.min(116, widest) + 12, strips = STRIP * axis.brackets.length;
-  return { names, size: Math.ceil(fitScale >= NAMED ? names + strips + 6 : Math.max(strips + 6, names + (strips ? STRIP + 6 : 0))) };
+  const names = Math.min(84, widest) + 12, strips = STRIP * axis.brackets.length;
+  return { names, size: Math.ceil(Math.max(84, fitScale >= NAMED ? names + strips + 6 : Math.max(strips, names) + 6)) };
 }
 
 /**
@@ -36,9 +36,9 @@ export function drawOverlay(context, width, height, scene) {
   drawGrid(context, scene);
   if (g.scale >= VALUED && scene.codes) drawValues(context, scene);
   drawBoxes(context, scene);
-  drawRings(context, scene);
   context.restore();
   for (const isRow of [false, true]) drawAxis(context, scene, isRow);
+  drawRings(context, scene);
   context.font = SMALL;
   context.fillStyle = scene.colours.muted;
   context.textBaseline = "alphabetic";
@@ -77,7 +77,7 @@ function drawGrid(context, { geometry: g, axis, colours }) {
   });
 }
 
-/** Loss as diagonals over blocks of at least BLOCK px whose mean loss is some; crossed where most is lost. */
+/** Loss as diagonals over blocks of at least BLOCK px whose mean loss is some: the more is lost, the denser; crossed where most is. */
 function drawLoss(context, { geometry: g, means, axis }) {
   let k = 0;
   while (k + 1 < means.length && g.scale * 2 ** k < BLOCK) k++;
@@ -85,29 +85,28 @@ function drawLoss(context, { geometry: g, means, axis }) {
   const { n, codes } = means[k], size = 2 ** k, px = g.scale * size;
   const x0 = Math.max(0, Math.floor(g.view.x / size)), x1 = Math.min(n, Math.ceil((g.view.x + g.side / g.scale) / size));
   const y0 = Math.max(0, Math.floor(g.view.y / size)), y1 = Math.min(n, Math.ceil((g.view.y + g.side / g.scale) / size));
-  const strokes = new Path2D(), edge = axis.n * g.scale;
+  const strokes = new Path2D(), far = axis.n * g.scale;
   let count = 0;
   for (let y = y0; y < y1; y++)
     for (let x = x0; x < x1; x++) {
       const code = codes[y * n + x], share = isValue(code) ? decode(code, "share") : 0;
-      if (share < SOME_LOSS) continue;
-      if (++count > 20_000) break;
+      if (share < SOME_LOSS || ++count > MOST_MARKS) continue;
       const left = g.margin + (x * size - g.view.x) * g.scale, top = g.margin + (y * size - g.view.y) * g.scale;
-      const w = Math.min(px, edge - (x * size) * g.scale), h = Math.min(px, edge - (y * size) * g.scale), side = Math.min(w, h);
-      const gap = Math.max(4, Math.min(10, side / 3));
-      for (let d = gap / 2; d < 2 * side; d += gap) {
+      const side = Math.min(px, far - x * size * g.scale, far - y * size * g.scale), lines = share >= 0.05 ? 3 : share >= 0.01 ? 2 : 1;
+      for (let i = 1; i <= lines; i++) {
+        const d = (2 * side * i) / (lines + 1);
         strokes.moveTo(left + Math.max(0, d - side), top + Math.min(side, d));
         strokes.lineTo(left + Math.min(side, d), top + Math.max(0, d - side));
-        if (share >= HEAVY_LOSS) {
-          strokes.moveTo(left + Math.max(0, d - side), top + side - Math.min(side, d));
-          strokes.lineTo(left + Math.min(side, d), top + side - Math.max(0, d - side));
-        }
+        if (share < HEAVY_LOSS) continue;
+        strokes.moveTo(left + Math.max(0, d - side), top + side - Math.min(side, d));
+        strokes.lineTo(left + Math.min(side, d), top + side - Math.max(0, d - side));
       }
     }
-  context.lineWidth = 2.6;
-  context.strokeStyle = "#000000b0";
+  const bold = Math.min(3, Math.max(1, px / 14));
+  context.lineWidth = 1.6 + bold;
+  context.strokeStyle = "#00000070";
   context.stroke(strokes);
-  context.lineWidth = 1.1;
+  context.lineWidth = bold;
   context.strokeStyle = "#ffffff";
   context.stroke(strokes);
 }
@@ -178,7 +177,7 @@ function drawRings(context, { geometry: g, rings, colours }) {
   rings.forEach(({ x0, x1, y0, y1 }, i) => {
     const x = g.margin + ((x0 + x1) / 2 - g.view.x) * g.scale, y = g.margin + ((y0 + y1) / 2 - g.view.y) * g.scale;
     const radius = Math.max(11, Math.min(64, (Math.max(x1 - x0, y1 - y0) * g.scale) / 2 * 1.3 + 4));
-    if (x + radius < g.margin || y + radius < g.margin || x - radius > g.margin + g.side || y - radius > g.margin + g.side) return;
+    if (x < g.margin || y < g.margin || x > g.margin + g.side || y > g.margin + g.side) return;
     for (const [width, colour] of [[5, colours.paper], [2.5, colours.ring]]) {
       context.strokeStyle = colour;
       context.lineWidth = width;

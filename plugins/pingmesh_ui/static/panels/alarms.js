@@ -101,7 +101,7 @@ function drawDetail(box, row, context, refresh) {
     h("div", {}, h("button", { class: "closer", "aria-label": t("close"), onclick: () => update({ inc: "" }) }, "×"), h("h2", {}, ruleName(row.rule), ": ", name(row.subject))),
     h("p", {}, name(row.detail)), row.advice ? h("p", { class: "muted" }, `${t("alarms.advice")} `, name(row.advice)) : "",
     h("dl", {}, rows.flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)])),
-    onMap(row),
+    onMap(row, context),
     evidence.length ? h("div", {}, h("h3", {}, t("alarms.evidence")), evidenceTable(evidence)) : "",
     traces.length ? h("div", {}, h("h3", {}, t("alarms.trace")), h("pre", {}, typeof traces === "string" ? traces : JSON.stringify(traces, null, 1))) : "",
     row.isIncident && row.state !== "closed" ? h("div", {}, h("div", { class: "row" }, field), h("div", { class: "row" }, h("button", { class: "primary", onclick: () => act("acknowledge") }, t("alarms.acknowledge")), h("button", { onclick: () => act("silence") }, t("alarms.silence")), hours), done) : "",
@@ -109,9 +109,9 @@ function drawDetail(box, row, context, refresh) {
 }
 
 /** A link to the suspect on the map, at the time. */
-function onMap(row) {
+function onMap(row, context) {
   const sel = { pair: row.subject, host: `${row.subject}>`, tor: `${row.subject}>${row.subject}`, podset: `${row.subject}>${row.subject}`, dc: `${row.subject}>${row.subject}` }[row.scope];
-  return row.source === "mesh" && sel ? h("button", { onclick: () => update({ tab: "mesh", sel, at: "" }, { step: true }) }, t("alarms.show")) : "";
+  return row.source === "mesh" && sel ? h("button", { onclick: () => { context.arrive?.(); update({ tab: "mesh", sel, at: "" }, { step: true }); } }, t("alarms.show")) : "";
 }
 
 function evidenceTable(rows) {

@@ -14,7 +14,7 @@ export function open(panel, context) {
   const csv = h("a", { download: "pingmesh-fleet.csv" }, "CSV");
   panel.replaceChildren(h("div", { class: "panel-head" }, head, words, h("label", { class: "check" }, only, " ", t("fleet.only_bad")), h("span", { class: "grow" }), csv), tiles, table);
   let hosts = [], asked = "";
-  const draw = () => drawTable(table, hosts.filter((host) => (!only.checked || host.bad) && host.host.toLowerCase().includes(words.value.trim().toLowerCase())));
+  const draw = () => drawTable(table, context, hosts.filter((host) => (!only.checked || host.bad) && host.host.toLowerCase().includes(words.value.trim().toLowerCase())));
   words.oninput = only.onchange = draw;
   const show = async (entry) => {
     if (panel.hidden || document.documentElement.dataset.playing) { asked = asked === entry?.id ? "" : asked; return; }
@@ -58,14 +58,14 @@ function drawTiles(box, hosts) {
 const outcomeTag = (row) => (row ? h("span", { class: `tag ${GOOD.has(row.outcome) ? "good" : "bad"}`, title: row.detail ?? "" }, `${GOOD.has(row.outcome) ? "✓" : "✕"} ${words(row.outcome)}`) : h("span", { class: "muted" }, "–"));
 const words = (outcome) => { const text = t(`outcome.${outcome}`); return text === `outcome.${outcome}` ? outcome.replaceAll("_", " ") : text; };
 
-function drawTable(box, hosts) {
+function drawTable(box, context, hosts) {
   if (!hosts.length) { box.replaceChildren(h("p", { class: "blank" }, t("nobody"))); return; }
   const detail = (host) => Object.values(host.stages).filter((row) => !GOOD.has(row.outcome)).map((row) => row.detail).find(Boolean) ?? "";
   box.replaceChildren(h("table", {},
     h("thead", {}, h("tr", {}, [t("fleet.host"), ...STAGES.map((stage) => t(`stage.${stage}`)), t("fleet.agent")].map((text) => h("th", { scope: "col" }, text)), h("th", { class: "n", scope: "col" }, t("fleet.clock")), h("th", { scope: "col" }, t("fleet.detail")))),
     h("tbody", {}, hosts.slice(0, SHOWN).map((host) => {
       const any = host.stages.dispatch ?? host.stages.collect ?? {};
-      return h("tr", {}, h("td", {}, h("button", { class: "quiet", onclick: () => update({ tab: "mesh", sel: `${host.host}>` }, { step: true }) }, name(host.host))), STAGES.map((stage) => h("td", {}, outcomeTag(host.stages[stage]))),
+      return h("tr", {}, h("td", {}, h("button", { class: "quiet", onclick: () => { context.arrive?.(); update({ tab: "mesh", sel: `${host.host}>`, at: "" }, { step: true }); } }, name(host.host))), STAGES.map((stage) => h("td", {}, outcomeTag(host.stages[stage]))),
         h("td", { class: "muted" }, (any.agent_version ?? "").slice(0, 8)), h("td", { class: "n" }, any.clock_offset_us === null || any.clock_offset_us === undefined ? "–" : `${any.clock_offset_us < 0 ? "−" : "+"}${formatUs(Math.abs(any.clock_offset_us))}`), h("td", { class: "muted" }, name(detail(host))));
     }))), hosts.length > SHOWN ? h("p", { class: "keys" }, t("more.rows", { n: hosts.length - SHOWN })) : "");
 }
