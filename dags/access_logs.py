@@ -9,7 +9,7 @@ collected for it; each line is of one window, whatever the log does.
 **Inputs** `log_servers` of the inventory (`PINGMESH_INVENTORY`, YAML), the data servers over SSH (connections
 `pingmesh_ssh`, `pingmesh_bootstrap`); their logs must be readable for that user. **Outputs** tables `client`,
 `operation`, `session`, `usage`, `server_error` and `log_status`; `quarantine/access/`; the artifacts `usage` (the
-window) and `usage_day` (its day so far).
+window) and `usage_day` (its day so far). What is wrong is in `anomaly`; `anomaly_alerts` tells it.
 
 **Run again** as often as you like: what a window brought is fetched once and never changes, everything else is
 replaced. A **backfill** of windows that were never collected brings nothing: their lines are in the next window.
@@ -65,7 +65,7 @@ def access_logs():
 
     @task_group(group_id="server")
     def each_server(server):
-        pair_sessions(server) >> summarize_usage(server)
+        pair_sessions(server) >> [summarize_usage(server), detect_anomalies(server)]
 
     tables = each_server.expand(server=servers)
     engine >> [build_access_tables.expand(server=servers), build_on_spark()] >> tables >> render_usage()
@@ -125,6 +125,19 @@ def pair_sessions(server):
 )
 def summarize_usage(server):
     return _stage("summarize_usage", server)
+
+
+@task(
+    map_index_template="{{ server }}",
+    inlets=[assets.CLIENT, assets.OPERATION, assets.SESSION],
+    outlets=[assets.ANOMALY],
+    doc_md="Look for what is wrong: rows of `anomaly`, and incidents that `anomaly_alerts` tells.",
+)
+def detect_anomalies(server):
+    from pingmesh_tasks.orchestration import alerts, context
+
+    get_current_context()["server"] = server
+    return alerts.judge_access(context.current_run(), server)
 
 
 @task(

@@ -7,7 +7,8 @@ turns it into tables and draws them.
 
 **Inputs** the inventory (`PINGMESH_INVENTORY`), the hosts over SSH (connections `pingmesh_ssh`, and
 `pingmesh_bootstrap` until the key is installed). **Outputs** tables `probe`, `pair_latency` and `host_status`, and the
-artifacts `heatmap`, `history`, `cdf`, `bars` and `timeline`, each under the window's key and under `artifacts/latest/`.
+artifacts `heatmap`, `history`, `cdf`, `bars` and `timeline`, each under the window's key and under `artifacts/latest/`;
+what is wrong is in `anomaly`, what is normal in `normal`, and `anomaly_alerts` tells it.
 
 **Run again** as often as you like: each stage replaces what it wrote for the window. A **backfill** of past windows
 collects from the hosts' spools (24 h by default) and leaves the agents alone.
@@ -65,7 +66,7 @@ PARAMS = {
     params=PARAMS,
     doc_md=__doc__,
     dag_display_name="Pingmesh",
-    description="Every window: keep the agents running, collect, build tables, draw.",
+    description="Every window: keep the agents running, collect, build tables, look for faults, draw.",
     tags=["pingmesh", "mesh"],
     **ONE_BY_ONE,
 )
@@ -83,7 +84,7 @@ def pingmesh():
 
     parts = plan_pinglists()
     pictures = [render_heatmap(), render_history(), render_cdf(), render_bars(), render_timeline()]
-    each_shard.expand(part=parts) >> [*pictures, check_fleet(parts)]
+    each_shard.expand(part=parts) >> [detect_anomalies(), build_mesh_map(), *pictures, check_fleet(parts)]
 
 
 @task(
@@ -139,6 +140,30 @@ def summarize_latency(part):
 
 
 @task(
+    trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+    inlets=[assets.PAIR_LATENCY, assets.HOST_STATUS],
+    outlets=[assets.ANOMALY],
+    doc_md="Look for what is wrong: rows of `anomaly`, and incidents that `anomaly_alerts` tells.",
+)
+def detect_anomalies():
+    from pingmesh_tasks.orchestration import alerts, context
+
+    return alerts.judge_mesh(context.current_run(), _first_part())
+
+
+@task(
+    trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+    inlets=[assets.PAIR_LATENCY],
+    outlets=[assets.MESH_MAP],
+    doc_md="Lay the window out as the page reads it: one dense column a metric.",
+)
+def build_mesh_map():
+    from pingmesh_tasks.orchestration import context, maps
+
+    return maps.build_mesh_map(context.current_run(), _first_part())
+
+
+@task(
     trigger_rule=TriggerRule.NONE_FAILED,
     inlets=[assets.HOST_STATUS],
     doc_md="Fail the run where more hosts failed than the Param allows.",
@@ -156,17 +181,22 @@ def _picture(kind):
         doc_md=f"Draw the artifact `{kind}` of the window; `artifacts/latest/` follows where no newer window is drawn.",
     )
     def render():
-        from pingmesh_tasks.orchestration import context, pictures, stages
+        from pingmesh_tasks.orchestration import context, pictures
 
-        # Pulled, not an argument: an argument would make the plan an upstream whose success hides skipped shards.
-        parts = get_current_context()["ti"].xcom_pull(task_ids="plan_pinglists")
-        return pictures.draw(kind, context.current_run(), stages.Part(**parts[0]))
+        return pictures.draw(kind, context.current_run(), _first_part())
 
     return render
 
 
 render_heatmap, render_history = _picture("heatmap"), _picture("history")
 render_cdf, render_bars, render_timeline = _picture("cdf"), _picture("bars"), _picture("timeline")
+
+
+def _first_part():
+    """Any part tells the plan. Pulled: as an argument it would make the plan an upstream, and hide skipped shards."""
+    from pingmesh_tasks.orchestration import stages
+
+    return stages.Part(**get_current_context()["ti"].xcom_pull(task_ids="plan_pinglists")[0])
 
 
 def _stage(name, part):

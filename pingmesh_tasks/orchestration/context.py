@@ -109,6 +109,13 @@ def ssh_access(settings: Settings, connection_id: str) -> SshAccess:
     )
 
 
+def ui_url() -> str | None:
+    """Return where Airflow's UI is, for the links of messages: `[api] base_url`, None where it is not set."""
+    from airflow.sdk.configuration import conf
+
+    return str(conf.get("api", "base_url", fallback="")).rstrip("/") or None
+
+
 def _connection(connection_id: str) -> Any:
     try:
         return Connection.get(connection_id)

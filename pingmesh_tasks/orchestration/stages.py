@@ -131,12 +131,7 @@ def plan_window(run: Run) -> list[Part]:
 
 def load_run_inventory(run: Run) -> Inventory:
     """Read the inventory that the settings, or the run's Params, name. Raises InventoryError."""
-    return load_inventory(run.settings.inventory, read=lambda uri: _read_uri(run, uri))
-
-
-def _read_uri(run: Run, uri: str) -> bytes:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return run.store.in_bucket(bucket).get(key)
+    return load_inventory(run.settings.inventory, read=run.store.read_uri)
 
 
 def read_inventory(run: Run, part: Part) -> Inventory:

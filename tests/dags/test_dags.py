@@ -11,7 +11,7 @@ import pytest
 REPO = Path(__file__).parents[2]
 DAG_FILES = sorted((REPO / "dags").glob("*.py"))
 HEAVY = ("polars", "pyarrow", "matplotlib", "asyncssh", "obstore", "boto3")
-EXPECTED = {"pingmesh", "access_logs", "fleet_admin"}
+EXPECTED = {"pingmesh", "access_logs", "anomaly_alerts", "alert_admin", "fleet_admin"}
 TASKS_OF_PINGMESH = {
     "plan_pinglists",
     "shard.ensure_keys",
@@ -19,6 +19,8 @@ TASKS_OF_PINGMESH = {
     "shard.collect_segments",
     "shard.build_probe_table",
     "shard.summarize_latency",
+    "detect_anomalies",
+    "build_mesh_map",
     "render_heatmap",
     "render_history",
     "render_cdf",

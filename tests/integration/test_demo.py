@@ -31,7 +31,7 @@ REPO = Path(__file__).parents[2]
 PORTS = Ports(airflow=28080, s3=27333, ssh=2822)
 RUN_BAR_S = 25
 #: Most that an e2e run may wait for a state; windows are a minute long.
-PATIENCE_S = 180
+PATIENCE_S = 300
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,54 @@
+"""What the last minute of probes says of *now*: a host that went silent ten seconds ago has answered in this minute.
+
+A rule on shares would call it lossy, and would call it so again for a minute after it came back. So, before they are
+counted, the probes to a host that died or came back within the span are cut to those since then: two looks at the same
+minute in the manner of UdpPinger's elimination of dead hosts, which needs a verdict on the host before one on loss.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+#: So many probes in a row to one host, by so many sources (or all that there are), make it dead, or alive.
+RUN_PROBES, RUN_SOURCES = 6, 3
+
+
+def since_last_change(probes: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of `probe` without those to a host from before it died, or from before it came back.
+
+    Loss at random, however heavy, leaves the probes as they are: the odds of six failures in a row are 1 in 64 at a
+    loss of 50 %, and the next answer undoes it.
+    """
+    if probes.is_empty():
+        return probes
+    told = probes.select("ts", "src", "dst", answered=pl.col("err_code") == 0).with_columns(
+        last_answer=pl.col("ts").filter(pl.col("answered")).max().over("dst"),
+        last_failure=pl.col("ts").filter(~pl.col("answered")).max().over("dst"),
+    )
+    known = told.group_by("dst").agg(sources=pl.col("src").n_unique())
+    dead = _runs(told.filter(pl.col("last_answer").is_null() | (pl.col("ts") > pl.col("last_answer"))), known)
+    alive = told.filter(pl.col("last_failure").is_null() | (pl.col("ts") > pl.col("last_failure")))
+    back = _runs(alive, known).join(_was_dead(told, known), on="dst")
+    cut = pl.concat([dead, back.select("dst", "start")])
+    return (
+        probes.join(cut, on="dst", how="left")
+        .filter(pl.col("ts") >= pl.col("start").fill_null(pl.col("ts")))
+        .drop("start")
+    )
+
+
+def _was_dead(told: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Return the hosts whose last failures were a whole run of them, with nothing answered in between."""
+    failing = told.filter(pl.col("last_failure").is_not_null(), pl.col("ts") <= pl.col("last_failure"))
+    before = failing.filter("answered").group_by("dst").agg(answer=pl.col("ts").max())
+    run = failing.join(before, on="dst", how="left").filter(
+        pl.col("answer").is_null() | (pl.col("ts") > pl.col("answer"))
+    )
+    return _runs(run, known).select("dst")
+
+
+def _runs(rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Return dst and start of those runs that are long enough, from enough sources."""
+    runs = rows.group_by("dst").agg(probes=pl.len(), seen=pl.col("src").n_unique(), start=pl.col("ts").min())
+    enough = pl.col("seen") >= pl.min_horizontal("sources", pl.lit(RUN_SOURCES))
+    return runs.join(known, on="dst").filter(pl.col("probes") >= RUN_PROBES, enough).select("dst", "start")

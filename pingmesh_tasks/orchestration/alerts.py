@@ -1,0 +1,264 @@
+"""The alarm: looks at windows and at hot data, and what is remembered of them.
+
+    tables of a window ──judge_mesh, judge_access──▶ anomaly, normal ──┐
+                                                                       ├──▶ memory, with what is left to say (`tell`)
+    hot/ of the last minute ──look─────────────────────────────────────┘
+
+Every look changes the memory by one conditional put, whichever task it runs in, so that a window and a hot look at
+the same time lose nothing. A run of an old window writes its rows of `anomaly` and leaves the memory alone: what was
+wrong then is nobody's alarm now.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from pingmesh_tasks.detect import quiet, state
+from pingmesh_tasks.detect.alert import AlertState
+from pingmesh_tasks.detect.finding import Evaluation, anomaly_rows
+from pingmesh_tasks.detect.hierarchy import hierarchy_of
+from pingmesh_tasks.detect.incident import Policy, Silence
+from pingmesh_tasks.detect.memory import AlertFile
+from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.fleet.inventory import Inventory, LogServer
+from pingmesh_tasks.orchestration import hot
+from pingmesh_tasks.orchestration.rulebook import read_rules
+from pingmesh_tasks.orchestration.stages import Part, Run, load_run_inventory, read_inventory
+from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.hot import HotPiece
+from pingmesh_tasks.store.objects import ObjectStore
+from pingmesh_tasks.store.schemas import PAIR_LATENCY
+from pingmesh_tasks.store.tables import newest_window, read_part, read_table, write_table
+from pingmesh_tasks.windows import Window, window_containing
+
+log = logging.getLogger(__name__)
+#: What the rules read of `pair_latency`.
+PAIR_COLUMNS = [
+    name
+    for name in PAIR_LATENCY
+    if name not in ("window", "rtt_min_us", "rtt_mean_us", "ladder_bucket", "ladder_count")
+]
+#: Batches are put a little after what is in them was read, and chunks are as long as ten seconds.
+HOT_MARGIN_S = 15
+
+
+def judge_mesh(run: Run, part: Part) -> dict[str, int]:
+    """Look at the window's pairs, write its rows of `anomaly`, and what is normal from now on."""
+    from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
+    from pingmesh_tasks.detect.normal import update_normal
+
+    inventory, window = read_inventory(run, part), run.window
+    pairs = read_table(run.store, "pair_latency", window, PAIR_COLUMNS)
+    status = read_table(run.store, "host_status", window)
+    before = _newest(run.store, "normal", window)
+    view = MeshView(
+        pairs,
+        inventory,
+        window.end,
+        window.length_s,
+        normal=before,
+        status=status.filter(pl.col("stage") == "collect"),
+    )
+    evaluation = evaluate_mesh(view, read_rules(run.settings, run.store))
+    write_table(run.store, "normal", window, update_normal(before, pairs, inventory))
+    return _judged(run, evaluation, inventory)
+
+
+def judge_access(run: Run, name: str) -> dict[str, int]:
+    """Look at what a data server's log brought in the window, and what is normal there from now on."""
+    from pingmesh_tasks.detect.access import AccessView, evaluate_access
+    from pingmesh_tasks.detect.access_normal import update_access_normal
+
+    window, store, inventory = run.window, run.store, load_run_inventory(run)
+    server = _server(inventory, name)
+    before = _newest(store, "access_normal", window, name)
+    rejected = store.find(layout.quarantined_lines("access", window, name))
+    view = AccessView(
+        name,
+        window.end,
+        window.length_s,
+        "window",
+        read_part(store, "client", window, name),
+        read_part(store, "operation", window, name),
+        rejected=pl.read_ndjson(rejected) if rejected else None,
+        session=read_part(store, "session", window, name),
+        server_error=read_part(store, "server_error", window, name) if server.errors_path else None,
+        log_status=read_part(store, "log_status", window, name),
+        normal=before,
+        country_of=_countries(server),
+    )
+    evaluation = evaluate_access(view, read_rules(run.settings, run.store))
+    write_table(store, "access_normal", window, update_access_normal(before, view, window), name)
+    return _judged(run, evaluation, inventory)
+
+
+def look(run: Run) -> dict[str, int]:
+    """Look at the hot data of the last `hot_horizon_s` seconds of every host and data server."""
+    now = datetime.now(UTC)
+    since = now - timedelta(seconds=run.settings.hot_horizon_s)
+    inventory = load_run_inventory(run)
+    pieces, newest = hot.read_recent(run.store, since - timedelta(seconds=HOT_MARGIN_S), now)
+    evaluations = [_look_at_mesh(run, inventory, pieces, since, now)] if pieces else []
+    evaluations += [_look_at_server(run, server, pieces, since, now) for server in inventory.log_servers if pieces]
+    after = remember(run, inventory, evaluations, now, hot_key=newest)
+    if newest:
+        hot.save_cursor(run.store, newest)
+    return {"pieces": len(pieces), "findings": sum(len(e.findings) for e in evaluations)} | _counts(after)
+
+
+def remember(
+    run: Run, inventory: Inventory, evaluations: Sequence[Evaluation], now: datetime, hot_key: str | None = None
+) -> AlertState:
+    """Change the alarm's memory by some looks (none: only time has passed) and return it."""
+    policy, wider = Policy(repeat_s=run.settings.alert_repeat_s), hierarchy_of(inventory)
+
+    looks: Sequence[Evaluation | None] = evaluations or [None]
+
+    def change(before: AlertState) -> AlertState:
+        after = before
+        for evaluation in looks:
+            after = state.advance(after, evaluation, policy, now, wider)
+        return state.with_cursors(after, hot_key=hot_key)
+
+    return AlertFile(run.store).update(change)
+
+
+def administer(run: Run, form: Mapping[str, Any]) -> dict[str, int]:
+    """Do what the form of `alert_admin` says; log what is open, silenced and waiting. Raises ConfigError."""
+    now = datetime.now(UTC)
+    by, action = str(form.get("by") or "someone"), form["action"]
+
+    def change(before: AlertState) -> AlertState:
+        match action:
+            case "acknowledge":
+                return quiet.acknowledge(before, _incident(form), by, now)
+            case "dismiss":
+                return state.dismiss(before, _incident(form), by, now)
+            case "silence":
+                return quiet.silence(before, wanted, now)
+            case "unsilence":
+                return quiet.unsilence(before, str(form.get("silence_id") or ""))
+            case "list":
+                return before
+        raise ConfigError(f"{action!r} is no action; choose list, acknowledge, silence, unsilence or dismiss")
+
+    wanted = Silence(
+        id=secrets.token_hex(4),
+        by=by,
+        made_at=now,
+        until=now + timedelta(hours=float(form.get("hours") or 4)),
+        reason=str(form.get("comment") or ""),
+        incident=form.get("incident") or None,
+        **{name: str(form.get(name) or "*") for name in ("source", "scope", "subject", "rule")},
+    )
+    after = AlertFile(run.store).update(change)
+    for incident in after.open:
+        finding = incident.lead.finding
+        log.info(
+            "open: %s %s %s: %s%s",
+            incident.id,
+            incident.source,
+            finding.rule,
+            finding.detail,
+            f" (acknowledged by {incident.acknowledged_by})" if incident.acknowledged_by else "",
+        )
+    for one in after.silences:
+        what = one.incident or f"{one.source} {one.scope} {one.subject} {one.rule}"
+        log.info("silence: %s of %s until %s by %s: %s", one.id, what, one.until, one.by, one.reason)
+    return _counts(after)
+
+
+def _judged(run: Run, evaluation: Evaluation, inventory: Inventory) -> dict[str, int]:
+    """Keep what a window's look found, and remember it if the window is a recent one."""
+    write_table(run.store, "anomaly", run.window, anomaly_rows(evaluation), evaluation.source)
+    for finding in evaluation.findings:
+        log.info("%s %s %s: %s", finding.severity, finding.rule, finding.subject, finding.detail)
+    counts = {"findings": len(evaluation.findings), "unjudged": len(evaluation.unjudged)}
+    if not run.dispatches:
+        log.info("window %s is long over: the alarm's memory is left alone", run.window.id)
+        return counts
+    return counts | _counts(remember(run, inventory, [evaluation], datetime.now(UTC)))
+
+
+def _look_at_mesh(
+    run: Run, inventory: Inventory, pieces: Sequence[HotPiece], since: datetime, now: datetime
+) -> Evaluation:
+    from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
+
+    pairs, unheard = hot.recent_pairs(pieces, inventory, since, now)
+    window = window_containing(now, run.settings.window_s)
+    view = MeshView(
+        pairs,
+        inventory,
+        now,
+        (now - since).total_seconds(),
+        "hot",
+        normal=_newest(run.store, "normal", window),
+        status=hot.status_rows(unheard, window.start),
+    )
+    return evaluate_mesh(view, read_rules(run.settings, run.store))
+
+
+def _look_at_server(
+    run: Run, server: LogServer, pieces: Sequence[HotPiece], since: datetime, now: datetime
+) -> Evaluation:
+    from pingmesh_tasks.detect.access import AccessView, evaluate_access
+
+    recent = hot.recent_access(pieces, server, since, now)
+    window = window_containing(now, run.settings.window_s)
+    session = _newest(run.store, "session", window, server.name)
+    view = AccessView(
+        server.name,
+        now,
+        (now - since).total_seconds(),
+        "hot",
+        recent.client,
+        recent.operation,
+        rejected=recent.rejected,
+        session=None if session is None else session.filter(pl.col("ended_by").is_null()),
+        server_error=recent.errors,
+        normal=_newest(run.store, "access_normal", window, server.name),
+        up=recent.up,
+        silent_s=recent.silent_s,
+        country_of=_countries(server),
+    )
+    return evaluate_access(view, read_rules(run.settings, run.store))
+
+
+def _newest(store: ObjectStore, table: str, before: Window, part: str | None = None) -> pl.DataFrame | None:
+    """Return a table, or one part of it, of the newest window before `before`; None where there is none."""
+    newest = newest_window(store, table, before, part)
+    if newest is None:
+        return None
+    return read_part(store, table, newest, part) if part else read_table(store, table, newest)
+
+
+def _countries(server: LogServer) -> Any:
+    from pingmesh_tasks.access.countries import Countries
+
+    return Countries(server.countries).of
+
+
+def _server(inventory: Inventory, name: str) -> LogServer:
+    for server in inventory.log_servers:
+        if server.name == name:
+            return server
+    raise ConfigError(f"the inventory has no log server {name!r} any more; start a new run")
+
+
+def _incident(form: Mapping[str, Any]) -> str:
+    if not form.get("incident"):
+        raise ConfigError("which incident? its id is in the message and in the log of the action list")
+    return str(form["incident"])
+
+
+def _counts(memory: AlertState) -> dict[str, int]:
+    kinds = Counter(entry.notice.kind for entry in memory.outbox)
+    return {"open": len(memory.open), "to_say": kinds.total()}

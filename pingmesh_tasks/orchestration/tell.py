@@ -1,0 +1,117 @@
+"""Say what the alarm's memory has to say: trace the suspects, write the messages, have them delivered.
+
+What is due goes to `notify.delivery`, which sends first and marks afterwards; here is what a message needs of the
+fleet and the store: traces of the worst pairs, within one small budget, the heatmap, the links.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from pingmesh_tasks.detect import outbox
+from pingmesh_tasks.detect.finding import MESH
+from pingmesh_tasks.detect.hops import find_loss, hop_evidence
+from pingmesh_tasks.detect.incident import Notice, Policy
+from pingmesh_tasks.detect.memory import AlertFile
+from pingmesh_tasks.errors import PingmeshError
+from pingmesh_tasks.fleet.trace import trace_pairs
+from pingmesh_tasks.notify.delivery import deliver
+from pingmesh_tasks.notify.history import notice_rows
+from pingmesh_tasks.notify.message import Links, Message, Trace, compose
+from pingmesh_tasks.orchestration.channels import open_channels
+from pingmesh_tasks.orchestration.stages import Run, load_run_inventory
+from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.tables import write_table
+from pingmesh_tasks.windows import window_containing
+
+log = logging.getLogger(__name__)
+
+#: How many pairs of a suspect are traced, there and back.
+TRACED_PAIRS = 2
+TRACED_KINDS = ("opened", "escalated")
+#: A heatmap older than this many windows shows another network than the message speaks of.
+HEATMAP_WINDOWS = 3
+
+
+def tell(run: Run, ui_url: str | None = None) -> dict[str, int]:
+    """Send what is due; return how many messages were `sent` and `failed`, nothing where nothing was due.
+
+    `ui_url` is where Airflow's UI is. Raises PingmeshError where every channel refused, so that the task is red.
+    """
+    channels, off = open_channels(run.settings)
+    for name, reason in off.items():
+        log.info("channel %s is off: %s", name, reason)
+    memory, now = AlertFile(run.store), datetime.now(UTC)
+    state = memory.update(lambda before: outbox.set_channels(before, [channel.name for channel in channels], off, now))
+    if state.outbox and not channels:
+        log.warning("%d notices wait in the outbox: no channel is on", len(state.outbox))
+    due = [notice for notice, _ in outbox.due(state, now)]
+    if not due:
+        return {}
+    for notice in due:  # under its id, so that a second try replaces the row
+        window = window_containing(notice.at, run.settings.window_s)
+        write_table(run.store, "notice", window, notice_rows([notice]), notice.id)
+    traces, heatmap = _traces(run, due), _heatmap(run, now)
+
+    def composed(notice: Notice) -> Message:
+        return compose(notice, _links(ui_url, heatmap), heatmap, traces.get(notice.id, ()))
+
+    counts = deliver(memory, channels, composed, Policy(), lambda: datetime.now(UTC))
+    if counts["failed"] and not counts["sent"]:
+        raise PingmeshError("no channel took a message; they wait in the outbox and are tried again; see the log above")
+    return dict(counts)
+
+
+def _traces(run: Run, notices: Sequence[Notice]) -> dict[str, list[Trace]]:
+    """Return what tracing the worst pairs of each notice found, all of them within one budget."""
+    pairs = {notice.id: _worst_pairs(notice) for notice in notices}
+    wanted = list(dict.fromkeys(pair for of_notice in pairs.values() for pair in of_notice))
+    budget_s = run.settings.trace_budget_s
+    if not wanted or not budget_s:
+        return {}
+    inventory = load_run_inventory(run)
+    known = {host.name for host in inventory.hosts}
+    wanted = [pair for pair in wanted if set(pair) <= known]
+    found = trace_pairs(
+        wanted, inventory, run.ssh, run.limits, home=run.settings.agent_home, budget_s=budget_s, protocol="tcp"
+    )
+    told = {}
+    for trace in found:
+        verdict = find_loss([trace])
+        words = verdict.words if trace.paths else trace.reason or verdict.words
+        hops = hop_evidence([trace])
+        told[trace.source, trace.destination] = Trace(trace.source, trace.destination, words, hops, verdict.after)
+    return {
+        notice_id: [told[way] for src, dst in of_notice for way in ((src, dst), (dst, src)) if way in told]
+        for notice_id, of_notice in pairs.items()
+    }
+
+
+def _worst_pairs(notice: Notice) -> list[tuple[str, str]]:
+    """Return the pairs that the evidence names first, each in one direction: both are traced."""
+    if notice.source != MESH or notice.kind not in TRACED_KINDS:
+        return []
+    rows = [(row["src"], row["dst"]) for row in notice.finding.evidence if "src" in row and "dst" in row]
+    there = {frozenset(pair): pair for pair in reversed(rows)}
+    return list(dict.fromkeys(there[frozenset(pair)] for pair in rows))[:TRACED_PAIRS]
+
+
+def _heatmap(run: Run, now: datetime) -> bytes | None:
+    """Return the newest heatmap, if it is new enough to be of the network that the message speaks of."""
+    oldest = window_containing(now - timedelta(seconds=HEATMAP_WINDOWS * run.settings.window_s), run.settings.window_s)
+    days = {oldest.start.date(): oldest.start, now.date(): now}
+    keys = [key for day in days.values() for key in run.store.keys(layout.artifact_day_prefix("heatmap", day))]
+    newest = max(keys, key=layout.window_id_of, default=None)
+    if newest is None or layout.window_id_of(newest) < oldest.id:
+        return None
+    return run.store.find(newest)
+
+
+def _links(ui_url: str | None, heatmap: bytes | None) -> Links:
+    return Links(
+        page=f"{ui_url}/plugin/pingmesh" if ui_url else None,
+        object=layout.latest_artifact("heatmap", "png") if heatmap else None,
+        admin=f"{ui_url}/dags/alert_admin" if ui_url else None,
+    )

@@ -1,0 +1,65 @@
+"""A minute of probes, cut at the moment when a host died or came back."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pingmesh_tasks.detect.recent import since_last_change
+from pingmesh_tasks.store.schemas import PROBE
+
+START = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
+
+
+def probes(fails, sources=("a", "b", "c", "d"), dst="x", span_s=60, every_s=2.0) -> pl.DataFrame:
+    """Probes to `dst`; `fails(seconds, source)` tells which of them fail."""
+    rows = []
+    for number, src in enumerate(sources):
+        for second in np.arange(number * 0.3, span_s, every_s):
+            row = dict.fromkeys(PROBE) | {"ts": START + timedelta(seconds=float(second)), "src": src, "dst": dst}
+            rows.append(row | {"err_code": int(fails(second, src)), "retransmits": 0})
+    return pl.DataFrame(rows, schema=PROBE)
+
+
+def share(frame: pl.DataFrame) -> float:
+    return (frame["err_code"] != 0).mean()
+
+
+def test_a_host_that_died_ten_seconds_ago_is_judged_by_these_ten_seconds():
+    assert share(since_last_change(probes(lambda s, _: s > 50))) == 1
+
+
+def test_a_host_that_came_back_is_judged_by_what_it_answered_since():
+    assert share(since_last_change(probes(lambda s, _: 10 < s < 45))) == 0
+
+
+def test_a_host_that_was_dead_for_the_whole_span_stays_dead():
+    frame = probes(lambda s, _: True)
+    assert since_last_change(frame).height == frame.height
+
+
+@pytest.mark.parametrize("loss", [0.01, 0.1, 0.3])
+def test_loss_at_random_is_left_as_it_is(loss):
+    chance = np.random.default_rng(7)
+    frame = probes(lambda s, _: chance.random() < loss)
+    assert since_last_change(frame).height == frame.height
+
+
+def test_the_failures_of_one_source_kill_no_host():
+    frame = probes(lambda s, src: src == "a" and s > 20)
+    assert since_last_change(frame).height == frame.height
+
+
+def test_one_source_alone_may_judge_where_there_is_no_other():
+    assert share(since_last_change(probes(lambda s, _: s > 40, sources=("a",)))) == 1
+
+
+def test_the_probes_to_other_hosts_are_left_alone():
+    dead, fine = probes(lambda s, _: s > 50), probes(lambda s, _: False, dst="y")
+    cut = since_last_change(pl.concat([dead, fine]))
+    assert cut.filter(pl.col("dst") == "y").height == fine.height
+
+
+def test_nothing_stays_nothing():
+    assert since_last_change(PROBE.to_frame()).is_empty()
