@@ -117,7 +117,7 @@ def fold_storms(
         loose = [finding for finding in found if not explained(finding)] if len(found) > limit else []
         if len(loose) > limit:
             gone = set(map(id, loose))
-            told += [_storm(source, sorted(loose, key=urgency)), *(f for f in found if id(f) not in gone)]
+            told += [storm_of(source, sorted(loose, key=urgency)), *(f for f in found if id(f) not in gone)]
         else:
             told += found
     return told
@@ -134,7 +134,8 @@ def _texts(finding: Finding) -> set[str]:
     }
 
 
-def _storm(source: str, found: list[Finding]) -> Finding:
+def storm_of(source: str, found: list[Finding]) -> Finding:
+    """Return the finding that stands for many of one source, the worst first."""
     names = ", ".join(finding.subject for finding in found[:3])
     scopes = "/".join(sorted({finding.scope for finding in found}))
     return replace(
@@ -147,7 +148,7 @@ def _storm(source: str, found: list[Finding]) -> Finding:
         normal=None,
         since=min(finding.since for finding in found),
         affected=sum(finding.affected for finding in found),
-        detail=f"{len(found)} of one kind at once ({scopes}): {names}, …",
+        detail=f"{len(found)} findings at once ({scopes}): {names}, …",
         evidence=tuple(
             {"scope": f.scope, "subject": f.subject, "value": f.value, "unit": f.unit, "normal": f.normal}
             for f in found[:MAX_EVIDENCE_ROWS]

@@ -20,6 +20,7 @@ from pingmesh_tasks.detect.grouping import (
     fold_storms,
     is_storm,
     precedence,
+    storm_of,
     urgency,
     whole_of,
 )
@@ -140,7 +141,8 @@ class Turn:
         elif len(self.open) < MAX_OPEN:
             self._open(symptom)
         else:  # never silently: it joins what stands for the whole source, or becomes that
-            whole = replace(symptom.finding, scope=whole_of(symptom.source), subject=symptom.source)
+            leads = (incident.lead.finding for incident in self._of(symptom.source))
+            whole = storm_of(symptom.source, [symptom.finding, *leads])
             if home := self._home(replace(symptom, finding=whole)):
                 self.open[home.id] = _with_other(home, symptom)
             else:

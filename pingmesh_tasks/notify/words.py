@@ -72,7 +72,7 @@ def title(notice: Notice) -> str:
     who = _SCOPES[finding.scope] if finding.scope == "mesh" else f"{_SCOPES[finding.scope]} {subject}"
     rule = one_line(finding.rule.replace("_", " "), 40)
     if is_storm(finding):
-        return f"{who} has {finding.value:.0f} faults of one kind at once: {rule}"
+        return f"{who} has {finding.value:.0f} faults at once: {rule}"
     if finding.rule == "heavy_reads" and finding.scope in _SUBJECT_IS_ACTOR:
         return f"{who} {_SUBJECT_IS_ACTOR[finding.scope]}"
     return f"{who} {_FAULTS[finding.rule]}" if finding.rule in _FAULTS else f"{who}: {rule}"
