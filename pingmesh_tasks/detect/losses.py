@@ -22,6 +22,8 @@ _NARROW = ("pair", "host")
 _WIDE = ("podset", "dc", "tier", "mesh")
 #: A learned baseline is never above this part of the limit, or a fault that lasts would become the normal.
 _BASELINE_OF_LIMIT = 0.2
+#: From this ratio of variance to mean on, some pairs lose all and others nothing: a hole by address, not by port.
+_BIMODAL = 3.0
 _REPEATS = tuple(PROTOCOLS.index(name) for name in ("tcp", "tcp_echo"))
 
 
@@ -78,7 +80,7 @@ def _rule(look: Look, suspect: Suspect) -> str:
     enough = timeouts >= look.rules.limit("port_black_hole", "min_timeouts", **place)
     certain = timeouts >= look.rules.limit("port_black_hole", "share", **place) * (timeouts + repeated)
     if enough and certain and suspect.share < 0.5 and suspect.scope != "pair" and not _stopped(look, suspect):
-        return "port_black_hole"
+        return "black_hole" if suspect.uneven > _BIMODAL else "port_black_hole"
     if suspect.scope in ("tier", "dc", "mesh"):
         return "silent_loss"
     if suspect.scope in _NARROW or suspect.share >= look.rules.limit("loss", "limit", **place):
@@ -104,6 +106,9 @@ def _finding(look: Look, suspect: Suspect, rule: str, threshold: float, baseline
     if rule == "port_black_hole":
         detail = f"{what}: those that fail do so for good, as if by address and port"
         advice = "Look for corrupt forwarding or ECMP entries; probe with many source ports to find those that fail."
+    elif rule == "black_hole":
+        detail = f"{what}, all by a few of its pairs, since some time within this span: a black hole by address"
+        advice = "Look for corrupt forwarding entries; a reload of the switch clears most of them."
     elif suspect.scope == "tier":
         detail = f"{what}, in pairs that cross it only: one of its switches or links drops packets"
         advice = "Trace the worst pairs with many source ports; look at CRC and fabric counters of the spines."

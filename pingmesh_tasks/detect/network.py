@@ -32,6 +32,8 @@ from pingmesh_tasks.fleet.inventory import Inventory
 
 #: What collection says of a host from which nothing can be expected yet.
 _NOT_YET = "no_data_yet"
+#: A place that lost so much of a span died within it: its hosts' silence is explained.
+_PLACES, _DYING = ("tor", "podset", "dc", "mesh"), 0.2
 _PATTERNS = {"podset_failure", "spine_failure"}
 _NEED_NORMAL = {"latency_normal"}
 
@@ -70,7 +72,7 @@ def evaluate_mesh(view: MeshView, rules: RuleBook = DEFAULT_RULES) -> Evaluation
     slow = find_slow(look, dead.gone)
     explained = dead.down.copy()
     for suspect, _ in lossy:
-        if suspect.scope == "host":
+        if suspect.scope == "host" or (suspect.scope in _PLACES and suspect.share >= _DYING):
             explained[suspect.hosts] = True
     silent = find_silent(look, explained, expected)
     patterns = [f for s, f in slow if f.rule in _PATTERNS and s.share >= 0.5]  # congestion: slow first, lossy second

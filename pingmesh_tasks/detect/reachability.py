@@ -66,7 +66,10 @@ def find_dead(look: Look) -> Dead:
             gone |= suspect.crossing
             if suspect.side != "out" and suspect.scope != "tier":
                 down[suspect.hosts] = True
-        if look.rules.is_on(rule, **look.place(suspect.scope, suspect.subject)):
+        place = look.place(suspect.scope, suspect.subject)
+        if rule == "host_down" and len(suspect.rows) < look.rules.limit(rule, "min_peers", **place):
+            continue
+        if look.rules.is_on(rule, **place):
             findings.append(_dead_finding(look, suspect, rule, threshold))
     return Dead(suspects, findings, gone, down)
 
@@ -163,7 +166,7 @@ def _silent_finding(look: Look, scope: Scope, subject: str, hosts: NDArray[np.in
     said = Counter(look.outcome.get(look.places.names[h], "nothing") for h in hosts.tolist())
     outcomes = ", ".join(f"{outcome} ({count})" if len(hosts) > 1 else outcome for outcome, count in said.most_common())
     told = f"; collection says {outcomes}" if set(said) != {"nothing"} else ""
-    who = "it sent" if scope == "host" else f"none of its {len(hosts)} hosts sent"
+    who = "it sent no data" if scope == "host" else f"none of its {len(hosts)} hosts sent data"
     return Finding(
         rule="no_data",
         scope=scope,
@@ -173,7 +176,7 @@ def _silent_finding(look: Look, scope: Scope, subject: str, hosts: NDArray[np.in
         unit="hosts",
         threshold=1.0,
         since=look.since,
-        detail=f"{who} no data in this span, and nothing else explains it{told}",
+        detail=f"{who} in this span{told}",
         advice="Look at host_status, then at agent.log on the host; others may still reach it.",
         affected=len(hosts),
         evidence=tuple({"host": look.places.names[h]} for h in hosts[:5].tolist()),

@@ -35,6 +35,10 @@ Bools = NDArray[np.bool_]
 ALIKE = 0.55
 #: From this ratio of variance to mean on, what a part suffers is uneven.
 _EVEN = 3.0
+_MOSTLY = 0.5
+#: A part is refused if one narrower part has this share of what is bad in it, and twice what its size accounts for.
+_GOOD_SHARE = 0.25
+_WIDTH = {"pair": 0, "host": 1, "tor": 2, "podset": 3, "tier": 4, "dc": 5, "mesh": 6}
 _MOST_SUSPECTS, _MOST_TRIALS = 64, 400
 _BITMAP = 1 << 28
 
@@ -68,7 +72,8 @@ class Demands:
 class Suspect:
     """A part of the network and what it explains. `rows` are the bad rows that cross it, `hosts` who is in it.
 
-    `side`: both, in (the pairs that end there) or out. `share` is bad / n over all rows that cross it.
+    `side`: both, in (the pairs that end there) or out. `share` is bad / n over all rows that cross it. `uneven` is the
+    ratio of variance to mean over its rows: 1 by chance, far more where some are always bad and others never.
     """
 
     scope: Scope
@@ -80,6 +85,7 @@ class Suspect:
     n: float
     bad: float
     expected: float
+    uneven: float
     score: float
     confidence: float
 
@@ -124,8 +130,8 @@ class _Sums:
         dcs = _fold(podsets, places.podset, places.dc)
         return cls(sum_by_host(places, a, weights), sum_by_host(places, b, weights), tors, podsets, dcs)
 
-    def __add__(self, other: _Sums) -> _Sums:
-        return _Sums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+    def __sub__(self, other: _Sums) -> _Sums:
+        return _Sums(*(getattr(self, name) - getattr(other, name) for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
@@ -203,19 +209,41 @@ def _parts(places: Places, topology: bool) -> list[_Part]:
     ]
 
 
+@dataclass
+class _Tally:
+    """Sums of some rows: how many went bad, how many were expected to, and of how many."""
+
+    bad: _Sums
+    expected: _Sums
+    n: _Sums
+
+    def __sub__(self, other: _Tally) -> _Tally:
+        return _Tally(self.bad - other.bad, self.expected - other.expected, self.n - other.n)
+
+    def of(self, part: _Part, number: int) -> tuple[float, float, float]:
+        return (
+            float(part.totals(self.bad)[number]),
+            float(part.totals(self.expected)[number]),
+            float(part.totals(self.n)[number]),
+        )
+
+
 class _Scan:
-    """The rows, what is expected of them by now, and the sums of both."""
+    """The rows, what is expected of them by now, and their sums.
+
+    A part is scored twice: by all rows, and by the `fresh` ones that no suspect crosses yet. What a dead podset does to
+    everybody else's pairs is expected, but it would drown the few drops of a lossy rack elsewhere.
+    """
 
     def __init__(self, places: Places, evidence: Evidence, parts: list[_Part]) -> None:
         self.places, self.rows, self.parts = places, evidence, parts
         self.n, self.bad = evidence.n, evidence.bad
         self.bad_rows = np.flatnonzero(evidence.bad)
         self.expected = evidence.n * evidence.rate
-        bad = self.bad_rows
-        self.bad_sums = _Sums.of(places, evidence.a[bad], evidence.b[bad], evidence.bad[bad])
-        self.expected_sums = _Sums.of(places, evidence.a, evidence.b, self.expected)
-        self.n_sums = _Sums.of(places, evidence.a, evidence.b, evidence.n)
-        self.pairs = _Pairs(places, evidence, bad)
+        self.fresh = np.ones(len(evidence.a), bool)
+        everything = self._tally(np.arange(len(evidence.a)), self.bad_rows)
+        self.tallies = [everything]
+        self.pairs = _Pairs(places, evidence, self.bad_rows)
         self.asked = sum(len(part.subjects) for part in parts)
         self.refused_pairs = np.zeros(len(self.pairs.keys), bool)
         self.first_pair_scores = self._pair_scores()
@@ -223,65 +251,83 @@ class _Scan:
     def next_suspect(self, demands: Demands) -> Suspect | None:
         """Return the best suspect that stands up to the demands and expect its rows from now on; None: there is none.
 
-        The demands are asked in the order of scores, so that a refused part leaves room for the next best.
+        A part that is beyond luck and yet less bad than is demanded is expected as well, and not told of: its own
+        parts, some of which luck makes look worse, must stand out from it.
         """
-        scores = [_score(part.totals(self.bad_sums), part.totals(self.expected_sums)) for part in self.parts]
-        pair_scores = self._pair_scores()
-        pair_scores[self.refused_pairs | (pair_scores < self.first_pair_scores / 2)] = 0.0  # explained by something
+        while (judged := self._next(demands)) is not None:
+            suspect, told = judged
+            self._expect(suspect)
+            if told:
+                return suspect
+        return None
+
+    def _next(self, demands: Demands) -> tuple[Suspect, bool] | None:
+        """Return the best suspect, and whether it is as bad as is demanded.
+
+        A part that is no suspect at all leaves room for the one with the next best score.
+        """
+        scores = [
+            _score(part.totals(tally.bad), part.totals(tally.expected)) for tally in self.tallies for part in self.parts
+        ]
         least = math.log(self.asked / demands.alpha)
         least_pair = math.log(max(len(self.rows.a), 1) / demands.alpha)
+        pair_scores = self._pair_scores()
+        pair_scores[self.refused_pairs | (pair_scores < self.first_pair_scores / 2)] = 0.0  # explained by something
+        if self.rows.certainty is None:
+            pair_scores[pair_scores < least_pair] = 0.0
         for _ in range(_MOST_TRIALS):
             tops = [values.max(initial=0.0) for values in scores]
-            best = max(tops, default=0.0)
-            best_pair = pair_scores.max(initial=0.0)
+            best, best_pair = max(tops), pair_scores.max(initial=0.0)
             if best <= least and best_pair <= 0:
                 return None
-            if best >= best_pair or best_pair <= 0:
-                if best <= least:
-                    return None
+            if best > least and best >= best_pair:
                 at = next(i for i, top in enumerate(tops) if top >= best * (1 - 1e-6))
                 number = int(scores[at].argmax())
-                suspect = self._judge(at, number, scores, best_pair, demands)
+                judged = self._judge(at, number, scores, best_pair, demands)
                 scores[at][number] = 0.0
             else:
                 number = int(pair_scores.argmax())
-                suspect = self._judge_pair(number, float(best_pair), best, least_pair, demands)
+                judged = self._judge_pair(number, float(best_pair), best, least_pair, demands)
                 pair_scores[number] = 0.0
                 self.refused_pairs[number] = True  # found or refused, a pair is asked once
-            if suspect is not None:
-                self._expect(suspect)
-                return suspect
+            if judged is not None:
+                return judged
         return None
 
     def _pair_scores(self) -> Floats:
         return _score(self.pairs.sum(self.bad), self.pairs.sum(self.expected))
 
-    def _judge(self, at: int, number: int, scores: list[Floats], best_pair: float, demands: Demands) -> Suspect | None:
-        part = self.parts[at]
+    def _judge(
+        self, at: int, number: int, scores: list[Floats], best_pair: float, demands: Demands
+    ) -> tuple[Suspect, bool] | None:
+        tally, part = self.tallies[at // len(self.parts)], self.parts[at % len(self.parts)]
         subject = part.subjects[number]
-        bad, expected, n = (
-            float(part.totals(sums)[number]) for sums in (self.bad_sums, self.expected_sums, self.n_sums)
-        )
-        if bad < demands.min_bad(part.scope) or (bad - expected) < demands.least(part.scope, subject) * n:
+        bad, expected, n = tally.of(part, number)
+        if bad < demands.min_bad(part.scope):
             return None
         a, b = self.rows.a, self.rows.b
         bad_here = self.bad_rows[part.crossing(number, a[self.bad_rows], b[self.bad_rows])]
-        surprising = bad_here[self.bad[bad_here] > self.expected[bad_here]]
-        if len(surprising) < demands.min_pairs:
+        if tally is not self.tallies[0]:
+            bad_here = bad_here[self.fresh[bad_here]]
+        bad_here = bad_here[self.bad[bad_here] > 0]
+        if np.count_nonzero(self.bad[bad_here] > self.expected[bad_here]) < demands.min_pairs:
+            return None
+        clump = 2 * float((self.bad[bad_here] ** 2).sum() / self.bad[bad_here].sum())
+        if self._is_one_of_its_own(part, number, tally, clump):
             return None
         crossing = part.crossing(number, a, b)
-        if not self._suffers_alike(part, number, crossing, bad_here):
+        mine = crossing if tally is self.tallies[0] else crossing & self.fresh
+        if not self._suffers_alike(part, number, mine, bad_here, clump):
             return None
-        mine = {(part.scope, subject)}
         rivals = [
-            values[k]
+            float(values[k])
             for i, values in enumerate(scores)
             for k in np.argsort(values)[-3:]
-            if (self.parts[i].scope, self.parts[i].subjects[k]) not in mine and self.parts[i].scope == part.scope
+            if (other := self.parts[i % len(self.parts)]).scope == part.scope and other.subjects[k] != subject
         ]
         score = float(scores[at][number])
         gap = score - max([*rivals, best_pair if part.scope == "host" else 0.0], default=0.0)
-        return Suspect(
+        suspect = Suspect(
             scope=part.scope,
             subject=subject,
             side=part.side,
@@ -291,14 +337,34 @@ class _Scan:
             n=n,
             bad=bad,
             expected=expected,
+            uneven=self._unevenness(np.flatnonzero(mine), bad / max(n, 1e-9)),
             score=score,
             confidence=_confidence(gap),
         )
+        return suspect, bad - expected >= demands.least(part.scope, subject) * n
 
-    def _suffers_alike(self, part: _Part, number: int, crossing: Bools, bad_here: Ints) -> bool:
+    def _is_one_of_its_own(self, part: _Part, number: int, tally: _Tally, clump: float) -> bool:
+        """Tell whether one narrower part has a good share of the bad, and much more of it than of the chances."""
+        bad, expected, n = tally.of(part, number)
+        excess = max(bad - expected, 1e-9)
+        member = part.of == number
+        for inner in self.parts:
+            if inner.inner is None or _WIDTH[inner.scope] >= _WIDTH[part.scope] or inner.scope == "tier":
+                continue
+            within = np.zeros(len(inner.subjects), bool)
+            within[inner.of[member]] = True
+            room = inner.totals(tally.n)
+            its = np.clip(inner.totals(tally.bad) - inner.totals(tally.expected), 0, None)
+            surely = its - 2 * np.sqrt(clump * its * np.clip(1 - its / np.maximum(room, 1e-9), 0, 1))
+            share = surely / excess
+            if (within & (share >= _GOOD_SHARE) & (share >= 2 * room / max(n, 1e-9))).any():
+                return True
+        return False
+
+    def _suffers_alike(self, part: _Part, number: int, crossing: Bools, bad_here: Ints, clump: float) -> bool:
         """Tell whether more than half of a part's own parts suffer, at half of the worst one's rate or more.
 
-        A part's part with too few chances to tell does not count. Of a host, two peers must suffer.
+        `clump` is how many bad chances come together; with it, luck is allowed for. Of a host, two peers must suffer.
         """
         a, b = self.rows.a, self.rows.b
         if part.inner is None:
@@ -307,18 +373,21 @@ class _Scan:
             return bool(np.count_nonzero(by_peer > 0) >= 2 and by_peer.max() <= 0.7 * by_peer[by_peer > 0].sum())
         member = part.of == number
         inner = np.where(member, part.inner, -1)
-        all_here = np.flatnonzero(crossing)
-        room = self._by_inner(inner, all_here, np.maximum(self.n - self.expected, 0))
-        excess = self._by_inner(inner, all_here, self.bad - self.expected)
+        rows = np.flatnonzero(crossing)
+        room = self._by_inner(inner, rows, np.maximum(self.n - self.expected, 0))
+        excess = self._by_inner(inner, rows, self.bad - self.expected)
         some = np.unique(inner[member])
         room, excess = room[some], np.maximum(excess[some], 0)
-        asked = room > 0
-        room, excess = room[asked], excess[asked]
+        excess, room = excess[room > 0], room[room > 0]
         if len(room) < 2:
             return False
-        worst = ((excess - 2 * np.sqrt(excess)) / room).max(initial=0.0)
+
+        def luck(count: Floats) -> Floats:
+            return np.asarray(2 * np.sqrt(clump * count * np.clip(1 - count / room, 0, 1)))
+
+        worst = ((excess - luck(excess)) / room).max(initial=0.0)
         wanted = worst / 2 * room
-        suffers = (excess > 0) & (excess >= wanted - 2 * np.sqrt(wanted))
+        suffers = (excess > 0) & (excess >= wanted - luck(wanted))
         return bool(np.count_nonzero(suffers) >= 2 and suffers.mean() >= ALIKE)
 
     def _by_inner(self, inner: Ints, rows: Ints, values: NDArray[np.float32]) -> Floats:
@@ -330,36 +399,36 @@ class _Scan:
         sums += np.bincount(second[apart] + 1, weights[apart], minlength=size)
         return np.asarray(sums[1:])
 
-    def _judge_pair(self, number: int, score: float, rival: float, least: float, demands: Demands) -> Suspect | None:
-        crossing = self.pairs.rows_of(number)
-        n, bad, expected = (float(v[crossing].sum()) for v in (self.n, self.bad, self.expected))
-        certainty = score
-        if self.rows.certainty is not None:
-            certainty = float(self.rows.certainty[crossing].sum())
-        a, b = self.rows.a[crossing], self.rows.b[crossing]
-        names = self.places.names
-        subject = self._pair_name(crossing)
+    def _judge_pair(
+        self, number: int, score: float, rival: float, least: float, demands: Demands
+    ) -> tuple[Suspect, bool] | None:
+        rows = self.pairs.rows_of(number)
+        n, bad, expected = (float(values[rows].sum()) for values in (self.n, self.bad, self.expected))
+        certainty = score if self.rows.certainty is None else float(self.rows.certainty[rows].sum())
+        subject = self._pair_name(rows)
         if certainty < least or bad < demands.min_bad("pair") or bad - expected < demands.least("pair", subject) * n:
             return None
-        mask = np.zeros(len(self.rows.a), bool)
-        mask[crossing] = True
-        return Suspect(
+        crossing = np.zeros(len(self.rows.a), bool)
+        crossing[rows] = True
+        suspect = Suspect(
             scope="pair",
             subject=subject,
             side="both",
-            hosts=np.unique(np.concatenate([a, b])) if len(names) else a,
-            crossing=mask,
-            rows=crossing[self.bad[crossing] > 0],
+            hosts=np.unique([self.rows.a[rows[0]], self.rows.b[rows[0]]]),
+            crossing=crossing,
+            rows=rows[self.bad[rows] > 0],
             n=n,
             bad=bad,
             expected=expected,
+            uneven=1.0,
             score=score,
             confidence=_confidence(score - rival),
         )
+        return suspect, True
 
     def _pair_name(self, rows: Ints) -> str:
         """Name a pair as measured if only one direction suffers for certain, else in the inventory's order."""
-        a, b, bad, n = (v[rows] for v in (self.rows.a, self.rows.b, self.bad, self.n))
+        a, b, bad, n = (values[rows] for values in (self.rows.a, self.rows.b, self.bad, self.n))
         low, high = int(min(a[0], b[0])), int(max(a[0], b[0]))
         forward = a == low
         there, back = (float(bad[way].sum()) for way in (forward, ~forward))
@@ -368,31 +437,38 @@ class _Scan:
             return f"{self.places.names[high]}>{self.places.names[low]}"
         return f"{self.places.names[low]}>{self.places.names[high]}"
 
+    def _unevenness(self, rows: Ints, share: float) -> float:
+        """Return the ratio of variance to mean of what rows suffer, each expected to suffer at `share`; 1 is chance."""
+        mean = self.n[rows] * np.float32(share)
+        return float(((self.bad[rows] - mean) ** 2).sum() / max(float(mean.sum()) * (1 - share), 1e-9))
+
     def _expect(self, suspect: Suspect) -> None:
         """Expect from now on that rows which cross the suspect are bad at its rate.
 
-        Where they are so unevenly (a black hole swallows some pairs and spares others), every chance counts for less,
-        by the ratio of variance to mean (quasi-likelihood): the swallowed pairs are no faults of their own.
+        Where most are bad, they say nothing of what else they cross, and count no more. Where they are so unevenly (a
+        black hole swallows some pairs and spares others), every chance counts for less, by the ratio of variance to
+        mean (quasi-likelihood): the swallowed pairs are no faults of their own.
         """
         rows = np.flatnonzero(suspect.crossing)
-        n, bad, was = self.n[rows], self.bad[rows], self.expected[rows]
+        was_fresh = rows[self.fresh[rows]]
+        before = self._tally(rows, rows)
+        fresh = self.tallies[-1] - self._tally(was_fresh, was_fresh)
         share = np.float32(min(suspect.share, 1.0))
-        now = np.maximum(share * n, was)
-        if suspect.share >= 0.5:  # what is dead stays dead: leave no remainder that looks like a fault of its own
-            now = np.maximum(now, bad)
-        uneven = float(((bad - now) ** 2).sum() / max(float((now * (1 - share)).sum()), 1e-9))
-        if suspect.scope != "pair" and uneven > _EVEN:
-            weight = np.float32(1 / uneven)
+        self.expected[rows] = np.maximum(share * self.n[rows], self.expected[rows])
+        weight = 0.0 if share >= _MOSTLY else 1 / suspect.uneven if suspect.uneven > _EVEN else 1.0
+        if weight < 1:
             self.n, self.bad = self.n.copy(), self.bad.copy()
-            self.n[rows], self.bad[rows] = n * weight, bad * weight
-            now = now * weight
-            self.n_sums += self._sums(rows, self.n[rows] - n)
-            self.bad_sums += self._sums(rows, self.bad[rows] - bad)
-        self.expected[rows] = now
-        self.expected_sums += self._sums(rows, now - was)
+            for values in (self.n, self.bad, self.expected):
+                values[rows] *= np.float32(weight)
+        after = self._tally(rows, rows)
+        self.tallies = [self.tallies[0] - (before - after), fresh]
+        self.fresh[rows] = False
+
+    def _tally(self, rows: Ints, bad_rows: Ints) -> _Tally:
+        return _Tally(self._sums(bad_rows, self.bad), self._sums(rows, self.expected), self._sums(rows, self.n))
 
     def _sums(self, rows: Ints, weights: NDArray[np.float32]) -> _Sums:
-        return _Sums.of(self.places, self.rows.a[rows], self.rows.b[rows], weights)
+        return _Sums.of(self.places, self.rows.a[rows], self.rows.b[rows], weights[rows])
 
 
 class _Pairs:
