@@ -1,0 +1,106 @@
+"""The outbox: at least once, never lost, and nobody is told twice that a channel is off."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pingmesh_tasks.detect.alert import AlertState
+from pingmesh_tasks.detect.incident import Policy
+from pingmesh_tasks.detect.outbox import MAX_ENTRIES, due, mark_failed, mark_sent, post, set_channels
+from tests.support.notices import NOON, notice
+
+POLICY = Policy(retry_s=15, retry_max_s=60, give_up_s=3600)
+OPENED = notice()
+BOTH = ("mail", "slack")
+
+
+def state_of(*notices, on=BOTH) -> AlertState:
+    return post(set_channels(AlertState(), on, {}, NOON), notices)
+
+
+def later(seconds: float):
+    return NOON + timedelta(seconds=seconds)
+
+
+def told(state, now=NOON):
+    return [(notice.id, channels) for notice, channels in due(state, now)]
+
+
+def test_a_notice_stays_until_every_channel_has_it():
+    state = state_of(OPENED)
+    assert told(state) == [(OPENED.id, ["mail", "slack"])]
+    state = mark_sent(state, OPENED.id, "mail", NOON)
+    assert told(state) == [(OPENED.id, ["slack"])]
+    state = mark_sent(state, OPENED.id, "slack", NOON)
+    assert state.outbox == ()
+    assert mark_sent(state, OPENED.id, "slack", NOON).outbox == ()
+
+
+def test_a_notice_that_is_there_already_is_not_posted_again():
+    state = mark_sent(state_of(OPENED), OPENED.id, "mail", NOON)
+    assert post(state, [OPENED]) == state
+
+
+def test_a_channel_that_fails_is_tried_again_after_a_time_that_doubles_up_to_a_bound():
+    state, at, waits = state_of(OPENED), 0.0, []
+    for _ in range(5):
+        state = mark_failed(state, OPENED.id, "slack", "no route", POLICY, later(at))
+        wait = next(s for s in range(1, 1000) if (OPENED.id, ["mail", "slack"]) in told(state, later(at + s)))
+        waits.append(wait)
+        at += wait
+    assert waits == [15, 30, 60, 60, 60]
+
+
+def test_the_others_say_once_that_a_channel_fails_and_once_that_it_works_again():
+    state = state_of(OPENED)
+    for n in range(6):
+        state = mark_failed(state, OPENED.id, "slack", "no route to <host>", POLICY, later(60 * n))
+    said = [entry.notice for entry in state.outbox if entry.notice.source == "alarm"]
+    assert [(n.kind, n.finding.rule, n.finding.subject) for n in said] == [("opened", "channel_failed", "slack")]
+    assert "no route" in said[0].finding.detail
+    assert dict(told(state, later(9999)))[said[0].id] == ["mail"]
+    state = mark_sent(state, OPENED.id, "slack", later(999))
+    said = [entry.notice for entry in state.outbox if entry.notice.source == "alarm"]
+    assert [n.kind for n in said] == ["opened", "resolved"]
+    assert said[0].incident == said[1].incident
+    assert [channels for _, channels in told(state, later(9999))][-1] == ["mail"]
+
+
+def test_a_notice_that_a_channel_refuses_for_too_long_is_given_up_for_that_channel_alone():
+    state = mark_failed(state_of(OPENED), OPENED.id, "slack", "gone", POLICY, later(3600))
+    assert told(state, later(99_999)) == [(OPENED.id, ["mail"])]
+    assert mark_sent(state, OPENED.id, "mail", later(3601)).outbox == ()
+
+
+def test_channels_that_are_off_are_said_once_through_the_others():
+    off = {"webhook": "there is no connection 'pingmesh_webhook'", "slack": "there is no connection 'pingmesh_slack'"}
+    state = set_channels(AlertState(), ["mail"], off, NOON)
+    assert [entry.notice.finding.subject for entry in state.outbox] == ["slack, webhook"]
+    assert "there is no connection 'pingmesh_slack'" in state.outbox[0].notice.finding.detail
+    state = mark_sent(state, state.outbox[0].notice.id, "mail", NOON)
+    again = set_channels(state, ["mail"], off, later(60))
+    assert again == state
+    state = set_channels(state, ["mail", "slack"], {"webhook": "off"}, later(120))
+    assert state.outbox == ()
+    state = set_channels(state, ["mail"], off, later(180))
+    assert [entry.notice.finding.subject for entry in state.outbox] == ["slack"]
+
+
+def test_a_channel_that_is_off_is_not_waited_for():
+    state = state_of(OPENED)
+    state = set_channels(mark_sent(state, OPENED.id, "mail", NOON), ["mail"], {"slack": "no connection"}, NOON)
+    assert OPENED.id not in dict(told(state))
+
+
+def test_without_any_channel_notices_wait_for_one():
+    state = post(set_channels(AlertState(), [], {"mail": "no connection"}, NOON), [OPENED])
+    assert told(state) == []
+    assert told(set_channels(state, ["mail"], {}, NOON)) == [(OPENED.id, ["mail"])]
+
+
+def test_a_full_outbox_lets_reminders_go_before_alarms_and_counts_them():
+    notices = [notice("opened" if n % 2 else "reminder", id=f"{n:012x}-x1") for n in range(2 * MAX_ENTRIES)]
+    state = state_of(*notices)
+    assert len(state.outbox) == MAX_ENTRIES
+    assert {entry.notice.kind for entry in state.outbox} == {"opened"}
+    assert state.dropped_notices == MAX_ENTRIES
