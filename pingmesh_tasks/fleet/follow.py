@@ -23,6 +23,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pingmesh_tasks.fleet.connect import HostFault, LiveSession, Logins, SshAccess, escaped
 from pingmesh_tasks.fleet.home import DEFAULT_HOME, check_home
@@ -46,6 +47,7 @@ SILENT_CHUNKS = 2.5
 _CLOCK_SCRIPT = "date +%s.%N"
 _CLOCK_EVERY_S = 300.0
 _GATHER_S = 0.2
+_MUCH_BYTES = 32 * 1024  # more lines are looked at in a thread: some ms in which nobody else would be served
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +314,8 @@ class _LogWork(_Work):
                     news = await ask(talk, str(LOG_STEP_BYTES), LOG_STEP_BYTES)
                 if piece := tail.take(news, _now_us()):
                     self.contact.heard_us = piece.read_at_us
-                    notable = self._watch.notable(kind, piece.data, piece.skipped_bytes, time.monotonic())
+                    look = partial(self._watch.notable, kind, piece.data, piece.skipped_bytes, time.monotonic())
+                    notable = await asyncio.to_thread(look) if len(piece.data) > _MUCH_BYTES else look()
                     self.follower._hand_over(_with_clock(piece, self.clock_offset_us), notable)
                 if kind == "access":
                     self.contact.why = "" if news.file else f"there is no readable file {path}"

@@ -97,6 +97,7 @@ class LogWatch:
         self._limits = limits
         self._reads, self._reads_of_pid, self._pids = _Recent(), _Recent(), _Recent()
         self._clients, self._kinds = _Recent(), _Recent()
+        self._denied = _Recent()  # the errors log's own: the other may be looked at in a thread meanwhile
         self._last_line_s: float | None = None
         self._silence_told = False
 
@@ -104,8 +105,8 @@ class LogWatch:
         """Look at new lines. Skipped bytes are always notable: more came than can be followed."""
         if kind == "errors":
             denied = lines.count(_DENIED)
-            self._kinds.add(Counter({"denied": denied}), now_s)
-            return denied > 0 and self._kinds.total["denied"] >= self._limits.denied
+            self._denied.add(Counter({"denied": denied}), now_s)
+            return denied > 0 and self._denied.total["denied"] >= self._limits.denied
         self._last_line_s, self._silence_told = now_s, False
         operations = _OPERATION.findall(lines)
         connections = _CONNECTION.findall(lines)
