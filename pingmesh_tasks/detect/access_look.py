@@ -110,6 +110,17 @@ class Look:
     def limit(self, rule: str, name: str, **place: str) -> float:
         return float(self.rules.limit(rule, name, server=self.view.server, **place))
 
+    def limits(self, rule: str, name: str, rows: pl.DataFrame) -> pl.Series:
+        """Return a limit for each row, which is at its `user` and `client` where it has them."""
+        known = [place for place in ("user", "client") if place in rows.columns] if self.rules.overrides else []
+        if not known:
+            return pl.Series([self.limit(rule, name)]).new_from_index(0, len(rows))
+        places = [
+            {"server": self.view.server} | {place: found for place, found in row.items() if found is not None}
+            for row in rows.select(known).iter_rows(named=True)
+        ]
+        return pl.Series(self.rules.limits(rule, name, places), dtype=pl.Float64)
+
     def cannot_judge(self, scope: str, reason: str, subject: str = "*") -> None:
         """Note why a subject has no verdict; `*` stands for all of a scope."""
         before = self.unjudged.get((scope, subject))
@@ -246,7 +257,7 @@ def tie(client: pl.DataFrame, operation: pl.DataFrame, session: pl.DataFrame) ->
     one_user = sources.filter(pl.col("users").list.len() == 1).select(
         client_address="address", only_user=pl.col("users").list.first()
     )
-    named = pl.col("client_address").is_not_null()
+    named = pl.col("client_address").is_not_null() | pl.col("thread").is_not_null()
     return (
         operation.with_columns(pl.col("offset").cast(pl.Int64))
         .sort("offset")

@@ -20,6 +20,7 @@ import polars as pl
 
 from pingmesh_tasks.detect.access_look import AccessView, Dimension, Look, busiest, total
 from pingmesh_tasks.detect.access_rates import most_at_once, spans_of
+from pingmesh_tasks.detect.access_reads import BURST
 from pingmesh_tasks.detect.access_signs import NO_COUNTRY, NO_LOG, rejected_counts, with_country
 from pingmesh_tasks.detect.rules import DEFAULT_RULES
 from pingmesh_tasks.errors import StoreError
@@ -32,14 +33,14 @@ FORGET_DAYS = 90
 #: From so many windows on, a value is held to twice what is usual; one below LEAST moves nothing that matters.
 _HOLD_AFTER, _HOLD_TIMES, _LEAST = 6, 2.0, 10.0
 
-#: What is measured of each dimension. All but gap_s, sessions and new_… are lines in the busiest minute.
+#: What is measured of each dimension: lines in the busiest minute, unless said otherwise.
 MEASURES: dict[str, tuple[str, ...]] = {
-    # gap_s: the longest time without a line; new_…: how many were never seen before
+    # gap_s: the longest time without a line; sessions: the most at once; new_…: how many were never seen before
     "all": ("operations", "connects", "rejected", "gap_s", "sessions", "new_user", "new_client", "new_country"),
     "user": ("operations", "connects", "sessions"),
     "client": ("operations", "connects", "sessions"),
     "country": ("connects",),
-    "node": ("operations", "reads"),
+    "node": ("operations", "reads", "burst"),  # burst: reads in the busiest BURST
 }
 _ROW = {name: ACCESS_NORMAL[name] for name in ("dimension", "key", "measure")} | {"value": pl.Float64()}
 
@@ -65,7 +66,7 @@ def update_access_normal(before: pl.DataFrame | None, view: AccessView, window: 
     seen = measures_of(view, before)
     joined = before.join(seen, on=keys, how="full", coalesce=True, nulls_equal=True)
     held = pl.max_horizontal(pl.col("upper") * _HOLD_TIMES, pl.lit(_LEAST))
-    bounded = pl.col("measure").is_in(["operations", "reads", "connects", "rejected", "sessions"])
+    bounded = pl.col("measure").is_in(["operations", "reads", "burst", "connects", "rejected", "sessions"])
     value = (
         pl.when(bounded & (pl.col("windows") >= _HOLD_AFTER)).then(pl.min_horizontal("value", held)).otherwise("value")
     )
@@ -91,12 +92,14 @@ def measures_of(view: AccessView, before: pl.DataFrame) -> pl.DataFrame:
     operation, connects = look.operation, look.connects
     node = operation.drop_nulls("node_path").with_columns(node=pl.concat_str("tree", pl.lit("/"), "node_path"))
     reads = node.filter(pl.col("hook_type") == "GetData")
+    in_bursts = pl.col("link_time").dt.truncate(BURST)
     came = connects.with_columns(client="address")
     rows = [
         *(_measure(name, "operations", busiest(operation.drop_nulls(name), [name])) for name in ("user", "client")),
         *(_measure(name, "connects", busiest(came, [name])) for name in ("user", "client")),
         _measure("node", "operations", busiest(node, ["node"])),
         _measure("node", "reads", busiest(reads, ["node"])),
+        _measure("node", "burst", busiest(reads.with_columns(minute=in_bursts), ["node"])),
         _all("operations", int(total(operation.filter(~pl.col("alone")))["value"].sum())),
         _all("connects", int(total(connects)["value"].sum())),
         _all("rejected", sum(rejected_counts(view.rejected).values()) * 60 / max(view.span_s, 60.0)),

@@ -21,10 +21,11 @@ from pingmesh_tasks.detect.finding import Scope
 BURST = timedelta(seconds=5)
 _PER_MINUTE = MINUTE / BURST
 #: In a process that serves everybody, a burst is so many times what the node had before, in so many spans of BURST.
-_MIN_SPANS, _SURPRISE = 4, 4.0
+#: And so many times its bursts of other times.
+_MIN_SPANS, _SURPRISE, _ABOVE_PEAK = 4, 4.0, 1.5
 #: From this correlation on, a user's presence goes with what was written; so many users may be named as possible ones.
 _GOOD_FIT, _FEW = 0.7, 3
-MAX_ROWS = 5
+MAX_ROWS, _MOST_HITS = 5, 100
 _DATA = ("tree", "shot", "node_path")
 _NODE = ("tree", "node_path")
 
@@ -45,55 +46,54 @@ def heavy_reads(look: Look) -> None:
 
 def _by_process(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the data that one process, or thread of one, read too often within a minute or, hot, a few seconds."""
-    reader, who = ["pid", "thread", *_DATA], (pl.col("user", "client").last(),)
-    limit = look.limit("heavy_reads", "process_per_min")
-    hits = [busiest(reads, reader, *who).filter(pl.col("value") >= limit).with_columns(threshold=pl.lit(limit))]
+    reader, who = ["pid", "thread", "client", *_DATA], (pl.col("user").last(),)
+    hits = _over(look, "process_per_min", busiest(reads, reader, *who))
     if look.hot:
-        burst = look.limit("heavy_reads", "process_burst")
         recent = reads.filter(pl.col("link_time") > look.until - BURST)
-        counts = busiest(recent, reader, *who).filter(pl.col("value") >= burst)
-        hits.append(counts.with_columns(pl.col("value") * int(_PER_MINUTE), threshold=pl.lit(burst * _PER_MINUTE)))
-    return pl.concat(hits).sort(pl.col("value") / pl.col("threshold"), descending=True).head(100).to_dicts()
+        hits += [_a_minute(hit) for hit in _over(look, "process_burst", busiest(recent, reader, *who))]
+    return hits
 
 
 def _by_user(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the data that a user read too often from one client, in however many processes."""
-    counts = busiest(reads.drop_nulls("user"), ["user", "client", *_DATA])
-    limit = look.limit("heavy_reads", "user_per_min")
-    rows = counts.filter(pl.col("value") >= limit).with_columns(threshold=pl.lit(limit))
-    return rows.head(100).to_dicts()
+    return _over(look, "user_per_min", busiest(reads.drop_nulls("user"), ["user", "client", *_DATA]))
+
+
+def _over(look: Look, limit: str, counts: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return the counts over a limit, with the `threshold`; no more than are of any use to name."""
+    found = counts.with_columns(threshold=look.limits("heavy_reads", limit, counts))
+    return found.filter(pl.col("value") >= pl.col("threshold")).head(_MOST_HITS).to_dicts()
+
+
+def _a_minute(hit: dict[str, Any]) -> dict[str, Any]:
+    """Return what was counted in BURST as a rate."""
+    return hit | {name: hit[name] * _PER_MINUTE for name in ("value", "threshold")}
 
 
 def _by_server(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return the nodes that are read too often, and more than all others, in a process that serves everybody."""
-    rule = "heavy_reads"
-    counts = _shares(reads, busiest(reads, ["pid", *_NODE]))
-    limit = look.limit(rule, "server_per_min")
-    over = counts.filter(pl.col("value") >= limit, pl.col("share") >= look.limit(rule, "server_share"))
-    hits = over.with_columns(threshold=pl.lit(limit)).to_dicts()
-    if not look.hot or reads.is_empty():
-        return hits
-    burst = look.limit(rule, "server_burst")
-    recent = reads.filter(pl.col("link_time") > look.until - BURST)
-    counts = _shares(recent, busiest(recent, ["pid", *_NODE]))
-    over = counts.filter(pl.col("value") >= burst, pl.col("share") >= look.limit(rule, "server_burst_share"))
-    for hit in over.iter_rows(named=True):
-        if _is_sudden(look, reads, hit):
-            hits.append(hit | {"value": hit["value"] * int(_PER_MINUTE), "threshold": burst * _PER_MINUTE})
+    """Return the nodes that are read too often, and more than others, in a process that serves everybody."""
+    by_node = _shares(reads, busiest(reads, ["pid", *_NODE]))
+    by_node = by_node.filter(pl.col("share") >= look.limit("heavy_reads", "server_share"))
+    hits = _over(look, "server_per_min", by_node)
+    if look.hot and len(reads):
+        recent = reads.filter(pl.col("link_time") > look.until - BURST)
+        by_node = _shares(recent, busiest(recent, ["pid", *_NODE]))
+        by_node = by_node.filter(pl.col("share") >= look.limit("heavy_reads", "server_burst_share"))
+        hits += [_a_minute(hit) for hit in _over(look, "server_burst", by_node) if _is_sudden(look, reads, hit)]
     return hits
 
 
 def _is_sudden(look: Look, reads: pl.DataFrame, hit: Mapping[str, Any]) -> bool:
-    """Tell whether a burst is far above what the node has had lately: in this minute, and on other days."""
-    before = _usual_burst(look, reads, hit)
-    known = look.usual("node", "reads", node_name(hit["tree"], hit["node_path"]))
-    at_peak = (
-        known["upper"] / _PER_MINUTE if known and known["windows"] >= look.limit("node_rate", "min_windows") else 0
-    )
-    return before is not None and hit["value"] >= max(_SURPRISE * before, 2 * at_peak)
+    """Tell whether a burst is far above what the node has had lately: in this minute, and in the bursts of other times
+    (after a shot, all displays read the same signals at once)."""
+    before = _burst_before(look, reads, hit)
+    known = look.usual("node", "burst", node_name(hit["tree"], hit["node_path"]))
+    enough = known is not None and known["windows"] >= look.limit("node_rate", "min_windows")
+    at_peak = _ABOVE_PEAK * known["upper"] if known and enough else 0.0
+    return before is not None and hit["value"] >= max(_SURPRISE * before, at_peak)
 
 
-def _usual_burst(look: Look, reads: pl.DataFrame, hit: Mapping[str, Any]) -> float | None:
+def _burst_before(look: Look, reads: pl.DataFrame, hit: Mapping[str, Any]) -> float | None:
     """Return how often the node is read in BURST at the quieter times of this minute, or None: the log is too young.
 
     The lower quartile of spans: a flood that began less than 45 seconds ago does not count as usual.
@@ -111,20 +111,17 @@ def _usual_burst(look: Look, reads: pl.DataFrame, hit: Mapping[str, Any]) -> flo
 
 def _whole_trees(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the trees of which one process read very many nodes within a minute."""
-    limit = look.limit("heavy_reads", "nodes_per_min")
+    reader = ("pid", "thread", "client", "tree", "shot")
     counts = (
-        reads.group_by("pid", "thread", "tree", "shot", "minute")
+        reads.group_by(*reader, "minute")
         .agg(
             value=pl.col("node_path").n_unique().cast(pl.Int64),
             since=pl.col("link_time").min(),
             user=pl.col("user").last(),
-            client=pl.col("client").last(),
         )
-        .filter(pl.col("value") >= limit)
-        .sort("value", "since", "pid", descending=[True, False, False])
+        .sort("value", "since", *reader, descending=[True, *[False] * 6])
     )
-    rows = counts.with_columns(threshold=pl.lit(limit), node_path=pl.lit(None, pl.String))
-    return rows.head(100).to_dicts()
+    return _over(look, "nodes_per_min", counts.with_columns(node_path=pl.lit(None, pl.String)))
 
 
 def _shares(reads: pl.DataFrame, counts: pl.DataFrame) -> pl.DataFrame:
@@ -177,7 +174,8 @@ def _report_reads(look: Look, reads: pl.DataFrame, suspect: tuple[Scope, str], h
         whence = f" from {one_line(worst['client'])}" if scope == "user" and worst.get("client") else ""
         detail = f"{what} by {one_line(subject)}{whence}{tail}"
     elif "share" not in worst:
-        detail = f"{what} by process {worst['pid']}, whose connection is older than the lines at hand{tail}"
+        thread = "" if worst["thread"] is None else f", thread {worst['thread']}"
+        detail = f"{what} by one client, of whom nothing is known but process {worst['pid']}{thread}{tail}"
     else:
         present = _who_was_there(look, theirs)
         evidence += present[:MAX_ROWS]

@@ -31,9 +31,20 @@ class Log:
     def off(self, user, at_s=0.0, **fields):
         self.on(user, at_s, status="OFF", **fields)
 
-    def op(self, at_s=0.0, *, pid=77, hook_type="GetData", tree="EAST", shot=138_000, node=r"\EAST::IP", client=None):
+    def op(
+        self,
+        at_s=0.0,
+        *,
+        pid=77,
+        hook_type="GetData",
+        tree="EAST",
+        shot=138_000,
+        node=r"\EAST::IP",
+        client=None,
+        thread=None,
+    ):
         fields = {"hook_type": hook_type, "tree": tree, "shot": shot, "node_path": node, "client_address": client}
-        self._line(at_s, pid=pid, node_id=None, thread=None, **fields)
+        self._line(at_s, pid=pid, node_id=None, thread=thread, **fields)
 
     def frames(self, first: int = 0, last: int | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
         """`client` and `operation` of the lines from number `first` to `last`."""
