@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -60,6 +61,9 @@ exec cat >/dev/null
 """
 
 
+AnyLab = TypeVar("AnyLab", bound="Lab")
+
+
 class LabError(Exception):
     """A command in the laboratory failed; says which, where and what it printed."""
 
@@ -75,10 +79,16 @@ def laboratory(hosts: Sequence[str], *, as_root: bool | None = None) -> Iterator
     `as_root` False builds it in a user namespace, as for every user who is not root (None: whoever runs this).
     Skips the test where it cannot be: a tool is not installed, or namespaces are allowed neither to root nor to users.
     """
+    addresses = {name: f"10.0.{i >> 8}.{i & 255}" for i, name in enumerate(hosts, 1)}
+    with opened(Lab(addresses, as_root=os.geteuid() == 0 if as_root is None else as_root)) as lab:
+        yield lab
+
+
+@contextmanager
+def opened(lab: AnyLab) -> Iterator[AnyLab]:
+    """Start the world of a laboratory, build what is in it, and end it. Skips the test where it cannot be."""
     if missing := [f"{tool} (package {package})" for tool, package in TOOLS.items() if not find_tool(tool)]:
         pytest.skip("not installed: " + ", ".join(missing))
-    addresses = {name: f"10.0.{i >> 8}.{i & 255}" for i, name in enumerate(hosts, 1)}
-    lab = Lab(addresses, as_root=os.geteuid() == 0 if as_root is None else as_root)
     try:
         lab.start_world()
         lab.build_network()
@@ -93,6 +103,7 @@ class Fault:
 
     lab: Lab
     table: str
+    router: str
     router: str
 
     @property
@@ -288,17 +299,23 @@ class Lab:
 
         Skips the test without `iptables-legacy`.
         """
+        with self.delay_in(ROUTER, delay_ms, "-i", source):
+            yield
+
+    @contextmanager
+    def delay_in(self, router: str, delay_ms: float, *match: str) -> Iterator[None]:
+        """Hold what a router forwards, all of it or what `match` (of iptables) says, for `delay_ms` each time."""
         if not find_tool("iptables-legacy"):
             pytest.skip("not installed: iptables-legacy (package iptables), which the delay needs")
         queue = str(next(self._numbers))
-        rule = ["FORWARD", "-i", source, "-j", "NFQUEUE", "--queue-num", queue, "--queue-bypass"]
+        rule = ["FORWARD", *match, "-j", "NFQUEUE", "--queue-num", queue, "--queue-bypass"]
         real_time = ["chrt", "-f", "10"] if self._as_root and find_tool("chrt") else []
-        with self.spawn(ROUTER, *real_time, sys.executable, "-I", "-S", str(RELAY), queue, str(delay_ms), until="up"):
-            self.run(ROUTER, "iptables-legacy", "-A", *rule)
+        with self.spawn(router, *real_time, sys.executable, "-I", "-S", str(RELAY), queue, str(delay_ms), until="up"):
+            self.run(router, "iptables-legacy", "-A", *rule)
             try:
                 yield
             finally:
-                self.run(ROUTER, "iptables-legacy", "-D", *rule)
+                self.run(router, "iptables-legacy", "-D", *rule)
 
     # ---- measuring
 

@@ -16,21 +16,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tests.support.mesh_clos import LOST, OK, REFUSED, UNREACHABLE, Active, Fault, Mesh
 from tests.support.mesh_faults import (
-    LOST,
-    OK,
-    REFUSED,
-    UNREACHABLE,
-    Active,
     AddressBlackHole,
     AgentGone,
     CongestedLink,
     CongestedTor,
-    Fault,
     FlappingPair,
     HostLoss,
     HostsGone,
-    Mesh,
     PodsetDown,
     PodsetSlow,
     PortBlackHole,
