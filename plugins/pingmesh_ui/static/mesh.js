@@ -350,7 +350,9 @@ function crumbs(view, src, dst) {
     if (x && y) steps.push([`${x}>${y}`, x === y ? last(x) : `${last(x)} → ${last(y)}`]);
     else steps.push(x ? [i === a.length - 1 ? `${x}>` : `${x}>${x}`, last(x)] : [i === b.length - 1 ? `>${y}` : `${y}>${y}`, last(y)]);
   }
-  steps.forEach(([sel, label], i) => {
+  const brief = (label) => (steps.length > 3 ? label.replace(/\b(\p{L})\p{L}{2,}(\d+)\b/gu, "$1$2") : label);
+  steps.forEach(([sel, text], i) => {
+    const label = i && i < steps.length - 1 ? brief(text) : text;
     if (i) out.push(h("span", { "aria-hidden": "true" }, "›"));
     out.push(i === steps.length - 1 ? h("b", { "aria-current": "location" }, name(label)) : h("button", { onclick: () => { view.flying = true; update(sel ? { sel } : { sel: "", at: "", blk: "" }, { step: true }); } }, name(label)));
   });

@@ -1,0 +1,58 @@
+"""A real Chromium, and pages that notice what must never happen: a CSP violation, a script error, a foreign request."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """`open_page(address, **context options)`: a page that shows its first heatmap, unless `ready=False`."""
+    faults: list[str] = []
+    contexts = []
+
+    def open_(address: str, *, ready: bool = True, **options: Any) -> Any:
+        context = browser.new_context(
+            **{"viewport": {"width": 1328, "height": 892}, "locale": "en-GB", "reduced_motion": "reduce"} | options
+        )
+        contexts.append(context)
+        origin = urlsplit(address).netloc
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
+        page.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if urlsplit(request.url).netloc == origin or request.url.startswith(("blob:", "data:"))
+                else faults.append(f"request off the origin: {request.url}")
+            ),
+        )
+        page.set_default_timeout(30_000)
+        page.goto(address)
+        if ready:
+            page.wait_for_selector("html[data-ready]", state="attached")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not faults

@@ -1,0 +1,457 @@
+"""The page in a real Chromium, over made-up meshes: what a reader sees, and what no stranger's name may do to it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.made_up_mesh import HOSTILE, STATIC, Mesh, serving
+
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+OpenPage = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[str]:
+    with serving(Mesh(8), prefix="/airflow") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def large() -> Iterator[str]:
+    with serving(Mesh(1000, windows=6)) as address:
+        yield address
+
+
+def centre_of_cell(page: Any, row: int, column: int) -> tuple[float, float]:
+    """Where a cell of a mesh of eight is on the screen."""
+    box = page.locator("#cells").bounding_box()
+    side = box["width"] / 8
+    return box["x"] + side * (column + 0.5), box["y"] + side * (row + 0.5)
+
+
+def colours_of_cells(page: Any) -> int:
+    """How many colours the map shows: one means that nothing was drawn."""
+    return page.evaluate(
+        """() => { const c = document.getElementById("cells"), d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+        return new Set(new Uint32Array(d.buffer)).size; }"""
+    )
+
+
+# ---- the map --------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_heatmap_is_of_the_newest_window_and_says_in_words_who_is_missing(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    assert colours_of_cells(page) > 5
+    assert "02:55" in page.inner_text("#clock")
+    page.wait_for_selector("#worst li.ringed")
+    assert "host03" in page.inner_text("#verdict")
+    assert "1 host sends no data: \u2068host06" in page.inner_text("#verdict")
+    worst = page.inner_text("#worst").splitlines()
+    assert worst[1:3] == ["host03", "unreachable"]
+
+
+def test_the_tooltip_names_the_pair_its_figure_and_its_probes(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    page.mouse.move(*centre_of_cell(page, 0, 3))
+    page.get_by_text("30 of 30 answered").wait_for()
+    tip = page.inner_text("#tip")
+    assert "host01 → host04" in tip
+    assert "µs" in tip
+    page.mouse.move(*centre_of_cell(page, 0, 2))
+    page.locator("#tip", has_text="failed: no probe was answered").wait_for()
+    page.mouse.move(*centre_of_cell(page, 5, 0))
+    page.locator("#tip", has_text="no data: the source sent nothing").wait_for()
+    page.mouse.move(*centre_of_cell(page, 4, 4))
+    page.locator("#tip", has_text="not planned").wait_for()
+
+
+def test_zoom_keeps_the_cell_under_the_pointer_and_pan_moves_it(large: str, open_page: OpenPage):
+    page = open_page(large)
+    box = page.locator("#cells").bounding_box()
+    x, y = box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.3
+
+    def place() -> str:
+        page.mouse.move(x + 1, y)
+        page.mouse.move(x, y)
+        page.wait_for_selector("#tip .place")
+        return page.inner_text("#tip .place >> nth=0")
+
+    before = place()
+    for _ in range(8):
+        page.mouse.wheel(0, -240)
+    wait_for_hash(page, "at=")
+    assert place() == before
+    page.mouse.down()
+    page.mouse.move(x - 300, y, steps=5)
+    page.mouse.up()
+    assert place() != before
+
+
+def wait_for_hash(page: Any, part: str, present: bool = True) -> None:
+    for _ in range(200):
+        if (part in page.evaluate("location.hash")) == present:
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError(f"{part!r} is {'not ' if present else ''}in {page.evaluate('location.hash')}")
+
+
+def test_a_dead_host_survives_pooling(large: str, open_page: OpenPage):
+    page = open_page(large)
+    page.wait_for_selector("#worst li.ringed")
+    red = page.evaluate(
+        """() => { const c = document.getElementById("cells"), d = c.getContext("2d").getImageData(0, 0, c.width, 12).data;
+        let n = 0; for (let i = 0; i < d.length; i += 4) if (d[i] === 200 && d[i + 1] === 30 && d[i + 2] === 58) n++; return n; }"""
+    )
+    assert red > 100
+
+
+def test_a_double_click_drills_from_dc_to_podset_to_tor_to_the_pair_and_escape_goes_up(large: str, open_page: OpenPage):
+    page = open_page(large)
+    box = page.locator("#cells").bounding_box()
+    x, y = box["x"] + box["width"] * 0.31, box["y"] + box["height"] * 0.66
+    depths = []
+    for _ in range(4):
+        page.mouse.dblclick(x, y)
+        page.wait_for_timeout(200)
+        depths.append(page.evaluate("decodeURIComponent(location.hash)").split("sel=")[1].split("&")[0])
+    assert depths[0].split(">")[0] == "dc2"
+    assert [depth.split(">")[0].count("/") for depth in depths[:3]] == [0, 1, 2]
+    assert depths[3].startswith("d2p")
+    assert page.locator("#crumbs button").count() == 4
+    page.wait_for_selector("#picked dl")
+    page.focus("#overlay")
+    page.keyboard.press("Escape")
+    wait_for_hash(page, "tor")
+    page.go_back()
+    wait_for_hash(page, "d2p")
+
+
+def test_every_metric_scale_and_order_draws_and_a_filter_leaves_those_that_match(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    for metric in page.evaluate("[...document.querySelectorAll('#metric option')].map((o) => o.value)"):
+        page.select_option("#metric", metric)
+        page.wait_for_selector("#loading", state="hidden")
+        for scale in ("linear", "threshold", "log"):
+            page.select_option("#scale", scale)
+            page.wait_for_timeout(30)
+            assert colours_of_cells(page) > 2, (metric, scale)
+    page.select_option("#sort", "worst")
+    page.locator("#overlay[aria-label*='8 hosts']").wait_for()
+    page.fill("#search", "host04")
+    page.locator("#overlay[aria-label*='1 host:']").wait_for()
+    page.fill("#search", "nobody at all")
+    page.get_by_text("No host matches.").wait_for()
+
+
+def test_a_block_is_selected_by_dragging_and_compared_with_another_window(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    page.keyboard.down("Shift")
+    page.mouse.move(*centre_of_cell(page, 0, 3))
+    page.mouse.down()
+    page.mouse.move(*centre_of_cell(page, 1, 4), steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    page.get_by_text("2 × 2 hosts").wait_for()
+    page.select_option("#compare", index=1)
+    page.locator("#legend", has_text="change").wait_for()
+    page.locator(".ticks", has_text="× 2").wait_for()
+
+
+def test_keys_alone_move_a_cell_cursor_that_is_read_aloud_and_select_a_pair(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    page.wait_for_selector("#loading", state="hidden")
+    page.focus("#overlay")
+    for key in ("ArrowLeft", "ArrowUp", "ArrowUp", "ArrowUp", "ArrowRight"):
+        page.keyboard.press(key)
+    said = page.inner_text("#cell")
+    assert "host02" in said
+    assert "host05" in said
+    assert "µs" in said
+    page.keyboard.press("Enter")
+    page.locator("#picked", has_text="30 of 30 answered").wait_for()
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#picked", state="hidden")
+
+
+def test_tab_reaches_every_control_and_focus_is_seen(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    reached = set()
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id"))
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", page.evaluate("document.activeElement.outerHTML")[:120]
+    wanted = "tab-mesh copy language theme metric scale low high compare hatch search sort overlay zoom-in block play slider live range"
+    assert set(wanted.split()) <= reached
+
+
+# ---- time -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_slider_shows_another_window_and_play_goes_through_them(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    page.focus("#slider")
+    page.keyboard.press("Home")
+    page.locator("#clock", has_text="01:00").wait_for()
+    page.locator("#verdict", has_text="Everyone reaches everyone.").wait_for()
+    assert page.get_attribute("#live", "aria-pressed") == "false"
+    page.select_option("#speed", "8")
+    page.click("#play")
+    page.locator("#clock", has_text="01:25").wait_for()
+    page.click("#play")
+    page.click("#live")
+    page.locator("#clock", has_text="02:55").wait_for()
+
+
+def test_live_mode_follows_a_new_window(open_page: OpenPage):
+    mesh = Mesh(8, windows=12)
+    with serving(mesh) as address:
+        page = open_page(address)
+        page.locator("#clock", has_text="02:55").wait_for()
+        mesh.end = mesh.end.replace(minute=5)
+        mesh.windows = 13
+        page.locator("#clock", has_text="03:00").wait_for()
+
+
+def test_a_view_is_a_link_that_shows_the_same_again(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    page.select_option("#metric", "p99")
+    page.focus("#slider")
+    page.keyboard.press("ArrowLeft")
+    page.locator("#clock", has_text="02:50").wait_for()
+    page.locator("#worst button").nth(3).click()
+    page.wait_for_selector("#picked dl")
+    again = open_page(page.url)
+    again.wait_for_selector("#picked dl")
+    assert again.input_value("#metric") == "p99"
+    assert "02:50" in again.inner_text("#clock")
+    assert again.inner_text("#picked .pair") == page.inner_text("#picked .pair")
+    assert again.url == page.url
+
+
+# ---- charts, panels, files ------------------------------------------------------------------------------------------
+
+
+def test_charts_come_when_they_are_scrolled_to_and_not_before(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(demo + "#sel=host01>host02")
+    page.reload()
+    page.wait_for_selector("html[data-ready]", state="attached")
+    assert not any("echarts" in url for url in asked)
+    page.locator("#charts").scroll_into_view_if_needed()
+    page.evaluate("scrollTo(0, 9999)")
+    for chart in ("series", "cdf", "bars"):
+        page.wait_for_selector(f"#{chart} canvas")
+    assert page.get_attribute("#series .chart", "aria-label") or page.inner_text("#series-title")
+    assert page.evaluate("document.querySelectorAll('#charts [style*=expression]').length") == 0
+
+
+def test_the_view_is_saved_as_picture_csv_and_json(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    page.wait_for_selector("#loading", state="hidden")
+    with page.expect_download() as download:
+        page.click("#save-png")
+    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+    with page.expect_download() as download:
+        page.click("#save-csv")
+    rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    assert len(rows) == 56
+    assert {row["state"] for row in rows} == {"measured", "failed", "missing", "unclean"}
+    with page.expect_download() as download:
+        page.click("#save-json")
+    assert json.loads(Path(download.value.path()).read_text())["metric"] == "p50"
+
+
+def test_an_alarm_is_shown_with_its_evidence_and_acknowledged_by_a_run_of_alert_admin(open_page: OpenPage):
+    mesh = Mesh(8)
+    with serving(mesh, prefix="/airflow") as address:
+        page = open_page(address + "#tab=alarms", ready=False)
+        page.locator("tbody tr", has_text="Host down").click()
+        page.locator(".detail table", has_text="host03").wait_for()
+        page.fill(".detail input", "looking")
+        page.click("text=Acknowledge")
+        page.get_by_text("acknowledges it").wait_for()
+        conf = {"action": "acknowledge", "incident": "a1b2c3d4e5f0", "hours": 1, "comment": "looking"}
+        assert mesh.posts == [{"logical_date": None, "conf": conf}]
+        page.click("text=Show on the map")
+        page.locator("#picked", has_text="host03").wait_for()
+
+
+def test_the_fleet_lists_those_in_trouble_first_and_the_data_servers_who_is_there(demo: str, open_page: OpenPage):
+    page = open_page(demo + "#tab=fleet", ready=False)
+    page.locator("#panel-fleet tbody tr").nth(1).wait_for()
+    first = page.inner_text("#panel-fleet tbody tr >> nth=0")
+    assert "host03" in first
+    assert "No route to host" in first
+    page.click("#tab-data")
+    page.locator("#panel-data", has_text="Most wanted signals").wait_for()
+    assert "EAST::TOP:MAG:BT" in page.inner_text("#panel-data")
+    page.locator("#panel-data .tile", has_text="users online").wait_for()
+
+
+# ---- when things are not as they should be --------------------------------------------------------------------------
+
+
+def test_without_data_the_page_says_what_will_come_when_and_what_to_check(open_page: OpenPage):
+    with serving(Mesh(8, empty=True)) as address:
+        page = open_page(address, ready=False)
+        page.get_by_text("No measurements yet").wait_for()
+        words = page.inner_text("#empty")
+        assert "03:05" in words
+        assert "PINGMESH_INVENTORY" in words
+        for tab, says in (("alarms", "No alarms"), ("fleet", "No host has been contacted"), ("data", "log_servers")):
+            page.click(f"#tab-{tab}")
+            page.locator(f"#panel-{tab}", has_text=says).wait_for()
+
+
+def test_an_expired_session_is_said_with_a_way_to_log_in_that_comes_back_here(open_page: OpenPage):
+    mesh = Mesh(8)
+    with serving(mesh, prefix="/airflow") as address:
+        page = open_page(address)
+        mesh.expired = True
+        page.select_option("#metric", "p99")
+        page.get_by_text("Your session has expired.").wait_for()
+        link = page.get_attribute("#notice a", "href")
+        assert link.startswith("/airflow/auth/login?next=")
+        assert "m%3Dp99" in link
+        mesh.expired = False
+        page.select_option("#metric", "p90")
+        page.wait_for_selector("#notice", state="hidden")
+        mesh.expired = True
+        page.reload()
+        page.get_by_text("Your session has expired.").wait_for()
+
+
+def test_a_store_that_does_not_answer_is_said_and_tried_again(open_page: OpenPage):
+    mesh = Mesh(8, broken=True)
+    with serving(mesh) as address:
+        page = open_page(address, ready=False)
+        page.get_by_text("The object store does not answer.").wait_for()
+        mesh.broken = False
+        page.click("text=Try again")
+        page.wait_for_selector("html[data-ready]", state="attached")
+
+
+def test_hostile_names_are_shown_as_they_are_and_do_nothing(open_page: OpenPage):
+    mesh = Mesh(8, hostile=True)
+    with serving(mesh) as address:
+        page = open_page(address)
+        page.wait_for_selector("#worst li")
+        for row in range(8):
+            page.mouse.move(*centre_of_cell(page, row, (row + 1) % 8))
+            page.wait_for_selector("#tip:not([hidden])")
+            page.wait_for_timeout(180)
+        assert page.inner_text("#tip").startswith(HOSTILE[7])
+        for button in range(min(6, page.locator("#worst button").count())):
+            page.locator("#worst button").nth(button).click()
+        page.evaluate("scrollTo(0, 9999)")
+        page.wait_for_selector("#bars canvas")
+        page.click("#tab-alarms")
+        page.locator("#panel-alarms tbody tr").nth(1).click()
+        page.wait_for_selector(".detail h2")
+        page.click("#tab-fleet")
+        page.locator("#panel-fleet tbody tr").nth(7).wait_for()
+        page.click("#tab-data")
+        page.locator("#panel-data", has_text=HOSTILE[0]).wait_for()
+        assert page.evaluate("window.hurt") is None
+        assert page.locator("img, script:not([src])").count() == 0
+
+
+def test_a_hostile_link_is_text_too(demo: str, open_page: OpenPage):
+    page = open_page(
+        demo + "#sel=<img src=x onerror=alert(1)>>x&m=<b>&w=20261122T025500Z&at=NaN,1e99,-5&blk=a,b,c,d&sc=x"
+    )
+    page.locator("#picked", has_text="is not in this window").wait_for()
+    assert page.locator("img").count() == 0
+    assert colours_of_cells(page) > 5
+
+
+# ---- for everyone ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("tab", ["mesh", "alarms", "fleet", "data"])
+def test_axe_finds_nothing_serious(demo: str, open_page: OpenPage, tab: str, scheme: str):
+    page = open_page(f"{demo}#tab={tab}&inc=a1b2c3d4e5f0&sel=host01>host02", ready=tab == "mesh", color_scheme=scheme)
+    page.wait_for_selector(f"#panel-{tab} :is(dl, table)")
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+    serious = [
+        (rule["id"], rule["nodes"][0]["html"][:160], rule["nodes"][0]["failureSummary"][:300])
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_dark_mode_follows_the_system_and_the_toggle_wins(demo: str, open_page: OpenPage):
+    page = open_page(demo, color_scheme="dark")
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    assert page.evaluate(ground) == "rgb(17, 22, 29)"
+    page.click("#theme")
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    page.reload()
+    page.wait_for_selector("html[data-ready]", state="attached")
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+
+
+def test_the_page_speaks_chinese_to_those_who_read_it_and_both_languages_say_everything(demo: str, open_page: OpenPage):
+    page = open_page(demo, locale="zh-CN")
+    assert page.inner_text("#tab-alarms") == "告警"
+    assert "台主机不可达" in page.inner_text("#verdict")
+    page.select_option("#language", "en")
+    page.locator("#tab-alarms", has_text="Alarms").wait_for()
+    english, chinese = (json.loads((STATIC / "i18n" / f"{code}.json").read_text()) for code in ("en", "zh"))
+    assert english.keys() == chinese.keys()
+
+
+def test_the_ramps_grow_lighter_all_the_way(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    for kind in ("us", "ratio"):
+        greys = page.evaluate(
+            """async (kind) => { const { colourAt } = await import(new URL("static/@/map/palette.js", document.baseURI));
+            const scale = { kind, mode: "log", low: 0.25, high: 4 };
+            return Array.from({ length: 60 }, (_, i) => colourAt(scale, 0.25 * 16 ** (i / 59))).map(([r, g, b]) => 0.2126 * r + 0.7152 * g + 0.0722 * b); }""",
+            kind,
+        )
+        assert all(b > a - 0.6 for a, b in zip(greys, greys[1:], strict=False)), kind
+
+
+def test_codes_pyramids_and_the_list_of_the_worst_are_right(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    result = page.evaluate(
+        """async () => {
+        const at = (path) => import(new URL(`static/@/${path}`, document.baseURI));
+        const codes = await at("map/codes.js"), pyramid = await at("map/pyramid.js"), worst = await at("map/worst.js");
+        const n = 101, cells = new Uint16Array(n * n).fill(700);
+        for (let i = 0; i < n; i++) { cells[i * n + i] = 0; if (i !== 3) { cells[3 * n + i] = 4095; cells[i * n + 3] = 4095; } }
+        cells[50 * n + 60] = 1500;
+        const levels = pyramid.buildPyramid(cells, n), means = pyramid.buildMeans(new Uint16Array([1, 41, 0, 4094]), 2);
+        const found = worst.findWorst(cells, n);
+        return {
+          round: [1, 83, 999, 1e6].map((us) => codes.decode(codes.encode(us, "us"), "us")),
+          shares: [0, 0.5, 1].map((s) => codes.decode(codes.encode(s, "share"), "share")),
+          sizes: levels.map((level) => level.n), top: levels[1].codes[25 * 51 + 30], edge: levels[1].codes[50 * 51 + 1],
+          mean: means.at(-1).codes.length, doubled: codes.decode(codes.difference(new Uint16Array([840]), new Uint16Array([701]))[0], "ratio"),
+          hosts: found.hosts.map((host) => host.at), cell: found.cells[0],
+          arranged: [...pyramid.arrange(new Uint16Array([1, 2, 3, 4, 5, 6, 7, 8, 9]), 3, [2, 0])],
+        }; }"""
+    )
+    assert result["round"] == pytest.approx([1, 83, 999, 1e6], rel=0.0026)
+    assert result["shares"] == [0, 0.5, 1]
+    assert result["sizes"] == [101, 51, 26]
+    assert result["top"] == 1500
+    assert result["edge"] == 4095
+    assert result["doubled"] == pytest.approx(2, rel=0.01)
+    assert result["hosts"] == [3]
+    assert result["cell"] == {"x": 60, "y": 50, "code": 1500}
+    assert result["arranged"] == [9, 7, 3, 1]
