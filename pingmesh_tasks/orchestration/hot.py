@@ -14,22 +14,22 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 
 from pingmesh_tasks.access.errors import parse_errors_log
 from pingmesh_tasks.access.grammar import parse_access_log
-from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook, load_rules
+from pingmesh_tasks.detect.rules import RuleBook
 from pingmesh_tasks.errors import SegmentError, StoreError
 from pingmesh_tasks.fleet.follow import SILENT_CHUNKS, Contact, Roster
 from pingmesh_tasks.fleet.inventory import Inventory, LogServer
 from pingmesh_tasks.fleet.notable import NotableLimits
+from pingmesh_tasks.orchestration.rulebook import read_rules
 from pingmesh_tasks.probes.segment import decode_segment
 from pingmesh_tasks.probes.summary import summarize_pairs
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.hot import HotPiece, Kind, cursor_document, decode_batch
+from pingmesh_tasks.store.hot import HotCursor, HotPiece, Kind, decode_batch
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import HOST_STATUS, PROBE
 from pingmesh_tasks.windows import window_containing
@@ -180,19 +180,17 @@ def recent_access(pieces: Sequence[HotPiece], log_server: LogServer, since: date
     )
 
 
-def save_cursor(store: ObjectStore, key: str) -> None:
-    """Note that all batches up to `key` were looked at: the arrival trigger begins after it when it is started anew."""
-    store.put(layout.hot_cursor(), cursor_document(key))
+def save_cursor(store: ObjectStore, key: str, heartbeat_s: float | None = None) -> None:
+    """Note that all batches up to `key` were looked at: the arrival trigger begins after it when it is started anew.
+
+    `heartbeat_s` asks it to be told of quiet batches that often from now on, as while a fault is open.
+    """
+    store.put(layout.hot_cursor(), HotCursor(key, heartbeat_s).encode())
 
 
 def notable_limits(settings: Settings, store: ObjectStore) -> NotableLimits:
     """Return what is worth waking up for: half of the limits of the rules in force. Raises ConfigError."""
-    rules = DEFAULT_RULES
-    if settings.rules:
-        is_uri = settings.rules.startswith("s3://")
-        data = store.read_uri(settings.rules) if is_uri else Path(settings.rules).expanduser().read_bytes()
-        rules = load_rules(data.decode("utf-8", "replace"), settings.rules)
-    return half_of(rules)
+    return half_of(read_rules(settings, store))
 
 
 def half_of(rules: RuleBook) -> NotableLimits:

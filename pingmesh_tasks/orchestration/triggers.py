@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.hot import read_cursor
+from pingmesh_tasks.store.hot import HotCursor
 
 if TYPE_CHECKING:
     from pingmesh_tasks.store.objects import ObjectStore
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RETRY_MAX_S = 60.0
+_CURSOR_EVERY_S = 5.0
+#: Without a notable batch for so long, the next one is a fault of its own: no waiting.
+_CALM_S = 20.0
 #: A key may be listed so long after its time: put again and again while the store was slow, clocks that differ.
 LATE_MS = 120_000
 
@@ -86,38 +89,77 @@ class ArrivalTrigger(BaseEventTrigger):
     """Fires for new batches under `hot/`: at once for a notable one, else every `heartbeat_s`.
 
     The event's payload is `{"from": key, "to": key, "count": n, "notable": n}`. Two events are at least `min_gap_s`
-    apart. While it runs every key is part of one event, also one that is listed late or out of order; after a restart
-    it goes on where the consumer is (`store.hot.cursor_document`), so that what nobody has looked at is told again.
+    apart, and up to `busy_gap_s` where notable batches keep coming, as in a fault that lasts: each event is a run. The
+    consumer may ask for a shorter heartbeat (`store.hot.HotCursor`). While the trigger runs every key is part of one
+    event, also one that is listed late or out of order; after a restart it goes on where the consumer is, so that what
+    nobody has looked at is told again.
     """
 
-    def __init__(self, heartbeat_s: float = 30.0, poll_s: float = 0.5, min_gap_s: float = 1.0) -> None:
+    def __init__(
+        self, heartbeat_s: float = 30.0, poll_s: float = 0.5, min_gap_s: float = 1.0, busy_gap_s: float = 5.0
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.heartbeat_s, self.poll_s, self.min_gap_s = heartbeat_s, poll_s, min_gap_s
+        self.heartbeat_s, self.poll_s = heartbeat_s, poll_s
+        self.min_gap_s, self.busy_gap_s = min_gap_s, busy_gap_s
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        names = ("heartbeat_s", "poll_s", "min_gap_s")
+        names = ("heartbeat_s", "poll_s", "min_gap_s", "busy_gap_s")
         return f"{__name__}.ArrivalTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         store: ObjectStore | None = None
-        arrivals, last, pause_s = Arrivals(), float("-inf"), self.poll_s
+        arrivals, pace = Arrivals(), _Pace(self)
+        pause_s = self.poll_s
         while True:
             try:
                 if store is None:
                     store = await asyncio.to_thread(_open_store)
-                if not arrivals.started:
-                    arrivals.start(read_cursor(await store.find_async(layout.hot_cursor())), _now_ms())
+                if pace.asks_for_cursor:
+                    cursor = HotCursor.decode(await store.find_async(layout.hot_cursor()))
+                    pace.wanted(cursor.heartbeat_s)
+                    if not arrivals.started:
+                        arrivals.start(cursor.key, _now_ms())
                 asked_ms = _now_ms()
                 arrivals.add(await store.keys_after_async(layout.HOT, arrivals.after), asked_ms)
                 pause_s = self.poll_s
             except Exception as error:
                 log.warning("the object store cannot be asked for news: %s", error)
                 pause_s = min(pause_s * 2, _RETRY_MAX_S / 4)
-            since_s = time.monotonic() - last
-            if arrivals.new and since_s >= (self.min_gap_s if arrivals.notable else self.heartbeat_s):
-                last = time.monotonic()
+            if arrivals.new and pace.may_fire(notable=arrivals.notable > 0):
                 yield TriggerEvent(arrivals.take())  # type: ignore[no-untyped-call]
             await asyncio.sleep(pause_s)
+
+
+class _Pace:
+    """When the next event may be: see ArrivalTrigger."""
+
+    def __init__(self, trigger: ArrivalTrigger) -> None:
+        self._trigger = trigger
+        self._heartbeat_s = trigger.heartbeat_s
+        self._gap_s = trigger.min_gap_s
+        self._last = self._last_notable = self._asked = float("-inf")
+
+    @property
+    def asks_for_cursor(self) -> bool:
+        return time.monotonic() - self._asked >= _CURSOR_EVERY_S
+
+    def wanted(self, heartbeat_s: float | None) -> None:
+        """The consumer was asked, and wants this."""
+        self._asked = time.monotonic()
+        own_s = self._trigger.heartbeat_s
+        self._heartbeat_s = own_s if heartbeat_s is None else max(self._trigger.min_gap_s, min(own_s, heartbeat_s))
+
+    def may_fire(self, *, notable: bool) -> bool:
+        """Whether an event may be fired now; if so, it is taken as fired."""
+        now = time.monotonic()
+        if now - self._last < (min(self._gap_s, self._heartbeat_s) if notable else self._heartbeat_s):
+            return False
+        if notable:
+            lasts = now - self._last_notable < _CALM_S
+            self._gap_s = min(self._gap_s * 1.5, self._trigger.busy_gap_s) if lasts else self._trigger.min_gap_s
+            self._last_notable = now
+        self._last = now
+        return True
 
 
 class Arrivals:
@@ -133,9 +175,9 @@ class Arrivals:
     def started(self) -> bool:
         return bool(self._start)
 
-    def start(self, cursor: str | None, now_ms: int) -> None:
-        """Begin after the key that the consumer has got to; without one, or with an old one, a minute ago."""
-        self.after = self._start = max(cursor or "", layout.hot_since(now_ms - LATE_MS // 2))
+    def start(self, cursor: str, now_ms: int) -> None:
+        """Begin after the key that the consumer has got to; without one (""), or with an old one, a minute ago."""
+        self.after = self._start = max(cursor, layout.hot_since(now_ms - LATE_MS // 2))
 
     def add(self, listed: list[str], asked_ms: int) -> None:
         """Take in what was listed `after`, in whatever order; names that are no batch's are passed over."""

@@ -81,18 +81,30 @@ def decode_batch(data: bytes, key: str = "hot batch") -> list[HotPiece]:
         raise StoreError(f"{key} is no hot batch: {str(error)[:200]}; delete it, it is worth seconds only") from None
 
 
-def cursor_document(key: str) -> bytes:
-    """Return the object `layout.hot_cursor()`: all batches up to `key` were looked at."""
-    return json.dumps({"key": key}).encode()
+@dataclass(frozen=True, slots=True)
+class HotCursor:
+    """How far the hot batches were looked at, and how soon the consumer wants to look again at the latest.
 
+    `heartbeat_s` None: as soon as the trigger's own heartbeat says.
+    """
 
-def read_cursor(data: bytes | None) -> str | None:
-    """Return the key in what `cursor_document` made; None for anything else."""
-    try:
-        key = json.loads(data or b"{}").get("key")
-    except (ValueError, AttributeError, RecursionError):
-        return None
-    return key if isinstance(key, str) and layout.hot_facts(key) else None
+    key: str = ""
+    heartbeat_s: float | None = None
+
+    def encode(self) -> bytes:
+        """Return the object `layout.hot_cursor()`."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, data: bytes | None) -> HotCursor:
+        """Return what `encode` made; a cursor at nothing for anything else."""
+        try:
+            document = json.loads(data or b"{}")
+            key, heartbeat_s = document["key"], document["heartbeat_s"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return cls()
+        known = isinstance(key, str) and layout.hot_facts(key)
+        return cls(key if known else "", float(heartbeat_s) if isinstance(heartbeat_s, int | float) else None)
 
 
 def _fields(piece: HotPiece) -> dict[str, Any]:

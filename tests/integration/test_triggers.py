@@ -114,7 +114,7 @@ async def test_a_notable_batch_fires_at_once_and_a_quiet_one_with_the_next_heart
 
 async def test_five_thousand_keys_in_any_order_are_told_once_each(hot_store: ObjectStore):
     keys = [key(ago_ms=random.randrange(50_000), number=n, writer=f"{n % 7:08x}", notable=True) for n in range(5_000)]
-    async with running(ArrivalTrigger(heartbeat_s=1, poll_s=0.05, min_gap_s=0.2)) as fired:
+    async with running(ArrivalTrigger(heartbeat_s=1, poll_s=0.05, min_gap_s=0.2, busy_gap_s=1)) as fired:
         await put_all(hot_store, keys)
         await fired.until(5_000)
         await asyncio.sleep(0.5)
@@ -124,13 +124,31 @@ async def test_five_thousand_keys_in_any_order_are_told_once_each(hot_store: Obj
 
 
 async def test_events_keep_a_distance(hot_store: ObjectStore):
-    async with running(ArrivalTrigger(heartbeat_s=3600, poll_s=0.02, min_gap_s=0.5)) as fired:
+    async with running(ArrivalTrigger(heartbeat_s=3600, poll_s=0.02, min_gap_s=0.5, busy_gap_s=0.5)) as fired:
         for number in range(20):
             await hot_store.put_async(key(number=number, notable=True), b"")
             await asyncio.sleep(0.05)
         await fired.until(20)
     gaps = [b - a for a, b in zip(fired.times_s, fired.times_s[1:], strict=False)]
     assert gaps and min(gaps) >= 0.45
+
+
+async def test_a_fault_that_lasts_is_told_less_and_less_often(hot_store: ObjectStore):
+    async with running(ArrivalTrigger(heartbeat_s=3600, poll_s=0.02, min_gap_s=0.1, busy_gap_s=0.6)) as fired:
+        for number in range(60):
+            await hot_store.put_async(key(number=number, notable=True), b"")
+            await asyncio.sleep(0.05)
+        await fired.until(60)
+    gaps = [b - a for a, b in zip(fired.times_s, fired.times_s[1:], strict=False)]
+    assert max(gaps) >= 0.55 and len(fired.events) <= 30
+
+
+async def test_the_consumer_may_ask_for_a_shorter_heartbeat(hot_store: ObjectStore):
+    hot.save_cursor(hot_store, key(ago_ms=5_000), heartbeat_s=0.2)
+    async with running(ArrivalTrigger(heartbeat_s=3600, poll_s=0.05, min_gap_s=0)) as fired:
+        for number in range(3):
+            await hot_store.put_async(key(number=number), b"")
+            await fired.until(number + 1)
 
 
 async def test_a_restart_goes_on_where_the_consumer_is(hot_store: ObjectStore):
@@ -192,7 +210,7 @@ async def test_a_store_that_is_down_for_a_while_only_delays(tmp_path: Path, monk
 def test_listings_in_any_order_with_late_and_strange_names_give_each_key_once():
     chance, arrivals, told = random.Random(3), Arrivals(), 0
     now_ms = 1_795_298_700_000
-    arrivals.start(None, now_ms)
+    arrivals.start("", now_ms)
     stored: set[str] = set()
     for step in range(400):
         now_ms += 500
