@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo stop test lint bench spark clean lock setup
+.PHONY: help demo fault stop test lint bench spark clean lock setup
 
 help: ## Print this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
 
 demo: setup ## Start S3, eight hosts and Airflow here; end when the first pictures are there
 	@$(BIN)/python -m pingmesh_tasks.demo.run up
+
+fault: ## Let host04 of the demo stop answering for a minute (WHAT=host02, WHAT=hammer: a user floods one node)
+	@$(BIN)/python -m pingmesh_tasks.demo.run fault $(or $(WHAT),host04) --seconds $(or $(SECONDS),60)
 
 stop: ## Stop what `make demo` started
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m pingmesh_tasks.demo.run stop; else echo "nothing is installed"; fi

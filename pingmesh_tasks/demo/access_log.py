@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pingmesh_tasks.demo.population import Floats, Ints, Population, draw_population
-from pingmesh_tasks.demo.sessions import HOOK_TYPES, NO_NODE, Behaviour, Calls, Profile, Sessions
+from pingmesh_tasks.demo.sessions import HOOK_TYPES, NO_NODE, Behaviour, Calls, Hammer, Profile, Sessions
 from pingmesh_tasks.errors import ConfigError
 
 #: Lines that fit no kind: as the template library prints them, other libraries' text, cut in front, cut behind, two
@@ -132,9 +132,7 @@ class DataServer:
         self._texts = _Texts(self._people, profile.timezone)
         self._hammer_peer = b""
         if profile.hammer:
-            user = profile.hammer.user.encode()
-            peers = dict(zip(self._people.names, self._people.peers, strict=True))
-            self._hammer_peer = peers.get(user, user + b"@ws999.campus.example [198.18.31.231]")
+            self._hammer_peer = self._peer_of(profile.hammer.user)
         self._pending = _Lines.none()
         self._said: list[tuple[float, str, bytes]] = []
         self._pid = int(self._rng.integers(_PID_MIN, _PID_MAX))
@@ -166,13 +164,22 @@ class DataServer:
         self.now_s = until_s
         return Block(until_s, self._texts.render(due), b"".join(text for _, _, text in told))
 
-    def _arrivals(self, until_s: float) -> tuple[Floats, Ints, npt.NDArray[np.bool_]]:
+    def hammer(self, hammer: Hammer) -> None:
+        """Let a user hammer one node, from `hammer.after_s` from now on."""
+        self._hammer_peer = self._peer_of(hammer.user)
+        self._behaviour.hammer(hammer, self.now_s)
+
+    def _peer_of(self, user: str) -> bytes:
+        peers = dict(zip(self._people.names, self._people.peers, strict=True))
+        return peers.get(user.encode(), user.encode() + b"@ws999.campus.example [198.18.31.231]")
+
+    def _arrivals(self, until_s: float) -> tuple[Floats, Ints, Floats]:
         if self._roster is None:
             return self._behaviour.arrive(self.now_s, until_s)
         starts, users = self._roster
         here = int(np.searchsorted(starts, until_s))
         self._roster = starts[here:], users[here:]
-        return starts[:here], users[:here], np.zeros(here, dtype=bool)
+        return starts[:here], users[:here], np.zeros(here)
 
     def _write(self, sessions: Sessions, calls: Calls) -> list[_Lines]:
         """Return the lines of new sessions, most of which lie ahead, and note what stderr will say."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import math
 import os
 import shutil
 import signal
@@ -32,6 +33,7 @@ from types import FrameType
 import numpy as np
 
 from pingmesh_tasks.demo.access_log import BENCHMARK, HEADLINE, AccessLog, Block, DataServer, Truth, generate
+from pingmesh_tasks.demo.faults import standing
 from pingmesh_tasks.demo.population import COUNTRIES
 from pingmesh_tasks.demo.sessions import MODES, Hammer, Profile
 from pingmesh_tasks.errors import ConfigError
@@ -122,10 +124,11 @@ def play(
     rotate_every_s: float,
     *,
     with_parent: bool = False,
+    orders: Path | None = None,
 ) -> Truth:
     """Write what the server writes, as time goes by, until SIGTERM or SIGINT (or the end of the parent process).
 
-    Returns what was written. At the end no line is left half written.
+    Returns what was written. At the end no line is left half written. Users hammer as `orders` (see `faults`) say.
     """
     stopping = False
 
@@ -139,11 +142,18 @@ def play(
     server = DataServer(profile, seed)
     chance = np.random.default_rng([seed, 3])
     slot, rest = _slot(profile.start_s, rotate_every_s), b""
+    hammering: dict[str, float] = {}
+    per_s = profile.hammer.per_s if profile.hammer else Hammer("").per_s
     while not stopping and (not with_parent or os.getppid() == parent):
         time.sleep(TICK_S)
         now_s = min(time.time(), server.now_s + _CATCH_UP_S)
         if now_s <= server.now_s:  # the clock was set back: wait until it is where it was
             continue
+        ordered = standing(orders, "hammer", now_s) if orders else {}
+        for user, until_s in ordered.items():
+            if hammering.get(user) != until_s:
+                server.hammer(Hammer(user, 0.0, per_s, until_s - server.now_s))
+        hammering = ordered
         block = server.advance(now_s)
         whole = rest + block.access
         kept = int(chance.integers(1, 60)) if chance.random() < _PARTIAL_SHARE else 0
@@ -196,11 +206,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--hammer-user", help="a user who reads one node over and over")
     add("--hammer-after-s", type=float, default=300.0, help="from then on (300)")
     add("--hammer-rate", type=float, default=20.0, help="how often a second (20)")
+    add("--hammer-for-s", type=float, default=math.inf, help="for so long (to the end)")
+    add("--hammer-every-s", type=float, default=math.inf, help="and again so long after each beginning (never)")
+    add("--orders", type=Path, help="a folder in which faults are ordered while this runs")
     options = parser.parse_args(arguments)
     try:
         hammer = None
         if options.hammer_user:
-            hammer = Hammer(options.hammer_user, options.hammer_after_s, options.hammer_rate)
+            times = (options.hammer_after_s, options.hammer_rate, options.hammer_for_s, options.hammer_every_s)
+            hammer = Hammer(options.hammer_user, *times)
         now_s = time.time()
         profile = Profile(
             users=options.users,
@@ -217,7 +231,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rotation = Rotation(options.rotate_every_s, options.keep, options.copytruncate, options.compress)
         log = LogFile(options.log, rotation)
         errors = LogFile(options.errors, rotation) if options.errors else None
-        truth = play(profile, options.seed, log, errors, rotation.every_s, with_parent=options.with_parent)
+        truth = play(
+            profile,
+            options.seed,
+            log,
+            errors,
+            rotation.every_s,
+            with_parent=options.with_parent,
+            orders=options.orders,
+        )
         print(truth, flush=True)
     except ConfigError as error:
         sys.exit(f"data server: {error}")

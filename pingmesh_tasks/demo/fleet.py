@@ -7,7 +7,8 @@ hosts share one user, one file system and one process table. It needs no root.
     PINGMESH_DEMO_PASSWORD=... python -m pingmesh_tasks.demo.fleet --root .demo/fleet --inventory .demo/inventory.csv
 
 runs the hosts in the foreground until SIGTERM; nothing of them is left then. `--outage-host` takes one host down for
-some windows: its SSH server closes and its agent is killed, as when a machine loses power. `--data-server` adds one
+some windows, and an order in `<root>/faults` (see `faults`) any host at any time: its SSH server closes and its agent
+is killed, as when a machine loses power. `--data-server` adds one
 more host, outside the mesh: a data server whose home holds the access log and the stderr log of a busy MDSplus server
 (`python -m pingmesh_tasks.demo.data_server`, a process that ends with this one).
 """
@@ -33,6 +34,7 @@ from typing import Any, Protocol
 import asyncssh
 import yaml
 
+from pingmesh_tasks.demo.faults import standing
 from pingmesh_tasks.demo.population import COUNTRIES
 from pingmesh_tasks.errors import ConfigError
 
@@ -40,6 +42,8 @@ DEFAULT_SSH_PORT = 2200
 DEFAULT_USER = "demo"
 PASSWORD_VARIABLE = "PINGMESH_DEMO_PASSWORD"  # noqa: S105
 AGENT_HOME = ".pingmesh"
+#: Below the fleet's root: the folder in which faults are ordered, and how often it is looked at.
+FAULTS, FAULTS_TICK_S = "faults", 0.1
 _CHUNK_BYTES = 64 * 1024
 #: What a login finds commands in; this interpreter's directory comes last, for machines whose own Python is too old.
 LOGIN_PATH = os.pathsep.join(("/usr/local/bin", "/usr/bin", "/bin", str(Path(sys.executable).parent)))
@@ -316,20 +320,43 @@ def kill_agent(home: Path) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-async def _outage(fleet: DemoFleet, name: str, after_windows: int, windows: int, window_s: int) -> None:
-    """Take `name` down for `windows` whole windows, from the start of the window that is `after_windows` away."""
-    begin = (int(time.time()) // window_s + after_windows) * window_s
-    await asyncio.sleep(begin - time.time())
-    print(f"outage: {name} goes down for {windows} windows", flush=True)
-    await fleet.stop_host(name)
-    await asyncio.sleep(begin + windows * window_s - time.time())
-    await fleet.start_host(name)
-    print(f"outage: {name} is up again", flush=True)
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """One host that is down from `begin_s` to `end_s`, seconds since the epoch."""
+
+    host: str
+    begin_s: float
+    end_s: float
+
+    @classmethod
+    def of_windows(cls, host: str, after_windows: int, windows: int, window_s: int) -> Outage:
+        """Whole windows, from the start of the one that is `after_windows` away."""
+        begin_s = (int(time.time()) // window_s + after_windows) * window_s
+        return cls(host, begin_s, begin_s + windows * window_s)
 
 
-async def _play(server: DemoDataServer, options: Sequence[str]) -> None:
+async def _keep_faults(fleet: DemoFleet, script: Outage | None) -> None:
+    """Take hosts down and up again, as the script and the orders say, until this is cancelled."""
+    down: set[str] = set()
+    everyone = {host.name for host in fleet.hosts}
+    while True:
+        now_s = time.time()
+        wanted = everyone & standing(fleet.root / FAULTS, "outage", now_s).keys()
+        if script and script.begin_s <= now_s < script.end_s:
+            wanted.add(script.host)
+        for name in sorted(wanted - down):
+            print(f"outage: {name} goes down", flush=True)
+            await fleet.stop_host(name)
+        for name in sorted(down - wanted):
+            await fleet.start_host(name)
+            print(f"outage: {name} is up again", flush=True)
+        down = wanted
+        await asyncio.sleep(FAULTS_TICK_S)
+
+
+async def _play(server: DemoDataServer, options: Sequence[str], orders: Path) -> None:
     """Run the data server's program until this is cancelled; nothing of it is left then."""
-    program = [sys.executable, "-m", "pingmesh_tasks.demo.data_server", "--with-parent"]
+    program = [sys.executable, "-m", "pingmesh_tasks.demo.data_server", "--with-parent", "--orders", str(orders)]
     files = ["--log", str(server.log), "--errors", str(server.errors), "--timezone", server.timezone]
     environment = {name: value for name, value in os.environ.items() if name != PASSWORD_VARIABLE}
     child = await asyncio.create_subprocess_exec(*program, *files, *options, env=environment)
@@ -349,19 +376,23 @@ async def _serve(fleet: DemoFleet, data_server: DemoDataServer | None, options: 
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    outage = playing = None
+    faults = playing = None
     try:
         await fleet.start()
         if data_server:
-            playing = asyncio.create_task(_play(data_server, shlex.split(options.data_server)))
+            orders = fleet.root / FAULTS
+            playing = asyncio.create_task(_play(data_server, shlex.split(options.data_server), orders))
         print(f"ready: {len(fleet.hosts)} hosts on port {fleet.ssh_port}, user {fleet.user}", flush=True)
+        script = None
         if options.outage_host:
             schedule = (options.outage_after_windows, options.outage_windows, options.window_s)
-            outage = asyncio.create_task(_outage(fleet, options.outage_host, *schedule))
+            script = Outage.of_windows(options.outage_host, *schedule)
+        faults = asyncio.create_task(_keep_faults(fleet, script))
         await ended.wait()
     finally:
-        if outage:
-            outage.cancel()
+        if faults:
+            faults.cancel()
+            await asyncio.gather(faults, return_exceptions=True)
         if playing:
             playing.cancel()
             await asyncio.gather(playing, return_exceptions=True)

@@ -1,10 +1,12 @@
-"""The demo: a real S3 server, eight hosts and a data server with real SSH servers, and Airflow; no root is needed.
+"""The demo: a real S3 server, eight hosts and a data server with real SSH servers, an inbox, and Airflow; no root.
 
 `up` starts what does not run yet, waits for the first artifacts and says where to look; `stop` ends everything;
 `status` says what runs. All state is below `.demo/` in the repository: logs, the store's data, credentials made for
-this installation (mode 0600). The demo goes on until it is stopped: a new window every minute.
+this installation (mode 0600). The demo goes on until it is stopped: a new window every minute. It has two faults in
+its script, and `fault` causes one at once: a host that stops answering, or a user who hammers one node.
 
     python -m pingmesh_tasks.demo.run up|stop|status
+    python -m pingmesh_tasks.demo.run fault host04|hammer [--seconds 60]
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ import httpx
 
 from pingmesh_tasks.demo.airflow import REPO, USER, DemoAirflow
 from pingmesh_tasks.demo.daemon import Daemon
-from pingmesh_tasks.demo.fleet import PASSWORD_VARIABLE, demo_data_server, demo_hosts, demo_inventory_yaml
+from pingmesh_tasks.demo.faults import order
+from pingmesh_tasks.demo.fleet import FAULTS, PASSWORD_VARIABLE, demo_data_server, demo_hosts, demo_inventory_yaml
+from pingmesh_tasks.demo.inbox import HTTP_PORT, SMTP_PORT
 from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.orchestration.pictures import EXTENSIONS
@@ -37,9 +41,13 @@ from pingmesh_tasks.windows import window_containing
 WINDOW_S = 60
 FIRST_ARTIFACTS_TIMEOUT_S = 420
 SSH_USER = "pingmesh"
-OUTAGE_HOST = "host04"
+OUTAGE_HOST, HAMMER_USER = "host04", "mallory"
 #: What the program that plays an MDSplus server is told: log lines a second, and how often its log is rotated.
 DATA_SERVER = "--rate 100 --rotate-every-s 180"
+#: The script, in the order in which it is seen: the host is down in windows 6 and 7, then the user reads for 90 s.
+OUTAGE = f"--outage-host {OUTAGE_HOST} --outage-after-windows 6 --outage-windows 2"
+HAMMER = f"--hammer-user {HAMMER_USER} --hammer-after-s 660 --hammer-for-s 90 --hammer-rate 20 --hammer-every-s 3600"
+MAIL_TO = "oncall@example.org"
 KINDS = EXTENSIONS | {"usage": ("png", "html")}
 
 
@@ -50,6 +58,8 @@ class Ports:
     airflow: int = 18080
     s3: int = 18333
     ssh: int = 2200
+    smtp: int = SMTP_PORT
+    inbox: int = HTTP_PORT
 
     @classmethod
     def from_environment(cls) -> Ports:
@@ -89,6 +99,7 @@ class Demo:
         self.root, self.ports, self.secrets, self.outage = root, ports, made, outage
         self.s3 = EmbeddedObjectStore(root / "s3", ports.s3, secret_access_key=made.s3_secret)
         self.fleet = Daemon(root / "fleet", "fleet")
+        self.inbox = Daemon(root / "inbox", "inbox")
         self.inventory = root / "inventory.yaml"
         self.airflow = DemoAirflow(
             root / "airflow", ports.airflow, made.airflow_password, made.jwt_secret, self._dag_environment()
@@ -96,6 +107,9 @@ class Demo:
 
     def _dag_environment(self) -> dict[str, str]:
         ssh = {"conn_type": "ssh", "login": SSH_USER, "port": self.ports.ssh}
+        slack = {"conn_type": "slackwebhook", "host": self.inbox_url, "password": "services/T/B/X"}
+        plain = {"disable_ssl": True, "disable_tls": True, "from_email": "pingmesh@example.org"}
+        smtp = {"conn_type": "smtp", "host": "127.0.0.1", "port": self.ports.smtp, "extra": plain}
         return {
             "PINGMESH_INVENTORY": str(self.inventory),
             "PINGMESH_WINDOW_S": str(WINDOW_S),
@@ -104,6 +118,10 @@ class Demo:
             "PINGMESH_AGENT_LAB": "true",
             "PINGMESH_S3_ENDPOINT": f"http://127.0.0.1:{self.ports.s3}",
             "PINGMESH_SSH_DIR": str(self.root / "ssh"),
+            "PINGMESH_ALERT_EMAIL_TO": MAIL_TO,
+            "AIRFLOW_CONN_PINGMESH_SLACK": json.dumps(slack),
+            "AIRFLOW_CONN_PINGMESH_SMTP": json.dumps(smtp),
+            "AIRFLOW_CONN_PINGMESH_WEBHOOK": json.dumps({"conn_type": "http", "host": f"{self.inbox_url}/webhook"}),
             "AIRFLOW_CONN_PINGMESH_SSH": json.dumps(ssh),
             "AIRFLOW_CONN_PINGMESH_BOOTSTRAP": json.dumps(ssh | {"password": self.secrets.bootstrap_password}),
             "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "local[2]"}),  # after `make spark`
@@ -112,11 +130,16 @@ class Demo:
             ),
         }
 
+    @property
+    def inbox_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.inbox}"
+
     def up(self, say: Callable[[str], None]) -> ObjectStore:
         """Start what does not run; return the store."""
         self._check_ports()
-        say(f"[1/4] S3 server on 127.0.0.1:{self.ports.s3}")
+        say(f"[1/4] S3 server on 127.0.0.1:{self.ports.s3}, inbox for alarms on {self.inbox_url}")
         store = self.s3.start()
+        self._start_inbox()
         say(f"[2/4] eight hosts on 127.0.0.11 … 18 and a data server on … 19, SSH port {self.ports.ssh}")
         self._start_fleet()
         say(f"[3/4] Airflow on {self.airflow.url} (takes about a minute)")
@@ -133,17 +156,43 @@ class Demo:
             return
         command = [sys.executable, "-m", "pingmesh_tasks.demo.fleet", "--root", str(self.root / "fleet" / "hosts")]
         command += ["--port", str(self.ports.ssh), "--user", SSH_USER, "--window-s", str(WINDOW_S)]
-        command += ["--data-server", DATA_SERVER]
-        if self.outage:
-            command += ["--outage-host", OUTAGE_HOST, "--outage-after-windows", "6", "--outage-windows", "2"]
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(REPO)}
-        environment[PASSWORD_VARIABLE] = self.secrets.bootstrap_password
-        self.fleet.start(command, environment)
+        command += ["--data-server", f"{DATA_SERVER} {HAMMER}" if self.outage else DATA_SERVER]
+        command += OUTAGE.split() if self.outage else []
+        self.fleet.start(command, _environment() | {PASSWORD_VARIABLE: self.secrets.bootstrap_password})
+        self._await_listening(self.fleet, "the demo's hosts", ("127.0.0.19", self.ports.ssh))
+
+    def _start_inbox(self) -> None:
+        if self.inbox.pid is not None:
+            return
+        command = [sys.executable, "-m", "pingmesh_tasks.demo.inbox", "--root", str(self.root / "inbox" / "messages")]
+        command += ["--smtp-port", str(self.ports.smtp), "--port", str(self.ports.inbox)]
+        self.inbox.start(command, _environment())
+        places = [("127.0.0.1", port) for port in (self.ports.smtp, self.ports.inbox)]
+        self._await_listening(self.inbox, "the inbox", *places)
+
+    def _await_listening(self, daemon: Daemon, what: str, *places: tuple[str, int]) -> None:
         deadline = time.monotonic() + 30
-        while not _listens("127.0.0.19", self.ports.ssh):
-            if self.fleet.pid is None or time.monotonic() > deadline:
-                raise PingmeshError(f"the demo's hosts did not start; {self.fleet.log}:\n{self.fleet.last_lines()}")
+        while not all(_listens(*place) for place in places):
+            if daemon.pid is None or time.monotonic() > deadline:
+                raise PingmeshError(f"{what} did not start; {daemon.log}:\n{daemon.last_lines()}")
             time.sleep(0.1)
+
+    def cause(self, what: str, seconds: float) -> str:
+        """Let a fault begin now, and end by itself; say what happens. Raises PingmeshError.
+
+        `what` is a host that goes down, or `hammer`: HAMMER_USER reads one node of the data server over and over.
+        """
+        if self.fleet.pid is None:
+            raise PingmeshError("the demo does not run; `make demo` starts it")
+        orders = self.root / "fleet" / "hosts" / FAULTS
+        if what == "hammer":
+            order(orders, "hammer", HAMMER_USER, seconds)
+            return f"{HAMMER_USER} reads one node of the data server twenty times a second, for {seconds:g} s"
+        hosts = [host.name for host in demo_hosts()]
+        if what not in hosts:
+            raise PingmeshError(f"there is no fault {what!r}; name hammer or a host: {', '.join(hosts)}")
+        order(orders, "outage", what, seconds)
+        return f"{what} is down for {seconds:g} s"
 
     def _check_ports(self) -> None:
         """Raise PingmeshError that names every port which a stranger holds."""
@@ -151,6 +200,8 @@ class Demo:
             "s3": (self.s3.is_running, "127.0.0.1"),
             "ssh": (self.fleet.pid is not None, "127.0.0.11"),
             "airflow": (self.airflow.daemon.pid is not None, "127.0.0.1"),
+            "smtp": (self.inbox.pid is not None, "127.0.0.1"),
+            "inbox": (self.inbox.pid is not None, "127.0.0.1"),
         }
         taken = [
             f"port {port} on {ours[name][1]} is taken; set PINGMESH_DEMO_{name.upper()}_PORT to another"
@@ -188,15 +239,17 @@ class Demo:
         return f"runs of `pingmesh`: {states}" if states else "Airflow is reading the DAGs"
 
     def stop(self, say: Callable[[str], None]) -> None:
-        """End Airflow, the hosts with their agents, and the store; what they stored stays."""
+        """End Airflow, the hosts with their agents, the inbox and the store; what they stored stays."""
         say("Airflow stopped" if self.airflow.stop() else "Airflow did not run")
         say("hosts and agents stopped" if self.fleet.stop() else "hosts did not run")
+        say("inbox stopped" if self.inbox.stop() else "inbox did not run")
         was_running = self.s3.is_running
         self.s3.stop()
         say("S3 server stopped" if was_running else "S3 server did not run")
 
     def is_up(self) -> bool:
-        return self.s3.is_running and self.fleet.pid is not None and self.airflow.daemon.pid is not None
+        daemons = (self.fleet, self.inbox, self.airflow.daemon)
+        return self.s3.is_running and all(daemon.pid is not None for daemon in daemons)
 
 
 def _newest_artifacts(store: ObjectStore, oldest: str) -> list[str]:
@@ -205,6 +258,11 @@ def _newest_artifacts(store: ObjectStore, oldest: str) -> list[str]:
     found = [key for key in found if layout.window_id_of(key) >= oldest]
     wanted = [(f"/{kind}/", f".{ending}") for kind, endings in KINDS.items() for ending in endings]
     return [max((k for k in found if folder in k and k.endswith(ending)), default="") for folder, ending in wanted]
+
+
+def _environment() -> dict[str, str]:
+    """What our own programs are started with."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(REPO)}
 
 
 def _listens(address: str, port: int) -> bool:
@@ -219,24 +277,30 @@ def _say(message: str) -> None:
 
 def _summary(demo: Demo, keys: list[str]) -> str:
     listed = "\n".join(f"    {key}" for key in keys)
+    script = f"""
+  {OUTAGE_HOST} goes down for two windows a few minutes from now, and later {HAMMER_USER} hammers the data server for a
+  while: watch the timeline, and the inbox.""" if demo.outage else ""  # fmt: skip
     return f"""
 The mesh runs: a new window every minute.
 
+  Inbox     {demo.inbox_url}   what Slack, e-mail and a webhook would have received
   Airflow   {demo.airflow.url}   login {USER} / {demo.secrets.airflow_password}
   S3        {demo.s3.access.endpoint}   login {demo.s3.access_key_id} / {demo.s3.secret_access_key}
   Artifacts, newest of each kind, in bucket {demo.s3.bucket} (copies in {demo.root / "latest"})
 {listed}
-
-  {OUTAGE_HOST} goes down for two windows a few minutes from now: watch the timeline.
+{script}
+  Cause a fault now with `make fault` ({OUTAGE_HOST} stops answering) or `make fault WHAT=hammer`, for a minute.
   Stop with `make stop`; `make clean` also removes what was stored.
 """
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("command", choices=["up", "stop", "status"])
+    parser.add_argument("command", choices=["up", "stop", "status", "fault"])
+    parser.add_argument("what", nargs="?", default=OUTAGE_HOST, help="for fault: hammer, or the host that goes down")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for fault: how long it lasts (60; 0 ends it)")
     parser.add_argument("--root", type=Path, default=REPO / ".demo", help="where the demo keeps everything")
-    parser.add_argument("--no-outage", action="store_true", help=f"let {OUTAGE_HOST} stay up all the time")
+    parser.add_argument("--no-outage", action="store_true", help="no faults but those that are caused by hand")
     arguments = parser.parse_args()
     try:
         demo = Demo(arguments.root.resolve(), Ports.from_environment(), outage=not arguments.no_outage)
@@ -245,6 +309,8 @@ def main() -> int:
         elif arguments.command == "status":
             print("up" if demo.is_up() else "down")
             return 0 if demo.is_up() else 1
+        elif arguments.command == "fault":
+            _say(demo.cause(arguments.what, arguments.seconds))
         else:
             store = demo.up(_say)
             keys = demo.await_artifacts(store, _say)

@@ -49,11 +49,16 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Hammer:
-    """A user who reads one node `per_s` times a second, from `after_s` on, in sessions of twenty seconds."""
+    """A user who reads one node `per_s` times a second, from `after_s` on for `for_s`, in sessions of twenty seconds.
+
+    With `every_s` it comes again so long after each beginning.
+    """
 
     user: str
     after_s: float = 0.0
     per_s: float = 20.0
+    for_s: float = float("inf")
+    every_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +144,13 @@ class Behaviour:
         hours = np.arange(0, 24, 0.25)
         day = np.array([self._weights(hour).sum() for hour in hours])
         self._hours, self._day = hours, 1 - profile.swing + profile.swing * day / day.mean()
-        self._hammer_at = profile.start_s + profile.hammer.after_s if profile.hammer else np.inf
+        self._hammer: Hammer | None = None
+        self._bouts: list[tuple[float, float, Hammer]] = []  # next session, begin of the bout, whose
+        if profile.hammer:
+            self.hammer(profile.hammer, profile.start_s)
         trial = np.zeros(4_000)
         users = self._choose(len(trial), profile.start_s)
-        sessions, calls = self.act(trial + profile.start_s, users, np.zeros(len(trial), dtype=bool))
+        sessions, calls = self.act(trial + profile.start_s, users, np.zeros(len(trial)))
         lines = len(calls.at_s) + len(trial)
         if profile.mode == "multi":
             lines += int(np.isfinite(sessions.told_s).sum())
@@ -153,8 +161,13 @@ class Behaviour:
             back = round(profile.lines_per_s * len(calls.at_s) / lines / pace[sessions.end_s > sessions.start_s].mean())
             self._returning = np.sort(profile.start_s + rng.uniform(0, profile.reconnect_s, back))
 
-    def arrive(self, from_s: float, until_s: float) -> tuple[Floats, Ints, Flags]:
-        """Return (start, user, whether it hammers) of the sessions that begin in [from_s, until_s), in order."""
+    def hammer(self, hammer: Hammer, now_s: float) -> None:
+        """Let a user hammer, `after_s` from now on, beside what was told before; the rate is that of the last told."""
+        self._hammer, begin_s = hammer, now_s + hammer.after_s
+        self._bouts.append((begin_s, begin_s, hammer))
+
+    def arrive(self, from_s: float, until_s: float) -> tuple[Floats, Ints, Floats]:
+        """Return (start, user, seconds that it hammers) of the sessions that begin in [from_s, until_s), in order."""
         p = self._profile
         highest = self.sessions_per_s * self._day.max() * (1 + p.burst)
         starts = np.sort(self._rng.uniform(from_s, until_s, self._rng.poisson(highest * (until_s - from_s))))
@@ -163,24 +176,37 @@ class Behaviour:
         starts = np.concatenate([starts[self._rng.uniform(0, highest, len(starts)) < rate], self._returning[:back]])
         self._returning = self._returning[back:]
         users = self._choose(len(starts), from_s)
-        hammering = []
-        while self._hammer_at < until_s:
-            hammering.append(self._hammer_at)
-            self._hammer_at += HAMMER_SESSION_S + 0.5
-        hammers = np.concatenate([np.zeros(len(starts), dtype=bool), np.ones(len(hammering), dtype=bool)])
-        starts = np.concatenate([starts, hammering])
+        hammering = self._hammering(until_s)
+        hammer_s = np.concatenate([np.zeros(len(starts)), [length for _, length in hammering]])
+        starts = np.concatenate([starts, [at for at, _ in hammering]])
         users = np.concatenate([users, np.zeros(len(hammering), dtype=np.int64)])
         order = np.argsort(starts, kind="stable")
-        return starts[order], users[order], hammers[order]
+        return starts[order], users[order], hammer_s[order]
+
+    def _hammering(self, until_s: float) -> list[tuple[float, float]]:
+        """Take (start, length in s) of the hammering sessions that begin before `until_s`."""
+        begun, bouts = [], []
+        for at, begin, hammer in self._bouts:
+            end = begin + hammer.for_s
+            while at < min(end, until_s):
+                begun.append((at, min(HAMMER_SESSION_S, end - at)))
+                at += HAMMER_SESSION_S + 0.5
+            if at < end:
+                bouts.append((at, begin, hammer))
+            elif np.isfinite(hammer.every_s):
+                bouts.append((begin + hammer.every_s, begin + hammer.every_s, hammer))
+        self._bouts = bouts
+        return sorted(begun)
 
     def newest_shot(self, moment_s: Floats) -> Ints:
         """Return the latest shot's number, which follows from the clock alone."""
         return EPOCH_SHOT + (moment_s // self._profile.shot_every_s).astype(np.int64) % _SHOTS
 
-    def act(self, start_s: Floats, user: Ints, hammers: Flags) -> tuple[Sessions, Calls]:
+    def act(self, start_s: Floats, user: Ints, hammer_s: Floats) -> tuple[Sessions, Calls]:
         """Return the sessions that begin so, and every call of the hook in them, by session and in time."""
         p, people, rng = self._profile, self._people, self._rng
-        count = len(start_s)
+        count, hammers = len(start_s), hammer_s > 0
+        per_s = self._hammer.per_s if self._hammer else 1.0
         habit, refused = people.habit[user], (rng.random(count) < p.refused) & ~hammers
         thick = (habit == list(HABITS).index("thick")) & ~hammers
         hangs = (rng.random(count) < p.abandoned) & ~hammers & ~refused
@@ -193,8 +219,7 @@ class Behaviour:
         if p.more_operations:
             length += (p.more_operations * np.exp(_LENGTH_SIGMA * rng.standard_normal(count))).astype(np.int64)
         length = np.where(hangs, rng.integers(1, length + 1), length)
-        if p.hammer:
-            length = np.where(hammers, max(2, round(HAMMER_SESSION_S * p.hammer.per_s)), length)
+        length = np.where(hammers, np.maximum(2, np.rint(hammer_s * per_s)), length).astype(np.int64)
         length = np.where(refused, 0, length)
 
         session = np.repeat(np.arange(count), length)
@@ -210,8 +235,7 @@ class Behaviour:
 
         pace = p.pause_s * np.exp(0.5 * rng.standard_normal(count) - 0.125)
         pause = pace[session] * np.exp(_PAUSE_SIGMA * rng.standard_normal(len(session)) - _PAUSE_SIGMA**2 / 2)
-        if p.hammer:
-            pause = np.where(hammers[session], 1 / p.hammer.per_s, pause)
+        pause = np.where(hammers[session], 1 / per_s, pause)
         pause[is_first] = rng.uniform(0.01, 0.05, int(is_first.sum()))
         passed = np.concatenate([[0.0], np.cumsum(pause)])
         at_s = start_s[session] + passed[1:] - passed[first[session]]

@@ -238,6 +238,35 @@ def test_a_hammer_reads_one_node_from_its_minute_on():
     assert reads.total() == pytest.approx(60 * 25, rel=0.05)
 
 
+def reads_by_second(server: DataServer, seconds: int) -> list[int]:
+    """How often mallory reads, second by second."""
+    pids: set[bytes] = set()
+    counts = []
+    for _ in range(seconds):
+        text = server.advance(server.now_s + 1).access
+        pids |= {client[3] for client in CLIENT.finditer(text) if client[5] == b"mallory"}
+        counts.append(sum(hook[2] in pids and hook[3] == b"GetData" for hook in HOOK.finditer(text)))
+    return counts
+
+
+def test_a_hammer_ends_and_comes_again():
+    hammer = Hammer("mallory", after_s=20.0, per_s=20.0, for_s=30.0, every_s=60.0)
+    counts = reads_by_second(DataServer(Profile(mode="inetd", hammer=hammer, lines_per_s=50.0), 1), 120)
+    loud = [second for second, count in enumerate(counts) if count]
+    assert [second // 20 for second in (loud[0], loud[-1])] == [1, 5]
+    assert all(20 <= second < 53 or 80 <= second < 113 for second in loud)
+    assert len(loud) >= 56
+
+
+def test_a_hammer_that_is_told_in_the_midst_begins_at_once_and_ends_in_time():
+    server = DataServer(Profile(mode="inetd", lines_per_s=50.0), 1)
+    assert sum(reads_by_second(server, 5)) == 0
+    server.hammer(Hammer("mallory", per_s=20.0, for_s=10.0))
+    counts = reads_by_second(server, 20)
+    assert min(counts[:9]) > 10
+    assert sum(counts[13:]) == 0
+
+
 def test_every_laboratory_that_has_a_country_has_users():
     log = b"".join(generate(50_000))
     addresses = {client[7].decode() for client in CLIENT.finditer(log)}
@@ -337,12 +366,18 @@ def test_a_log_that_cannot_be_written_is_refused(tmp_path):
 def test_the_held_back_end_of_a_line_is_written_before_the_program_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(data_server, "_PARTIAL_SHARE", 1.0)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
-    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    signal.setitimer(signal.ITIMER_REAL, 0.7)
     log = LogFile(tmp_path / "access.log", Rotation(every_s=0))
+
+    def end_once_it_writes(*_: object) -> None:
+        if log.path.stat().st_size:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGALRM, end_once_it_writes)
+    signal.setitimer(signal.ITIMER_REAL, 0.5, 0.1)
     try:
         truth = play(Profile(lines_per_s=500.0, start_s=time.time(), reconnect_s=0.1), 1, log, None, 0)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
     data = (tmp_path / "access.log").read_bytes()

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pingmesh_tasks.demo.fleet import DEFAULT_USER, PASSWORD_VARIABLE
+from pingmesh_tasks.demo.faults import order
+from pingmesh_tasks.demo.fleet import DEFAULT_USER, FAULTS, PASSWORD_VARIABLE
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.fleet.inventory import load_inventory
 from pingmesh_tasks.fleet.keys import ensure_keys
@@ -110,3 +111,30 @@ def test_a_port_that_is_taken_and_a_missing_password_are_told_in_one_line(tmp_pa
     nameless = program(tmp_path, free_port(), password="")
     _, error = nameless.communicate(timeout=15)
     assert nameless.returncode == 1 and f"set {PASSWORD_VARIABLE}" in error
+
+
+def await_true(what: str, condition, patience_s: float = 20):
+    deadline = time.time() + patience_s
+    while not (found := condition()):
+        assert time.time() < deadline, f"not {what} within {patience_s} s"
+        time.sleep(0.05)
+    return found
+
+
+def test_a_fault_that_is_ordered_begins_at_once_and_ends_by_itself(tmp_path: Path):
+    port = free_port()
+    with running(tmp_path, port, "--hosts", "2", "--data-server", "--rate 50"):
+        assert is_up("127.0.0.12", port)
+        ends_s = order(tmp_path / "hosts" / FAULTS, "outage", "host02", 3)
+        await_true("down", lambda: not is_up("127.0.0.12", port))
+        assert time.time() < ends_s
+        assert is_up("127.0.0.11", port)
+        await_true("up again", lambda: is_up("127.0.0.12", port))
+        assert time.time() >= ends_s
+
+        log = tmp_path / "hosts" / "data1" / "home" / "mdsip" / "access.log"
+        await_true("writing", lambda: log.exists() and log.stat().st_size)
+        assert b"mallory@" not in log.read_bytes()
+        order(tmp_path / "hosts" / FAULTS, "hammer", "mallory", 3)
+        await_true("hammering", lambda: b"from mallory@" in log.read_bytes())
+        await_true("gone", lambda: b"disconnected from mallory@" in log.read_bytes())
