@@ -95,45 +95,68 @@ def rank_suspects(
     most: int = 8,
     least_score: float = LEAST_SCORE,
 ) -> list[RankedSuspect]:
-    """Return the suspects that best explain `bad` of `sent` probes a pair, in the order in which they were found.
+    """Return the suspects that best explain `bad` of `sent` probes a pair, those that explain most first.
 
     `baseline` is the share that suffers when all is well, one for all or one a pair. Greedy, as 007's loop (NSDI 2018)
     and Flock (CoNEXT 2023) do it: of all hosts, ToRs, podsets (their leaves), spines of a DC, links between DCs and
     suffering pairs, take the one whose crossing probes are least likely under what is known so far
     (Poisson: k ln(k/E) − (k − E)); then what it explains is expected, and the rest is asked again. A host and its ToR
     carry the same bad probes where only the host is at fault: the host wins, since less was expected of it. A suspect
-    whose damage is uneven takes its pairs with it, for they tell nothing about the other things on their way.
+    whose damage is uneven takes its pairs with it, for they tell nothing about the other things on their way. In the
+    end all are asked once more, from narrow to wide: what its parts explain does not speak against the whole.
     """
     src, dst = np.asarray(src, np.int64), np.asarray(dst, np.int64)
     probes, hurt = np.asarray(sent, np.float64), np.asarray(bad, np.float64)
-    rate = np.broadcast_to(np.asarray(baseline, np.float64), probes.shape).copy()
+    ordinary = np.broadcast_to(np.asarray(baseline, np.float64), probes.shape)
+    rate = ordinary.copy()
     total = float(hurt.sum())
     live = probes > 0
     racks = len(places.tor_names)
     edge = places.tor[src] * racks + places.tor[dst]
     pools = _pools(places, src, dst, hurt)
     least = least_score + math.log(sum(len(pool.names) for pool in pools))
-    found: list[RankedSuspect] = []
-    while len(found) < most:
-        weight = np.where(live, probes, 0.0)
-        by_pair = (np.where(live, hurt, 0.0), weight * rate)
+
+    def crossing(pool: int, number: int) -> NDArray[np.bool_]:
+        rows = pools[pool].rows_of(number)
+        return rows[edge] if pools[pool].of_edges else rows
+
+    def scores(weight: Floats) -> list[Floats]:
+        by_pair = (np.where(weight > 0, hurt, 0.0), weight * rate)
         by_edge = tuple(np.bincount(edge, values, racks * racks) for values in by_pair)
-        scored = [pool.score(*(by_edge if pool.of_edges else by_pair)) for pool in pools]
-        at = max(range(len(pools)), key=lambda i: scored[i].max(initial=0.0))
-        number = int(scored[at].argmax()) if len(scored[at]) else 0
-        if not len(scored[at]) or scored[at][number] < least:
+        return [pool.score(*(by_edge if pool.of_edges else by_pair)) for pool in pools]
+
+    chosen: list[tuple[int, int]] = []
+    while len(chosen) < most:
+        scored = scores(np.where(live, probes, 0.0))
+        pool = max(range(len(pools)), key=lambda i: scored[i].max(initial=0.0))
+        number = int(scored[pool].argmax()) if len(scored[pool]) else 0
+        if not len(scored[pool]) or scored[pool][number] < least:
             break
-        crossing = pools[at].rows_of(number)
-        rows = (crossing[edge] if pools[at].of_edges else crossing) & live
-        expected = weight * rate
-        found.append(_suspect(pools[at], number, scored, at, rows, src, probes, hurt, expected, total))
-        share = max(0.0, (hurt[rows].sum() - expected[rows].sum()) / max(probes[rows].sum(), 1.0))
-        rate[rows] = np.minimum(1 - (1 - rate[rows]) * (1 - share), 1.0)
+        chosen.append((pool, number))
+        rows = crossing(pool, number) & live
+        rate[rows] = _with_share(rate[rows], probes[rows], hurt[rows])
         mean = probes[rows] * rate[rows]
-        spread = ((hurt[rows] - mean) ** 2).sum() / max(mean.sum(), 1e-9)
-        if spread > EVEN:
+        if ((hurt[rows] - mean) ** 2).sum() > EVEN * max(mean.sum(), 1e-9):
             live &= ~rows
-    return found
+
+    def explain(suspects: Sequence[tuple[int, int]]) -> Floats:
+        """Return the rates that are to be expected with these suspects, asked from narrow to wide."""
+        expected = ordinary.copy()
+        for suspect in sorted(suspects):
+            rows = crossing(*suspect)
+            expected[rows] = _with_share(expected[rows], probes[rows], hurt[rows])
+        return expected
+
+    found: list[RankedSuspect] = []
+    for suspect in sorted(chosen):
+        rate = explain([other for other in chosen if other < suspect])
+        if scores(probes)[suspect[0]][suspect[1]] < least:
+            chosen.remove(suspect)
+    for pool, number in chosen:
+        rate = explain([other for other in chosen if other != (pool, number)])
+        rows = crossing(pool, number)
+        found.append(_suspect(pools[pool], number, scores(probes), pool, rows, src, probes, hurt, probes * rate, total))
+    return sorted(found, key=lambda suspect: -suspect.score)
 
 
 def screen_tors(
@@ -363,6 +386,12 @@ def _suffering_pairs(places: Places, src: Ints, dst: Ints, bad: Floats) -> _Pool
     return _Pool("pair", names, np.where(known[at] == key, at, len(names)), of_edges=False)
 
 
+def _with_share(rate: Floats, sent: Floats, bad: Floats) -> Floats:
+    """Return the rates of pairs that cross something which adds what they suffer beyond them."""
+    share = max(0.0, float(bad.sum() - (sent * rate).sum()) / max(float(sent.sum()), 1.0))
+    return np.asarray(np.minimum(1 - (1 - rate) * (1 - share), 1.0))
+
+
 def _suspect(
     pool: _Pool,
     number: int,
@@ -381,7 +410,7 @@ def _suspect(
         float(np.delete(scores, number).max(initial=0.0)) if i == at else float(scores.max(initial=0.0))
         for i, scores in enumerate(scored)
     )
-    lead = 1 / (1 + math.exp(-min(best - runner_up, 50.0)))
+    lead = 1 / (1 + math.exp(min(runner_up - best, 50.0)))
     witnesses = len(np.unique(src[rows & (bad > 0)]))
     return RankedSuspect(
         pool.scope,

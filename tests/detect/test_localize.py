@@ -100,6 +100,18 @@ def test_two_faults_in_different_places_are_both_named():
     ]
 
 
+@pytest.mark.parametrize("of", ["host", "tor"])
+def test_several_dead_in_different_places_are_no_dead_spine(of):
+    """Together they make every podset suffer alike; each explains its part entirely, and nothing is left."""
+    numbers, places, names = {
+        "host": ([3, 20, 50, 77], HOSTS, PLACES.names),
+        "tor": ([1, 9, 20], PLACES.tor, PLACES.tor_names),
+    }[of]
+    dead = np.any([MESH.touching(places, number) for number in numbers], axis=0)
+    suspects = MESH.rank(np.where(dead, 1.0, 0.0))
+    assert {(s.scope, s.subject) for s in suspects} == {(of, names[number]) for number in numbers}
+
+
 def test_a_dead_host_is_seen_through_a_lossy_spine():
     suspects = MESH.rank(np.maximum(CULPRITS["tier", "dc2/spine"] * 0.01, MESH.touching(HOSTS, 80) * 1.0))
     assert {(s.scope, s.subject) for s in suspects} == {("tier", "dc2/spine"), ("host", PLACES.names[80])}

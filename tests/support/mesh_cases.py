@@ -82,6 +82,11 @@ def draw_case(mesh: Mesh, kind: str, seed: int) -> Case:
     begins, ends = rng.uniform(0, 0.9), rng.uniform(0.1, 1)
     if kind == "nothing":
         return Case(kind, first, (), (), 0, 1)
+    if kind == "hosts_down":  # some at a time, each in a rack of its own: nothing that they share is broken
+        racks = rng.choice(int(mesh.tor.max()) + 1, int(rng.integers(2, 5)), replace=False)
+        hosts = [int(rng.choice(np.flatnonzero(mesh.tor == rack))) for rack in racks]
+        truths = tuple(_host(mesh, host) for host in hosts)
+        return Case(kind, first, truths, (HostsGone(tuple(hosts)),), begins, ends)
     if kind == "two_faults":
         while True:
             a, b = (KINDS[k](mesh, rng) for k in rng.choice(APART, 2))
@@ -196,6 +201,7 @@ KINDS: dict[str, Callable[[Mesh, np.random.Generator], Drawn]] = {
     "host_down": _host_down,
     "agent_frozen": _agent_frozen,
     "agent_died": _agent_died,
+    "hosts_down": _drawn_elsewhere,
     "tor_down": _tor_down,
     "podset_down": _podset_down,
     "podset_slow": _podset_slow,
