@@ -19,6 +19,7 @@ from pingmesh_tasks.detect.finding import MESH
 from pingmesh_tasks.detect.incident import Notice, cut
 from pingmesh_tasks.detect.outbox import ALARM
 from pingmesh_tasks.notify import words
+from pingmesh_tasks.notify.words import LATE_DATA
 
 TEMPLATES = Path(__file__).parent / "templates"
 #: Name of the heatmap inside an e-mail.
@@ -146,6 +147,8 @@ def _figures(notice: Notice) -> list[tuple[str, str]]:
 def _place(notice: Notice) -> str:
     if notice.source == ALARM:
         return ""
+    if notice.finding.rule == LATE_DATA:
+        return f"DAG {words.one_line(notice.finding.subject, 120)}"
     suspect = f"{notice.finding.scope} {words.one_line(notice.finding.subject, 120)}"
     return suspect if notice.source == MESH else f"{suspect}, on data server {words.one_line(notice.source, 60)}"
 

@@ -10,6 +10,8 @@ from typing import Any
 from pingmesh_tasks.detect.grouping import is_storm
 from pingmesh_tasks.detect.incident import Notice, cut
 
+#: The rule of a DAG whose run is late; its subject is the DAG.
+LATE_DATA = "late_data"
 _SCOPES = {
     "mesh": "The mesh",
     "dc": "DC",
@@ -67,7 +69,7 @@ def title(notice: Notice) -> str:
         return f"Channel {subject} {'works again' if notice.kind == 'resolved' else 'does not take messages'}"
     if finding.rule == "channel_off":
         return f"No alarms go to {subject}"
-    if finding.rule == "late_data":
+    if finding.rule == LATE_DATA:
         return f"Data of {subject} are late"
     who = _SCOPES[finding.scope] if finding.scope == "mesh" else f"{_SCOPES[finding.scope]} {subject}"
     rule = one_line(finding.rule.replace("_", " "), 40)

@@ -152,9 +152,7 @@ def _open_slack(connection: Any) -> Channel:
     if connection.conn_type == "slack":
         channel = connection.extra_dejson.get("channel")
         if not channel:
-            raise ChannelError(
-                f"the connection {SLACK!r} has no channel; write it in its extra: {{'channel': '#alarms'}}"
-            )
+            raise ChannelError(f"the connection {SLACK!r} names no channel in its extra: {{'channel': '#alarms'}}")
         with _asking(f"the connection {SLACK!r}"):
             return SlackApi(connection, str(channel))
     if connection.conn_type != "slackwebhook":
