@@ -1,0 +1,73 @@
+"""The stage that makes a window ready for the page, from the tables that a run leaves."""
+
+import pytest
+
+from pingmesh_tasks.fleet.connect import SshAccess
+from pingmesh_tasks.fleet.pinglist import plan_document, plan_version
+from pingmesh_tasks.maps.codes import FAILED, METRICS
+from pingmesh_tasks.orchestration.maps import build_mesh_map
+from pingmesh_tasks.orchestration.stages import Part, Run
+from pingmesh_tasks.page import groups, pairs, worst
+from pingmesh_tasks.page.page import Page
+from pingmesh_tasks.settings import load_settings
+from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.tables import write_table
+from tests.support.mesh_frames import WINDOW, Faults, inventory_of, mesh_frame
+
+pytestmark = pytest.mark.integration
+INVENTORY = inventory_of(40)
+NAMES = [host.name for host in INVENTORY.hosts]
+PAIRS = mesh_frame(INVENTORY, faults=Faults(dead=[NAMES[9]], slow_pairs={(NAMES[1], NAMES[2]): 300.0}))
+
+
+@pytest.fixture
+def run(store, tmp_path):
+    settings = load_settings({"PINGMESH_INVENTORY": "unused"})
+    store.put(layout.plan(plan_version(INVENTORY)), plan_document(INVENTORY))
+    for shard in (0, 1):
+        names = NAMES[20 * shard : 20 * shard + 20]
+        part = PAIRS.filter(PAIRS["src"].is_in(names))
+        write_table(store, "pair_latency", WINDOW, part, layout.shard(shard, 2))
+    access = SshAccess(username="nobody", private_key=tmp_path / "key", known_hosts=tmp_path / "known_hosts")
+    return Run(WINDOW, settings, store, access)
+
+
+PART = Part(plan_version(INVENTORY), layout.shard(0, 2))
+
+
+def test_a_run_makes_the_window_ready_for_the_page(run):
+    told = build_mesh_map(run, PART)
+    page = Page(run.store, run.settings)
+    at = page.window(WINDOW.id)
+    matrix, about = page.full(at, "p99")
+    assert (about["plan"], about["hosts"], about["window"]) == (PART.plan, 40, WINDOW.id)
+    assert (matrix[:, 9] == FAILED).sum() == 39
+    assert told == {
+        "hosts": 40,
+        "bytes": sum(entry.size for entry in run.store.entries("tables/mesh_map/"))
+        + sum(entry.size for entry in run.store.entries("tables/group_latency/")),
+    }
+    top = worst.worst(page, at, "p99", 1, None, None)
+    assert [(cell["src"], cell["dst"]) for cell in top["worst"]] == [(NAMES[1], NAMES[2])]
+    assert [host["host"] for host in top["hosts"]] == [NAMES[9]]
+    for src, dst in [(NAMES[0], NAMES[1]), (NAMES[25], NAMES[3]), (NAMES[39], NAMES[38])]:
+        wanted = PAIRS.filter(src=src, dst=dst).row(0, named=True)
+        (exact,) = pairs.pair(page, at, src, dst)["protocols"]
+        assert exact["rtt_p99_us"] == wanted["rtt_p99_us"]
+    mesh = groups.groups(page, at, "mesh")["groups"][0]
+    assert (mesh["pairs"], mesh["sent"]) == (PAIRS.height, PAIRS["sent"].sum())
+
+
+def test_a_second_run_leaves_equal_objects(run):
+    build_mesh_map(run, PART)
+    before = {key: run.store.get(key) for key in run.store.keys("tables/") if "pair_latency" not in key}
+    build_mesh_map(run, PART)
+    assert {key: run.store.get(key) for key in before} == before
+    assert len(before) == len(METRICS) + 5
+
+
+def test_a_mesh_too_large_for_a_map_has_its_groups(run, monkeypatch):
+    monkeypatch.setattr("pingmesh_tasks.maps.build.MOST_HOSTS", 30)
+    build_mesh_map(run, PART)
+    assert not run.store.keys("tables/mesh_map/")
+    assert len(run.store.keys("tables/group_latency/")) == 5
