@@ -1,0 +1,261 @@
+"""The alarm's stages on a real S3 server and a real SMTP server: from tables and hot batches to mails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+import numpy as np
+import pytest
+from aiosmtpd.controller import Controller
+
+from pingmesh_tasks.detect.memory import AlertFile
+from pingmesh_tasks.errors import ConfigError, PingmeshError
+from pingmesh_tasks.fleet.connect import SshAccess
+from pingmesh_tasks.fleet.inventory import parse_inventory
+from pingmesh_tasks.orchestration import alerts, stages, tell
+from pingmesh_tasks.orchestration.stages import Run
+from pingmesh_tasks.settings import load_settings
+from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.hot import HotPiece, encode_batch
+from pingmesh_tasks.store.objects import ObjectStore
+from pingmesh_tasks.store.schemas import HOST_STATUS
+from pingmesh_tasks.store.tables import read_table, write_table
+from pingmesh_tasks.windows import window_containing
+from tests.support.fleet import free_port
+from tests.support.mesh_frames import Faults, mesh_frame
+from tests.support.segments import segment
+
+pytestmark = pytest.mark.integration
+HOSTS = [f"host{number:02d}" for number in range(1, 9)]
+INVENTORY = "hosts:\n" + "".join(
+    f"  - {{name: {name}, address: 127.0.1.{number}, dc: dc1, podset: ps{number % 2}, tor: tor1}}\n"
+    for number, name in enumerate(HOSTS, 1)
+)
+LOG_SERVERS = "log_servers: [{name: data1, address: 127.0.1.99, path: /nowhere/access.log, timezone: UTC}]\n"
+
+
+class Inbox:
+    """What the SMTP server took, in order."""
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+
+    async def handle_DATA(self, server, session, envelope):  # aiosmtpd's name
+        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
+        return "250 OK"
+
+    @property
+    def subjects(self) -> list[str]:
+        return [mail["Subject"] for mail in self.mails]
+
+
+@pytest.fixture
+def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
+    inbox, port = Inbox(), free_port()
+    controller = Controller(inbox, "127.0.0.1", port)
+    controller.start()
+    extra = {"disable_ssl": True, "disable_tls": True, "from_email": "pingmesh@example.org"}
+    mail = {"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_PINGMESH_SMTP", json.dumps(mail))
+    yield inbox
+    controller.stop()
+
+
+@pytest.fixture
+def run(store: ObjectStore, tmp_path: Path) -> Run:
+    inventory = tmp_path / "inventory.yaml"
+    inventory.write_text(INVENTORY + LOG_SERVERS)
+    settings = load_settings(
+        {
+            "PINGMESH_INVENTORY": str(inventory),
+            "PINGMESH_WINDOW_S": "60",
+            "PINGMESH_TRACE_BUDGET_S": "0",
+            "PINGMESH_ALERT_EMAIL_TO": "oncall@example.org",
+        }
+    )
+    window = window_containing(datetime.now(UTC), 60).shifted(-20)
+    return Run(window, settings, store, SshAccess("nobody", tmp_path / "known_hosts"))
+
+
+def judge(run: Run, step: int, *dead: str) -> dict[str, int]:
+    """Write the tables of the run's window and `step` more, with hosts that are dead, and look at them."""
+    run = replace(run, window=run.window.shifted(step))
+    [part] = stages.plan_window(run)
+    inventory = stages.read_inventory(run, part)
+    frame = mesh_frame(inventory, run.window, step, Faults(dead=dead), full=True)
+    write_table(run.store, "pair_latency", run.window, frame, part.shard)
+    status = [
+        dict.fromkeys(HOST_STATUS)
+        | {"window": run.window.start, "host": host, "stage": "collect", "detail": ""}
+        | {"outcome": "unreachable" if host in dead else "ok"}
+        for host in HOSTS
+    ]
+    write_table(run.store, "host_status", run.window, pl_frame(status), f"collect-{part.shard}")
+    return alerts.judge_mesh(run, part)
+
+
+def pl_frame(rows):
+    import polars as pl
+
+    return pl.DataFrame(rows, schema=HOST_STATUS, orient="row")
+
+
+def about(inbox: Inbox, what: str) -> list[str]:
+    return [subject for subject in inbox.subjects if what in subject]
+
+
+def test_a_dead_host_is_one_mail_and_its_return_another(run, inbox):
+    for step in range(3):
+        judge(run, step)
+    assert tell.tell(run) == {"sent": 1}, "only that the other channels are off"
+    assert judge(run, 3, "host04")["open"] == 1
+    assert tell.tell(run) == {"sent": 1}
+    assert tell.tell(run) == {}
+    judge(run, 4, "host04")
+    assert tell.tell(run) == {}, "it is said already"
+    for step in range(5, 9):
+        judge(run, step)
+        tell.tell(run)
+    told = about(inbox, "host04")
+    assert len(told) == 2, told
+    assert "Resolved" in told[1] or "RESOLVED" in told[1].upper()
+    assert len({mail["Message-ID"] for mail in inbox.mails}) == len(inbox.mails)
+    history = [read_table(run.store, "notice", window_containing(datetime.now(UTC), 60).shifted(-n)) for n in (0, 1)]
+    assert sum(rows["subject"].str.contains("host04").sum() for rows in history) == 2
+
+
+def test_what_was_found_is_a_row_of_anomaly_and_what_is_normal_is_learnt(run):
+    judge(run, 0)
+    judge(run, 1, "host04")
+    window = run.window.shifted(1)
+    found = read_table(run.store, "anomaly", window)
+    assert found.select("rule", "scope", "subject", "severity").rows()[0][1:3] == ("host", "host04")
+    assert read_table(run.store, "normal", window).height == len(HOSTS) * (len(HOSTS) - 1)
+    assert judge(run, 1, "host04")["findings"] == found.height, "a second look replaces the first"
+
+
+def test_a_window_of_long_ago_alarms_nobody(run):
+    past = replace(run, dispatches=False)
+    for step in range(3):
+        judge(past, step, "host04")
+    assert AlertFile(run.store).load().open == ()
+    assert read_table(run.store, "anomaly", run.window.shifted(2)).height > 0
+
+
+def test_hot_batches_tell_of_a_dead_host_before_any_window_does(run, store, inbox):
+    now = datetime.now(UTC)
+    put_probes(store, now, dead=lambda second: second > 45)
+    seen = alerts.look(run)
+    assert seen["findings"] >= 1
+    tell.tell(run)
+    assert len(about(inbox, "host04")) == 1
+    [incident] = AlertFile(store).load().open
+    assert (incident.lead.finding.rule, incident.lead.finding.subject) == ("host_down", "host04")
+
+
+def test_a_host_that_is_back_is_judged_by_what_it_answers_now(run, store):
+    now = datetime.now(UTC)
+    put_probes(store, now, dead=lambda second: 10 < second < 40)
+    assert alerts.look(run)["findings"] == 0
+
+
+def test_a_look_at_nothing_raises_no_alarm_and_clears_none(run, store):
+    judge(run, 0)
+    judge(run, 1, "host04")
+    before = AlertFile(store).load().open
+    assert len(before) == 1
+    for _ in range(5):
+        alerts.look(run)
+    assert [incident.id for incident in AlertFile(store).load().open] == [incident.id for incident in before]
+
+
+def test_a_user_who_reads_one_node_over_and_over_is_named_within_the_minute(run, store, inbox):
+    now = datetime.now(UTC)
+    put_log(store, now, hammered(now))
+    alerts.look(run)
+    tell.tell(run)
+    assert [subject for subject in inbox.subjects if "bob" in subject or "IP" in subject], inbox.subjects
+
+
+def test_a_silenced_host_is_remembered_and_not_told(run, store, inbox):
+    form = {"action": "silence", "hours": 1, "scope": "host", "subject": "host0*", "by": "ann"}
+    judge(run, 0)
+    alerts.administer(run, form)
+    judge(run, 1, "host04")
+    tell.tell(run)
+    assert not about(inbox, "host04")
+    [incident] = AlertFile(store).load().open
+    alerts.administer(run, {"action": "acknowledge", "incident": incident.id, "by": "ann"})
+    assert AlertFile(store).load().open[0].acknowledged_by.startswith("ann")
+
+
+def test_a_form_that_cannot_be_meant_says_why(run):
+    with pytest.raises(ConfigError, match="no incident 'x' is open"):
+        alerts.administer(run, {"action": "acknowledge", "incident": "x"})
+    with pytest.raises(ConfigError, match="which incident"):
+        alerts.administer(run, {"action": "dismiss"})
+
+
+def test_where_every_channel_refuses_the_task_is_red_and_the_notice_waits(run, store, monkeypatch):
+    mail = {"conn_type": "smtp", "host": "127.0.0.1", "port": free_port(), "extra": {"from_email": "a@example.org"}}
+    mail["extra"] |= {"disable_ssl": True, "disable_tls": True}
+    monkeypatch.setenv("AIRFLOW_CONN_PINGMESH_SMTP", json.dumps(mail))
+    judge(run, 0)
+    judge(run, 1, "host04")
+    with pytest.raises(PingmeshError, match="wait in the outbox"):
+        tell.tell(run)
+    assert [entry for entry in AlertFile(store).load().outbox if entry.notice.finding.subject == "host04"]
+
+
+def test_rules_that_cannot_be_read_name_the_setting(run, tmp_path):
+    bad = replace(run, settings=run.settings.model_copy(update={"rules": str(tmp_path / "none.yaml")}))
+    with pytest.raises(ConfigError, match="PINGMESH_RULES"):
+        judge(bad, 0)
+
+
+def put_probes(store: ObjectStore, now: datetime, dead: Callable[[float], bool]) -> None:
+    """Write the batch that a follower has of the last minute, in which host04 was dead at some seconds."""
+    start = now - timedelta(seconds=60)
+    start_us = round(start.timestamp() * 1e6)
+    window = window_containing(start, 60)
+    hosts = {host.name: host for host in parse_inventory(INVENTORY, "x.yaml").hosts}
+    pieces = []
+    for src in HOSTS:
+        table = [[name, hosts[name].address, 8765, "tcp", "intra_dc", 0] for name in HOSTS if name != src]
+        rows = []
+        for target, (name, *_) in enumerate(table):
+            for second in np.arange(target * 0.1, 58, 2.0):
+                if src == "host04" and dead(second):
+                    continue
+                lost = name == "host04" and dead(second)
+                rows.append((round(second * 1e6), target, 0 if lost else 200, 40000 + target, int(lost), 0))
+        rows.sort()
+        data = segment([rows], table, host=src, ip=hosts[src].address, window=window.id, window_s=60, start_us=start_us)
+        pieces.append(HotPiece("probe", src, window.id, 0, data, round(now.timestamp() * 1e6), 0))
+    _put(store, now, pieces)
+
+
+def hammered(now: datetime) -> bytes:
+    """Lines of a server that starts a process a client: bob's reads one node 40 times a second for half a minute."""
+    begin = now - timedelta(seconds=30)
+    date = begin.strftime("%a %b %e %H:%M:%S %Y")
+    lines = [f"{date} (0) (pid 4711) Connection received from bob@ws1.example.org [198.51.100.7]"]
+    for tick in range(1200):
+        date = (begin + timedelta(seconds=tick / 40)).strftime("%a %b %e %H:%M:%S %Y")
+        lines.append(f"{date} (pid 4711) GetData called for tree=east, shot=12345, node=\\EAST::TOP.DATA:IP")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def put_log(store: ObjectStore, now: datetime, lines: bytes) -> None:
+    _put(store, now, [HotPiece("access", "data1", "1:2", 0, lines, round(now.timestamp() * 1e6))])
+
+
+def _put(store: ObjectStore, now: datetime, pieces: list[HotPiece]) -> None:
+    written_ms = round(now.timestamp() * 1000) - 100
+    store.put(layout.hot_batch(written_ms, "0a0b0c0d", 1, notable=True), encode_batch(pieces))
