@@ -19,6 +19,7 @@ import polars as pl
 
 from pingmesh_tasks.access.errors import parse_errors_log
 from pingmesh_tasks.access.grammar import parse_access_log
+from pingmesh_tasks.detect.recent import since_last_change
 from pingmesh_tasks.detect.rules import RuleBook
 from pingmesh_tasks.errors import SegmentError, StoreError
 from pingmesh_tasks.fleet.follow import SILENT_CHUNKS, Contact, Roster
@@ -122,7 +123,7 @@ def recent_pairs(
             continue
         ahead = timedelta(microseconds=piece.clock_offset_us or 0)
         frames.append(probes.filter(pl.col("ts").is_between(since + ahead, until + ahead, closed="left")))
-    probes = pl.concat(frames)
+    probes = since_last_change(pl.concat(frames))
     window = window_containing(until, _WINDOW_S)
     in_window = probes.with_columns(pl.lit(window.start).cast(PROBE["ts"]).alias("ts"))
     pairs = summarize_pairs(in_window.select(PROBE.names()), window, planned)
