@@ -25,6 +25,8 @@ LEAST_TRIES = 3
 _LUCK = 1e-4
 #: A probe fails by chance at this share at least; a pair's failures count as surprising on top of its hosts' share.
 _FAILS = 0.01
+#: Of the pairs of a part so many must be dead: a few dead pairs are no fault of a podset.
+_LEAST = {"pair": 0.4, "host": 0.005, "tor": 0.005}
 _DOWN_RULES = {"host": "host_down", "tor": "tor_down", "podset": "podset_down", "dc": "network_down"}
 Bools = NDArray[np.bool_]
 
@@ -46,16 +48,15 @@ def find_dead(look: Look) -> Dead:
     judged = tries >= LEAST_TRIES
     dead = judged & (rows.answered == 0)
     fails = _failing(look, tries, judged & ~dead)
-    with np.errstate(under="ignore"):
-        rate = np.maximum(np.float32(_LUCK), fails**tries)
-    evidence = Evidence(
-        rows.a, rows.b, judged.astype(np.float32), dead.astype(np.float32), rate, dead * tries * -np.log(fails)
-    )
-    min_probes = look.pair_limits("black_hole", "min_probes")
-    few = dead & (tries < min_probes)
-    evidence.certainty[few] = 0  # type: ignore[index]
+    rate = np.full(len(rows), _LUCK, np.float32)
+    likely = np.flatnonzero(fails**LEAST_TRIES > _LUCK)
+    rate[likely] = np.maximum(np.float32(_LUCK), fails[likely] ** tries[likely])
+    certainty = np.zeros(len(rows), np.float32)
+    certainty[dead] = -tries[dead] * np.log(fails[dead])
+    certainty[dead & (tries < look.pair_limits("black_hole", "min_probes"))] = 0
+    evidence = Evidence(rows.a, rows.b, judged.astype(np.float32), dead.astype(np.float32), rate, certainty)
     demands = Demands(
-        least=lambda scope, _: 0.4 if scope == "pair" else 0.005, min_bad=lambda scope: 1 if scope == "pair" else 2
+        least=lambda scope, _: _LEAST.get(scope, 0.03), min_bad=lambda scope: 1 if scope == "pair" else 2, quietly=False
     )
     suspects = find_suspects(look.places, evidence, demands, topology=look.topology)
     gone, down = dead.copy(), np.zeros(len(look.places.names), bool)

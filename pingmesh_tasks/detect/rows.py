@@ -20,6 +20,8 @@ Column = NDArray[Any]
 PROTOCOLS = ("tcp", "tcp_echo", "udp", "icmp", "http")
 COUNTS = ("sent", "answered", "lost", "retransmitted", "refused", "unreachable", "local_error")
 TIMES = ("rtt_p50_us", "rtt_p99_us")
+#: The columns that are read; a caller may leave the others on disk. A count that is not there is 0.
+READ = ("src", "dst", "protocol", *COUNTS, *TIMES)
 _AT_ONCE = 1 << 19
 
 

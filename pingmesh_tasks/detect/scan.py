@@ -36,7 +36,9 @@ ALIKE = 0.55
 #: From this ratio of variance to mean on, what a part suffers is uneven.
 _EVEN = 3.0
 _MOSTLY = 0.5
-#: A part is refused if one narrower part has this share of what is bad in it, and twice what its size accounts for.
+#: What is bad at this rate is dead; a part of which half is dead and half is not is no suspect, its dead parts are.
+_DEAD = 0.9
+#: A part is refused if one narrower part has this share of what is bad in it, at twice its rate (or several, most).
 _GOOD_SHARE = 0.25
 _WIDTH = {"pair": 0, "host": 1, "tor": 2, "podset": 3, "tier": 4, "dc": 5, "mesh": 6}
 _MOST_SUSPECTS, _MOST_TRIALS = 64, 400
@@ -65,6 +67,8 @@ class Demands:
     least: Callable[[Scope, str], float]
     min_bad: Callable[[Scope], float]
     min_pairs: int = 2
+    #: A part that is less bad than is demanded is expected all the same; else it is no suspect, its own parts may be.
+    quietly: bool = True
     alpha: float = 1e-4
 
 
@@ -312,12 +316,12 @@ class _Scan:
         bad_here = bad_here[self.bad[bad_here] > 0]
         if np.count_nonzero(self.bad[bad_here] > self.expected[bad_here]) < demands.min_pairs:
             return None
-        clump = 2 * float((self.bad[bad_here] ** 2).sum() / self.bad[bad_here].sum())
-        if self._is_one_of_its_own(part, number, tally, clump):
+        clump = float((self.bad[bad_here] ** 2).sum() / self.bad[bad_here].sum())
+        if self._has_faults_of_its_own(part, number, tally, clump):
             return None
         crossing = part.crossing(number, a, b)
         mine = crossing if tally is self.tallies[0] else crossing & self.fresh
-        if not self._suffers_alike(part, number, mine, bad_here, clump):
+        if not self._suffers_alike(part, number, mine, bad_here, 2 * clump):
             return None
         rivals = [
             float(values[k])
@@ -341,23 +345,28 @@ class _Scan:
             score=score,
             confidence=_confidence(gap),
         )
-        return suspect, bad - expected >= demands.least(part.scope, subject) * n
+        enough = bad - expected >= demands.least(part.scope, subject) * n
+        return (suspect, enough) if enough or demands.quietly else None
 
-    def _is_one_of_its_own(self, part: _Part, number: int, tally: _Tally, clump: float) -> bool:
-        """Tell whether one narrower part has a good share of the bad, and much more of it than of the chances."""
+    def _has_faults_of_its_own(self, part: _Part, number: int, tally: _Tally, clump: float) -> bool:
+        """Tell whether narrower parts, each far worse than the whole, have most of the bad: faults of their own.
+
+        Two dead hosts anywhere make a DC likelier than either of them, and every podset of it suffers alike.
+        """
         bad, expected, n = tally.of(part, number)
         excess = max(bad - expected, 1e-9)
         member = part.of == number
         for inner in self.parts:
-            if inner.inner is None or _WIDTH[inner.scope] >= _WIDTH[part.scope] or inner.scope == "tier":
+            if _WIDTH[inner.scope] >= _WIDTH[part.scope] or inner.scope == "tier":
                 continue
             within = np.zeros(len(inner.subjects), bool)
             within[inner.of[member]] = True
             room = inner.totals(tally.n)
             its = np.clip(inner.totals(tally.bad) - inner.totals(tally.expected), 0, None)
             surely = its - 2 * np.sqrt(clump * its * np.clip(1 - its / np.maximum(room, 1e-9), 0, 1))
-            share = surely / excess
-            if (within & (share >= _GOOD_SHARE) & (share >= 2 * room / max(n, 1e-9))).any():
+            rate = excess / max(n, 1e-9)
+            far_worse = within & (surely >= (_DEAD if _DEAD / 2 < rate < _DEAD else 2 * rate) * room)
+            if surely[far_worse].sum() >= _MOSTLY * excess or (surely[far_worse] >= _GOOD_SHARE * excess).any():
                 return True
         return False
 
