@@ -94,20 +94,22 @@ def _facts(notice: Notice, links: Links, has_heatmap: bool, traces: Sequence[Tra
     """Return what the templates speak of: texts of one line, not yet escaped."""
     finding = notice.finding
     tone, mark, label = words.status(notice)
+    over = notice.kind == "resolved" and notice.source != ALARM
+    evidence = () if over else finding.evidence
     return {
         "tone": tone,
         "mark": mark,
         "label": label,
         "kind": notice.kind,
         "title": words.title(notice),
-        "detail": words.one_line(finding.detail, 500),
-        "advice": words.one_line(finding.advice, 400),
+        "detail": ("It was: " if over and finding.detail else "") + words.one_line(finding.detail, 500),
+        "advice": "" if over else words.one_line(finding.advice, 400),
         "note": words.one_line(notice.note, 400),
         "facts": _figures(notice),
-        "evidence": words.table(finding.evidence, _MAIL_ROWS),
-        "evidence_short": words.table(finding.evidence, _TEXT_ROWS, 6),
-        "evidence_slack": _monospace(words.table(finding.evidence, _SLACK_ROWS, 5)),
-        "evidence_rows": len(finding.evidence),
+        "evidence": words.table(evidence, _MAIL_ROWS),
+        "evidence_short": words.table(evidence, _TEXT_ROWS, 6),
+        "evidence_slack": _monospace(words.table(evidence, _SLACK_ROWS, 5)),
+        "evidence_rows": len(evidence),
         "traces": [
             {
                 "path": f"{words.one_line(trace.src, 60)} → {words.one_line(trace.dst, 60)}",
@@ -149,7 +151,7 @@ def _place(notice: Notice) -> str:
         return ""
     if notice.finding.rule == LATE_DATA:
         return f"DAG {words.one_line(notice.finding.subject, 120)}"
-    suspect = f"{notice.finding.scope} {words.one_line(notice.finding.subject, 120)}"
+    suspect = words.suspect(notice.finding)
     return suspect if notice.source == MESH else f"{suspect}, on data server {words.one_line(notice.source, 60)}"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from pingmesh_tasks.detect.finding import Finding
 from pingmesh_tasks.detect.grouping import is_storm
 from pingmesh_tasks.detect.incident import Notice, cut
 
@@ -55,6 +56,22 @@ _FAULTS = {
     "log_silent": "is silent",
     "no_attribution": "has a load that names nobody",
 }
+#: The same when it is over; every other rule "is over".
+_ENDS = {
+    "host_down": "answers again",
+    "host_isolated": "reaches others again",
+    "no_data": "sends data again",
+    "loss": "loses no probes any more",
+    "latency_sla": "is fast enough again",
+    "latency_normal": "is as fast as usual again",
+    "tor_down": "is up again",
+    "podset_down": "is up again",
+    "podset_failure": "is well again",
+    "spine_failure": "is well again",
+    "user_rate": "does no more than usual now",
+    "client_rate": "does no more than usual now",
+    "log_silent": "is written again",
+}
 _SUBJECT_IS_ACTOR = {"user": "reads a node too heavily", "client": "reads a node too heavily"}
 _RATIOS, _MICROSECONDS, _SECONDS = ("ratio", "share", "loss"), ("us", "µs", "rtt_us"), ("s", "seconds")
 _UNITS_IN_WORDS = (*_RATIOS, *_MICROSECONDS, *_SECONDS)
@@ -70,9 +87,11 @@ def title(notice: Notice) -> str:
     if finding.rule == "channel_off":
         return f"No alarms go to {subject}"
     if finding.rule == LATE_DATA:
-        return f"Data of {subject} are late"
+        return f"Data of {subject} {'come in time again' if notice.kind == 'resolved' else 'are late'}"
     who = _SCOPES[finding.scope] if finding.scope == "mesh" else f"{_SCOPES[finding.scope]} {subject}"
     rule = one_line(finding.rule.replace("_", " "), 40)
+    if notice.kind == "resolved":
+        return f"{who} {_ENDS[finding.rule]}" if finding.rule in _ENDS else f"{who}: {rule} is over"
     if is_storm(finding):
         return f"{who} has {finding.value:.0f} faults at once: {rule}"
     if finding.rule == "heavy_reads" and finding.scope in _SUBJECT_IS_ACTOR:
@@ -87,6 +106,11 @@ def status(notice: Notice) -> tuple[str, str, str]:
     severity = notice.finding.severity
     how = {"opened": "", "escalated": ", got worse", "reminder": ", still open"}[notice.kind]
     return severity, _MARKS[severity], f"{severity.capitalize()}{how}"
+
+
+def suspect(finding: Finding) -> str:
+    """Return `ToR dc1/podset1/tor2`."""
+    return f"{_SCOPES[finding.scope]} {one_line(finding.subject, 120)}"
 
 
 def how_bad(notice: Notice) -> str:

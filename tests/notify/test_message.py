@@ -41,10 +41,17 @@ def test_a_message_says_since_when_how_bad_against_normal_and_what_to_look_at_fi
     text = compose(notices.notice(finding=notices.FLOOD, source="data1"), notices.LINKS).text
     assert "Since:        2026-11-22 11:59:54 UTC (6 s ago)" in text
     assert "1\u202f204 operations/min (limit 600, normally 14, 86 × normal)" in text
-    assert "user bob, on data server data1" in text
+    assert "User bob, on data server data1" in text
     assert "Look first: Ask whether a script polls" in text
     assert notices.LINKS.page in text and notices.LINKS.admin in text and notices.LINKS.object in text
     assert "incident 10b73f252367" in text
+
+
+def test_the_end_says_that_it_is_over_and_gives_no_advice():
+    message = compose(notices.RESOLVED)
+    assert message.text.splitlines()[0] == "✔ RESOLVED: Host host04 answers again"
+    assert "It was: None of 15 peers" in message.text and "It lasted 12 min" in message.text
+    assert "Look first" not in message.text and "host01" not in message.html
 
 
 def test_a_trace_says_where_loss_starts():
