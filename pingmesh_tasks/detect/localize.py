@@ -388,8 +388,9 @@ def _suffering_pairs(places: Places, src: Ints, dst: Ints, bad: Floats) -> _Pool
 
 def _with_share(rate: Floats, sent: Floats, bad: Floats) -> Floats:
     """Return the rates of pairs that cross something which adds what they suffer beyond them."""
-    share = max(0.0, float(bad.sum() - (sent * rate).sum()) / max(float(sent.sum()), 1.0))
-    return np.asarray(np.minimum(1 - (1 - rate) * (1 - share), 1.0))
+    free = float((sent * (1 - rate)).sum())
+    share = min(max(float(bad.sum() - (sent * rate).sum()) / max(free, 1e-9), 0.0), 1.0)
+    return np.asarray(1 - (1 - rate) * (1 - share))
 
 
 def _suspect(
