@@ -37,6 +37,7 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "worker-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
+LATENCIES = ("p50", "p90", "p99", "max", "jitter")
 UNCLEAN, MISSING, FAILED, ALL_LOST = 4093, 4094, 4095, 4001
 WINDOW_S = 300
 SHAPES = {100: (1, 2, 5, 10), 1000: (2, 5, 5, 20), 2500: (5, 5, 5, 20)}
@@ -140,8 +141,9 @@ class Mesh:
             "hosts": self.hosts, "plan": "p1", "axis": "a1",
             "codes": {"low": at(0), "p01": at(0.01), "p50": at(0.5), "p99": at(0.99), "high": at(1)},
             "cells": {
-                "measured": len(values), "failed": int((codes == FAILED).sum()), "missing": int((codes == MISSING).sum()),
-                "unclean": int((codes == UNCLEAN).sum()), "not_planned": int((codes == 0).sum()),
+                "measured": len(values), "failed": int((codes == FAILED).sum()),
+                "missing": int((codes == MISSING).sum()), "unclean": int((codes == UNCLEAN).sum()),
+                "not_planned": int((codes == 0).sum()),
             },
         }  # fmt: skip
         for _ in range(lod):
@@ -190,7 +192,7 @@ class Mesh:
         raise KeyError(name)
 
     def groups(self) -> dict[str, list[dict[str, Any]]]:
-        dcs, podsets, tors, per = self.shape
+        _, podsets, tors, _ = self.shape
 
         def spans(of: NDArray[np.int64], name: Any) -> list[dict[str, Any]]:
             out = []
@@ -237,10 +239,11 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
         ids = mesh.ids()
         newest = None if mesh.empty else entry(ids[-1]) | {"plan": "p1", "axis": "a1", "hosts": mesh.hosts}
         empty = {"code": "no_data", "message": "No window has been measured yet.", "next_run_after": "20261122T030500Z"}
-        metrics = [{"name": m, "unit": "us", "code": "log"} for m in ("p50", "p90", "p99", "max", "jitter")]
+        metrics = [{"name": m, "unit": "us", "code": "log"} for m in LATENCIES]
         metrics.append({"name": "loss", "unit": "share", "code": "share"})
         return {
-            "page": 1, "user": "admin", "now": "20261122T030010Z", "window_s": WINDOW_S, "slow_us": 1000, "bad_us": 5000,
+            "page": 1, "user": "admin", "now": "20261122T030010Z", "window_s": WINDOW_S, "slow_us": 1000,
+            "bad_us": 5000,
             "windows": [] if mesh.empty else [entry(w) for w in ids], "newest": newest, "metrics": metrics,
             "levels": ["window"], "empty": empty if mesh.empty else None,
         }  # fmt: skip
@@ -297,7 +300,7 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
     def pair(request: Request) -> Any:
         q = request.query_params
         row, column = mesh.names.index(q["src"]), mesh.names.index(q["dst"])
-        code = {m: int(mesh.matrix(q["window"], m)[row, column]) for m in ("p50", "p90", "p99", "max", "jitter", "loss")}
+        code = {m: int(mesh.matrix(q["window"], m)[row, column]) for m in (*LATENCIES, "loss")}
         us = {m: round(1.005 ** (c - 1)) if 0 < c <= 4090 else None for m, c in code.items()}
         lost = 30 if code["loss"] == ALL_LOST else round(30 * max(0, min(code["loss"], 4000) - 1) / 4000)
         sent = 0 if code["p50"] in (0, MISSING) else 30
@@ -446,7 +449,8 @@ def _anomalies(mesh: Mesh) -> list[dict[str, Any]]:
     evidence = [{"src": mesh.names[1], "dst": mesh.names[2], "loss": 1.0}, {"src": mesh.names[0], "dst": mesh.names[2]}]
     return [
         common | {"source": "mesh", "rule": "host_down", "scope": "host", "subject": mesh.names[2], "value": 1.0,
-                  "severity": "critical", "unit": "share", "threshold": 0.9, "normal": 0.0, "affected": 2 * mesh.hosts - 2,
+                  "severity": "critical", "unit": "share", "threshold": 0.9, "normal": 0.0,
+                  "affected": 2 * mesh.hosts - 2,
                   "detail": f"{mesh.names[2]} answers nobody.", "evidence": evidence},
         common | {"source": "data1", "rule": "user_rate", "scope": "user", "subject": _users(mesh)[1], "value": 410.0,
                   "severity": "warning", "unit": "operations/s", "threshold": 50.0, "normal": 3.5, "affected": 1,

@@ -78,6 +78,7 @@ function fitWindow() {
 
 /** No window has been measured: what will be here, when, and what to look at if it does not come. */
 function showEmpty(empty) {
+  document.querySelector("main").classList.add("nothing");
   $("toolbar").hidden = true;
   document.querySelector("aside").hidden = true;
   $("maptools").hidden = true;

@@ -65,7 +65,7 @@ function drawTable(box, context, hosts) {
     h("thead", {}, h("tr", {}, [t("fleet.host"), ...STAGES.map((stage) => t(`stage.${stage}`)), t("fleet.agent")].map((text) => h("th", { scope: "col" }, text)), h("th", { class: "n", scope: "col" }, t("fleet.clock")), h("th", { scope: "col" }, t("fleet.detail")))),
     h("tbody", {}, hosts.slice(0, SHOWN).map((host) => {
       const any = host.stages.dispatch ?? host.stages.collect ?? {};
-      return h("tr", {}, h("td", {}, h("button", { class: "quiet", onclick: () => { context.arrive?.(); update({ tab: "mesh", sel: `${host.host}>`, at: "" }, { step: true }); } }, name(host.host))), STAGES.map((stage) => h("td", {}, outcomeTag(host.stages[stage]))),
+      return h("tr", {}, h("td", {}, h("button", { class: "link", onclick: () => { context.arrive?.(); update({ tab: "mesh", sel: `${host.host}>`, at: "" }, { step: true }); } }, name(host.host))), STAGES.map((stage) => h("td", {}, outcomeTag(host.stages[stage]))),
         h("td", { class: "muted" }, (any.agent_version ?? "").slice(0, 8)), h("td", { class: "n" }, any.clock_offset_us === null || any.clock_offset_us === undefined ? "–" : `${any.clock_offset_us < 0 ? "−" : "+"}${formatUs(Math.abs(any.clock_offset_us))}`), h("td", { class: "muted" }, name(detail(host))));
     }))), hosts.length > SHOWN ? h("p", { class: "keys" }, t("more.rows", { n: hosts.length - SHOWN })) : "");
 }
