@@ -1450,6 +1450,7 @@ TRACE_GAP_S = 0.003  # between two packets
 WALK_GAP_S = 0.02  # between the first packets of two walks: they go to one router, which may limit its answers
 MAX_SILENT_RUN = 3  # hops that do not answer, one after the other, end a first walk
 ALL_THE_WAY = 64  # the TTL that asks the target itself
+PORT_TAKEN_S = 0.05  # until a source port that is taken is tried again
 TRACE_REST_S = 1.1  # before a source port is used again: a peer may hold half a connection of it for a second
 IP_TTL, IPV6_HOPS = (0, 2), (41, 16)
 FINAL = ("open", "refused", "closed")  # the target itself answered
@@ -1547,6 +1548,8 @@ class Trace:
             for walk in [w for w in self.in_flight.values() if w.sent_s + self.patience_s() <= now_s]:
                 self.settle(walk, None, None, SILENT)
         complete = all(walk.done for walk in self.walks)
+        if not self.reason and not any(walk.hops for walk in self.walks):
+            self.reason = "no packet was sent: every source port was taken, or there was no time"
         for walk in list(self.in_flight.values()):
             self.release(walk)
         return {
@@ -1583,28 +1586,22 @@ class Trace:
         self.in_flight[sock.fileno()] = walk
         self.poll.register(sock.fileno(), select.POLLOUT if stream else select.POLLIN)
         try:
-            self.bind(sock, walk)
+            sock.bind((self.source, walk.port))
             walk.sent_s = time.monotonic()
-            self.packets += 1
             fault_number = sock.connect_ex((self.target, self.port))
             if not stream and not fault_number:
                 sock.send(PAYLOAD.pack(REQUEST, int.from_bytes(os.urandom(4), "big"), PAYLOAD.size, 0))
         except OSError as fault:
             fault_number = fault.errno or errno.EIO
+        if fault_number in {errno.EADDRINUSE, errno.EADDRNOTAVAIL}:
+            self.release(walk)  # someone here uses this port, maybe our own prober: wait, or take another in time
+            walk.free_s = now_s + PORT_TAKEN_S
+            if not walk.hops:
+                walk.port = self.take_port()
+            return
+        self.packets += 1
         if fault_number not in {0, errno.EINPROGRESS, errno.ECONNREFUSED}:
             self.settle(walk, None, None, f"this host: {os.strerror(fault_number)}")
-
-    def bind(self, sock: socket, walk: Walk) -> None:
-        """To the walk's source port; a first packet may take another one where that is taken."""
-        for _ in range(16):
-            try:
-                sock.bind((self.source, walk.port))
-                return
-            except OSError as fault:
-                if fault.errno != errno.EADDRINUSE or walk.hops:
-                    raise
-                walk.port = self.take_port()
-        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
     def answered(self, walk: Walk) -> None:
         took_s = time.monotonic() - walk.sent_s

@@ -99,6 +99,9 @@ def test_it_runs_under_every_python_of_a_host(version, start, home, pinglist, fr
     dumped = call("dump", segment, python=interpreter(version))
     assert (dumped.returncode, dumped.stderr) == (0, "")
     assert json.loads(dumped.stdout.splitlines()[0])["DstIP"] == "127.0.0.21"
+    traced = call("trace", "--target", "127.0.0.21", "--port", "1", "--ports", "2", python=interpreter(version))
+    assert (traced.returncode, traced.stderr) == (0, "")
+    assert [path["hops"][0][3] for path in json.loads(traced.stdout)["paths"]] == ["refused"] * 2
 
 
 def test_status_says_what_a_dispatcher_needs(start, home, free_port):

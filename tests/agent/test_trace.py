@@ -96,6 +96,19 @@ def test_it_sends_from_the_address_and_the_ports_it_is_told():
     assert min(port for _, port in peers) >= 43_210
 
 
+def test_a_source_port_that_is_in_use_towards_the_target_is_no_fault_of_the_way():
+    """As when the agent's own prober is at it: a second connect of the same port is refused by the kernel."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server, socket.socket() as user:
+        user.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        user.bind(("127.0.0.9", 43_300))
+        user.connect(server.getsockname())
+        port = server.getsockname()[1]
+        found = agent.Trace("127.0.0.1", port, source="127.0.0.9", ports=2, base_port=43_300).run()
+    assert [path["reached"] for path in found["paths"]] == [True, True]
+    assert 43_300 not in {path["port"] for path in found["paths"]}
+    assert whats(found) == {"open"}
+
+
 def test_an_address_that_is_not_here_is_left_to_the_kernel():
     assert agent.Trace("127.0.0.1", 1, source="203.0.113.9", ports=1).run()["source"] == "0.0.0.0"
 

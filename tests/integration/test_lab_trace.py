@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def trace(lab: ClosLab, source: str = A, target: str = B, *more: object) -> Path
     options = ["--target", lab.address(target), "--port", PORT, "--source", lab.address(source), "--timeout", 6, *more]
     said = lab.run(source, sys.executable, "-I", "-S", str(AGENT), "trace", *map(str, options))
     return parse_trace(Answer(0, said.encode(), "", 0), PathTrace(source, target, port=PORT))
+
+
+def traces(lab: ClosLab, *ways: tuple[str, str], options: tuple[object, ...] = ()) -> list[PathTrace]:
+    """Several at the same time."""
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(lambda way: trace(lab, *way, *options), ways))
 
 
 @contextmanager
@@ -97,7 +104,7 @@ def test_a_black_hole_in_one_spine_is_found_there(lab: ClosLab):
 
 def test_a_spine_that_drops_both_ways_is_found_from_both_ends(lab: ClosLab):
     with lab.fault("", "drop", router="spine2"):
-        there, back = trace(lab, A, B, "--ports", 32), trace(lab, B, A, "--ports", 32)
+        there, back = traces(lab, (A, B), (B, A), options=("--ports", 32))
     for found in (there, back):
         loss = find_loss([found])
         assert (loss.kind, loss.after) == ("stops", lab.routers["spine2"]), loss.words
@@ -105,7 +112,7 @@ def test_a_spine_that_drops_both_ways_is_found_from_both_ends(lab: ClosLab):
 
 def test_a_last_tor_that_drops_is_found_and_the_way_back_is_fine_up_to_it(lab: ClosLab):
     with lab.fault(f"ip daddr {lab.address(B)}", "drop", router="tor2-1"):
-        there, back = trace(lab, A, B), trace(lab, B, A)
+        there, back = traces(lab, (A, B), (B, A))
     loss = find_loss([there])
     assert (loss.kind, loss.after, loss.ports, loss.of) == ("stops", lab.routers["tor2-1"], 16, 16), loss.words
     assert find_loss([back]).kind == "stops", "its answers are dropped too: a connect cannot tell direction"
@@ -121,9 +128,9 @@ def test_a_hole_for_a_part_of_the_ports_stops_these_only(lab: ClosLab):
 
 
 def test_loss_behind_one_spine_stands_out(lab: ClosLab):
-    """5 % one way: 64 ports, asked three times, in two traces. A healthy spine loses nothing here."""
+    """5 % one way: 64 ports, asked three times, by two traces. A healthy spine loses nothing here."""
     with lab.fault(f"ip daddr {lab.address(B)} numgen random mod 100 < 5", "drop", router="spine2"):
-        found = [trace(lab, A, B, "--ports", 64, "--rounds", 3, "--timeout", 10) for _ in range(2)]
+        found = traces(lab, (A, B), (A, B), options=("--ports", 64, "--rounds", 3, "--timeout", 10))
     rows = {row.router: row for row in hop_table(found)}
     assert rows[lab.routers["spine1"]].loss == 0
     assert 0.01 < rows[lab.routers["spine2"]].loss < 0.12
