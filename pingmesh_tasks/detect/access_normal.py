@@ -90,16 +90,16 @@ def measures_of(view: AccessView, before: pl.DataFrame) -> pl.DataFrame:
     """Return what a window had: dimension, key (null for all), measure, value. `before` tells who was known."""
     look = Look.at(view, DEFAULT_RULES)
     operation, connects = look.operation, look.connects
-    node = operation.drop_nulls("node_path").with_columns(node=pl.concat_str("tree", pl.lit("/"), "node_path"))
+    node = operation.drop_nulls("node_path")
     reads = node.filter(pl.col("hook_type") == "GetData")
     in_bursts = pl.col("link_time").dt.truncate(BURST)
     came = connects.with_columns(client="address")
     rows = [
         *(_measure(name, "operations", busiest(operation.drop_nulls(name), [name])) for name in ("user", "client")),
         *(_measure(name, "connects", busiest(came, [name])) for name in ("user", "client")),
-        _measure("node", "operations", busiest(node, ["node"])),
-        _measure("node", "reads", busiest(reads, ["node"])),
-        _measure("node", "burst", busiest(reads.with_columns(minute=in_bursts), ["node"])),
+        _measure("node", "operations", _by_node(node)),
+        _measure("node", "reads", _by_node(reads)),
+        _measure("node", "burst", _by_node(reads.with_columns(minute=in_bursts))),
         _all("operations", int(total(operation.filter(~pl.col("alone")))["value"].sum())),
         _all("connects", int(total(connects)["value"].sum())),
         _all("rejected", sum(rejected_counts(view.rejected).values()) * 60 / max(view.span_s, 60.0)),
@@ -120,6 +120,11 @@ def measures_of(view: AccessView, before: pl.DataFrame) -> pl.DataFrame:
         new = names.filter(~names.is_in(known.implode()))
         seen = pl.concat([seen, _all(f"new_{dimension}", len(new))])
     return seen
+
+
+def _by_node(lines: pl.DataFrame) -> pl.DataFrame:
+    counts = busiest(lines, ["tree", "node_path"])
+    return counts.select(pl.concat_str("tree", pl.lit("/"), "node_path").alias("node"), "value")
 
 
 def _measure(dimension: Dimension, measure: str, counts: pl.DataFrame) -> pl.DataFrame:

@@ -49,18 +49,16 @@ def _operations_by(look: Look, rule: str, dimension: Literal["user", "client"]) 
         return
     look.judged.add(rule)
     other = "client" if dimension == "user" else "user"
-    counts = busiest(tied, [dimension], pl.col(other).drop_nulls().unique().sort().head(MAX_ROWS).alias("others"))
-    for row in look.excesses(counts.rename({dimension: "key"}), rule, "operations_per_min", dimension, "operations"):
-        mine = pl.col(dimension).eq_missing(pl.lit(row["key"]))
-        nodes = busiest(look.operation.filter(mine), ["tree", "node_path"]).head(MAX_ROWS)
-        evidence = [
-            {"tree": tree, "node_path": node, "per_min": value}
-            for tree, node, value in nodes.select("tree", "node_path", "value").iter_rows()
-        ]
-        whence = f" ({', '.join(one_line(name, 40) for name in row['others'])})" if row["others"] else ""
+    counts = busiest(tied, [dimension]).rename({dimension: "key"})
+    for row in look.excesses(counts, rule, "operations_per_min", dimension, "operations"):
+        is_mine = pl.col(dimension).eq_missing(pl.lit(row["key"]))
+        mine = look.operation.filter(is_mine)
+        evidence = busiest(mine, ["tree", "node_path"]).head(MAX_ROWS).select("tree", "node_path", per_min="value")
+        others = mine[other].drop_nulls().unique().sort().head(MAX_ROWS)
+        whence = f" ({', '.join(one_line(name, 40) for name in others)})" if len(others) else ""
         detail = f"{one_line(row['key'])}{whence} does {row['value']:,} operations a minute"
-        _report(look, rule, dimension, row, detail, evidence=evidence)
-        look.operation = look.operation.filter(~mine)
+        _report(look, rule, dimension, row, detail, evidence=evidence.to_dicts())
+        look.operation = look.operation.filter(~is_mine)
 
 
 def no_attribution(look: Look) -> None:

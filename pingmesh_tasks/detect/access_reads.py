@@ -35,7 +35,7 @@ def heavy_reads(look: Look) -> None:
     look.judged.add("heavy_reads")
     reads = look.operation.filter(pl.col("hook_type") == "GetData", pl.col("node_path").is_not_null())
     alone, shared = reads.filter("alone"), reads.filter(~pl.col("alone"))
-    hits = [*_by_process(look, alone), *_by_user(look, alone), *_by_server(look, shared), *_whole_trees(look, alone)]
+    hits = _by_process(look, alone) + _by_user(look, alone) + _whole_trees(look, alone) + _by_server(look, shared)
     on = [hit for hit in hits if look.rules.is_on("heavy_reads", server=look.view.server, **_place(hit))]
     by_suspect: dict[tuple[Scope, str], list[dict[str, Any]]] = {}
     for hit in sorted(on, key=lambda hit: (-hit["value"] / hit["threshold"], str(hit))):
@@ -47,7 +47,7 @@ def heavy_reads(look: Look) -> None:
 def _by_process(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the data that one process, or thread of one, read too often within a minute or, hot, a few seconds."""
     reader, who = ["pid", "thread", "client", *_DATA], (pl.col("user").last(),)
-    hits = _over(look, "process_per_min", busiest(reads, reader, *who))
+    hits = _over(look, "process_per_min", busiest(_of_busy(look, "process_per_min", reads, "pid"), reader, *who))
     if look.hot:
         recent = reads.filter(pl.col("link_time") > look.until - BURST)
         hits += [_a_minute(hit) for hit in _over(look, "process_burst", busiest(recent, reader, *who))]
@@ -56,7 +56,14 @@ def _by_process(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _by_user(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the data that a user read too often from one client, in however many processes."""
-    return _over(look, "user_per_min", busiest(reads.drop_nulls("user"), ["user", "client", *_DATA]))
+    reads = _of_busy(look, "user_per_min", reads.drop_nulls("user"), "user")
+    return _over(look, "user_per_min", busiest(reads, ["user", "client", *_DATA]))
+
+
+def _of_busy(look: Look, limit: str, reads: pl.DataFrame, key: str) -> pl.DataFrame:
+    """Return the reads of those with enough of them in a minute to reach a limit at all: mostly none."""
+    counts = reads.group_by(key, "minute").len().filter(pl.col("len") >= look.least("heavy_reads", limit))
+    return reads.join(counts, on=[key, "minute"], how="semi", maintain_order="left") if len(counts) else reads.clear()
 
 
 def _over(look: Look, limit: str, counts: pl.DataFrame) -> list[dict[str, Any]]:
@@ -113,7 +120,8 @@ def _whole_trees(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the trees of which one process read very many nodes within a minute."""
     reader = ("pid", "thread", "client", "tree", "shot")
     counts = (
-        reads.group_by(*reader, "minute")
+        _of_busy(look, "nodes_per_min", reads, "pid")
+        .group_by(*reader, "minute")
         .agg(
             value=pl.col("node_path").n_unique().cast(pl.Int64),
             since=pl.col("link_time").min(),

@@ -184,11 +184,11 @@ ACCESS_RULES: tuple[Rule, ...] = (
         "server of 300 lines/s shows 33 a process, 203 a user; load tests with real servers 15 and 60.",
         _HOUSE,
         (
-            Limit("process_per_min", "reads/min", 240, "of the same data by one process or thread", least=1),
+            Limit("process_per_min", "reads/min", 200, "of the same data by one process or thread", least=1),
             Limit("process_burst", "reads", 50, "the same in 5 s (hot lane)", least=1),
             Limit("user_per_min", "reads/min", 400, "of the same data by one user from one client", least=1),
             Limit("server_per_min", "reads/min", 600, "of one node, by nobody knows whom", least=1),
-            _share("server_share", 0.25, "and of all reads at least so many"),
+            _share("server_share", 0.12, "and of all reads at least so many"),
             Limit("server_burst", "reads", 60, "the same in 5 s (hot lane), if it is sudden", least=1),
             _share("server_burst_share", 0.1, "and of all reads in 5 s at least so many"),
             Limit("nodes_per_min", "nodes/min", 1_000, "different nodes of one tree and shot by one process", least=1),
