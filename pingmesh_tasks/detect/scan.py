@@ -107,7 +107,7 @@ def find_suspects(places: Places, evidence: Evidence, demands: Demands, *, topol
         if suspect is None:
             break
         found.append(suspect)
-    return found
+    return scan.without_those_that_others_explain(found, demands)
 
 
 def sum_by_host(places: Places, ends: Ints, weights: NDArray[Any] | None = None) -> Floats:
@@ -264,6 +264,23 @@ class _Scan:
             if told:
                 return suspect
         return None
+
+    def without_those_that_others_explain(self, found: list[Suspect], demands: Demands) -> list[Suspect]:
+        """Ask the wide ones once more, now that the narrower ones are known: two podsets may have looked like a DC."""
+        kept = list(found)
+        for suspect in sorted(found, key=lambda one: -_WIDTH[one.scope]):
+            narrower = [one for one in kept if _WIDTH[one.scope] < _WIDTH[suspect.scope] and one.scope != "pair"]
+            if len(narrower) < 2:
+                continue
+            rows = np.flatnonzero(suspect.crossing)
+            n, bad = self.rows.n[rows], self.rows.bad[rows]
+            expected = n * self.rows.rate[rows]
+            for one in narrower:
+                expected = np.maximum(expected, np.float32(one.share) * n * one.crossing[rows])
+            rest = _score(np.array([bad.sum(dtype=np.float64)]), np.array([expected.sum(dtype=np.float64)]))
+            if rest[0] < math.log(self.asked / demands.alpha):
+                kept = [one for one in kept if one is not suspect]
+        return kept
 
     def _next(self, demands: Demands) -> tuple[Suspect, bool] | None:
         """Return the best suspect, and whether it is as bad as is demanded.
