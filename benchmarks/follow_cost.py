@@ -32,8 +32,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import asyncssh
 
-from pingmesh_tasks.fleet.connect import LiveSession, Logins, SshAccess
+from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.fleet.inventory import Host
+from pingmesh_tasks.fleet.live import LiveSession, Logins
 from pingmesh_tasks.fleet.tails import SEGMENT_SCRIPT, SEGMENT_STEP_BYTES, ask
 
 BAR_RATIO = 0.5  # of the CPU that a command a question costs
@@ -143,7 +144,7 @@ async def measured(
         used, memory = cpu_ms(pids) - before, shell_kib(pids)
         ours = 1000 * (time.process_time() - ours)
         questions = asked[follow.__name__] - before_asked or seconds * rate  # the loop asks by itself
-        session._connection.abort()  # type: ignore[attr-defined]  # as when we are killed
+        session._session.connection.abort()  # type: ignore[attr-defined]  # as when we are killed
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.sleep(5)

@@ -23,7 +23,7 @@ import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,11 +38,9 @@ DETAIL_CHARS = 300
 ANSWER_LIMIT_BYTES = 256 * 1024
 STDERR_LIMIT_BYTES = 256 * 1024
 STDERR_KEPT_BYTES = 2048
-_CHUNK_BYTES = 64 * 1024
-_LINE_BYTES = 4096
-_CONVERSATION_WINDOW = 256 * 1024  # what a host may send before it is read: the memory of a connection
+CHUNK_BYTES = 64 * 1024
 #: Printed before a script's own output: what comes earlier is a login shell's chatter (a .bashrc that greets).
-_MARK = b"#pingmesh#\n"
+MARK = b"#pingmesh#\n"
 _CLOSE_S = 2.0
 
 
@@ -124,65 +122,6 @@ class Session(Protocol):
 Work = Callable[[Session], Awaitable[HostOutcome]]
 
 
-class Conversation(Protocol):
-    """A script that runs on a host for long and answers: a line in, some bytes out. Raises HostFault, as `Session`."""
-
-    async def ask(self, line: str) -> None:
-        """Write one line to the script's stdin."""
-        ...
-
-    async def line(self) -> bytes:
-        """Return the next line of its stdout, without its end."""
-        ...
-
-    async def exactly(self, size: int) -> bytes:
-        """Return the next `size` bytes of its stdout."""
-        ...
-
-
-class LiveSession(Session, Protocol):
-    """One host, logged in for long: `Session.run` has as much time for each script as a login has."""
-
-    def converse(self, script: str, *args: str) -> AbstractAsyncContextManager[Conversation]:
-        """Start a script to talk with; it is left, and finds its stdin closed, at the end of the context."""
-        ...
-
-
-class Logins:
-    """Logins to many hosts over hours and days. The key and known_hosts are read again when their files change."""
-
-    def __init__(self, access: SshAccess, timeout_s: float = 20.0) -> None:
-        self._access, self._timeout_s = access, timeout_s
-        self._read: tuple[object, list[asyncssh.SSHKey], KnownHosts] | None = None
-        self._reading = asyncio.Lock()
-        asyncssh.set_log_level(logging.WARNING)
-
-    @asynccontextmanager
-    async def session(self, host: Host) -> AsyncIterator[LiveSession]:
-        """Log in to a host whose key is pinned, and stay. Raises HostFault, also in the midst of it; ConfigError."""
-        keys, known = await self._credentials()
-        login = _Login(host, self._access, keys, known, False, time.monotonic() + self._timeout_s)
-        async with _session(login) as session:
-            session.budget_s = self._timeout_s
-            yield session
-
-    async def _credentials(self) -> tuple[list[asyncssh.SSHKey], KnownHosts]:
-        async with self._reading:
-            files = [file for file in (self._access.private_key, self._access.known_hosts) if file]
-            version = [(stat.st_mtime_ns, stat.st_size) if (stat := _stat(file)) else None for file in files]
-            if self._read is None or self._read[0] != version:
-                keys = await asyncio.to_thread(_load_keys, self._access)
-                self._read = version, keys, await asyncio.to_thread(KnownHosts, self._access.known_hosts)
-            return self._read[1], self._read[2]
-
-
-def _stat(file: Path) -> os.stat_result | None:
-    try:
-        return file.stat()
-    except OSError:
-        return None
-
-
 def for_each_host(
     hosts: Iterable[Host],
     work: Work,
@@ -212,14 +151,14 @@ async def _fan_out(
     hosts: list[Host], work: Work, access: SshAccess, limits: FanoutLimits, stage: str, pin_new_hosts: bool
 ) -> list[HostOutcome]:
     asyncssh.set_log_level(logging.WARNING)  # seven lines a connection otherwise
-    keys = _load_keys(access)
+    keys = load_keys(access)
     known = KnownHosts(access.known_hosts)
     slots = asyncio.Semaphore(limits.concurrency)
 
     async def one(host: Host) -> HostOutcome:
         async with slots:
             started = time.monotonic()
-            login = _Login(host, access, keys, known, pin_new_hosts, started + limits.host_timeout_s)
+            login = Login(host, access, keys, known, pin_new_hosts, started + limits.host_timeout_s)
             outcome = await _attempts(login, work, limits, stage)
             detail = outcome.detail.replace(access.password, "***") if access.password else outcome.detail
             return replace(outcome, detail=escaped(detail), duration_ms=round((time.monotonic() - started) * 1000))
@@ -227,11 +166,11 @@ async def _fan_out(
     return await asyncio.gather(*(one(host) for host in hosts))
 
 
-async def _attempts(login: _Login, work: Work, limits: FanoutLimits, stage: str) -> HostOutcome:
+async def _attempts(login: Login, work: Work, limits: FanoutLimits, stage: str) -> HostOutcome:
     tries = 0
     while True:
         try:
-            async with _session(login) as session:
+            async with logged_in(login) as session:
                 return await work(session)
         except HostFault as fault:
             if not fault.retryable or tries == limits.retries:
@@ -240,7 +179,8 @@ async def _attempts(login: _Login, work: Work, limits: FanoutLimits, stage: str)
             await asyncio.sleep(limits.retry_delay_s * random.uniform(0.5, 1.5))  # noqa: S311
 
 
-def _load_keys(access: SshAccess) -> list[asyncssh.SSHKey]:
+def load_keys(access: SshAccess) -> list[asyncssh.SSHKey]:
+    """Return the private key of `access`, if it has one. Raises ConfigError for a key that cannot be used."""
     if access.private_key is None:
         return []
     try:
@@ -254,7 +194,7 @@ def _load_keys(access: SshAccess) -> list[asyncssh.SSHKey]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Login:
+class Login:
     """One host and all that logging in to it needs. `deadline` is on the monotonic clock."""
 
     host: Host
@@ -283,7 +223,7 @@ class _Login:
 class _Client(asyncssh.SSHClient):
     """Takes an unpinned host key if told to, and remembers it."""
 
-    def __init__(self, login: _Login) -> None:
+    def __init__(self, login: Login) -> None:
         self._may_pin = login.pin_new_hosts and not login.known.knows(login.host.address, login.port)
         self.new_key: asyncssh.SSHKey | None = None
 
@@ -294,11 +234,12 @@ class _Client(asyncssh.SSHClient):
 
 
 @asynccontextmanager
-async def _session(login: _Login) -> AsyncIterator[_SshSession]:
+async def logged_in(login: Login) -> AsyncIterator[SshSession]:
+    """Log in, and be out again at the end; at once, without a goodbye, where that is an error. Raises HostFault."""
     sock = await _open_socket(login)
     connection = await _log_in(login, sock)
     try:
-        yield _SshSession(login, connection)
+        yield SshSession(login, connection)
     except BaseException:
         connection.abort()
         raise
@@ -309,7 +250,7 @@ async def _session(login: _Login) -> AsyncIterator[_SshSession]:
     connection.abort()
 
 
-async def _open_socket(login: _Login) -> socket.socket:
+async def _open_socket(login: Login) -> socket.socket:
     """Connect by TCP first and alone: it tells an unreachable host from one whose sshd hangs."""
     try:
         family = socket.AF_INET6 if ipaddress.ip_address(login.host.address).version == 6 else socket.AF_INET
@@ -339,7 +280,7 @@ async def _open_socket(login: _Login) -> socket.socket:
     return sock
 
 
-async def _log_in(login: _Login, sock: socket.socket) -> asyncssh.SSHClientConnection:
+async def _log_in(login: Login, sock: socket.socket) -> asyncssh.SSHClientConnection:
     limit_s = login.seconds_left(login.access.login_timeout_s)
     client = _Client(login)
     try:
@@ -369,7 +310,7 @@ async def _log_in(login: _Login, sock: socket.socket) -> asyncssh.SSHClientConne
     return connection
 
 
-def _login_fault(login: _Login, exc: Exception, limit_s: float) -> HostFault:
+def _login_fault(login: Login, exc: Exception, limit_s: float) -> HostFault:
     match exc:
         case TimeoutError():
             return HostFault("timeout", f"{login.where} took the connection but no login within {limit_s:.0f} s")
@@ -388,17 +329,18 @@ def _login_fault(login: _Login, exc: Exception, limit_s: float) -> HostFault:
             return HostFault(
                 "auth_failed", f"{login.where} refused the {' and the '.join(offered) or 'login'} of {login.username}"
             )
-    return _connection_fault(login, exc)
+    return connection_fault(login, exc)
 
 
-def _changed_key_advice(login: _Login) -> str:
+def _changed_key_advice(login: Login) -> str:
     # The file is read again: the line may have been written by another run a moment ago.
     lines = KnownHosts(login.known.path).lines(login.host.address, login.port)
     place = f"line {', '.join(map(str, lines))} of {login.known.path}" if lines else str(login.known.path)
     return f"{login.where} shows another host key than {place}; if the host was reinstalled, remove that line"
 
 
-def _connection_fault(login: _Login, exc: Exception) -> HostFault:
+def connection_fault(login: Login, exc: Exception) -> HostFault:
+    """Return what an error of a connection says of the host."""
     if isinstance(exc, asyncssh.ConnectionLost | ConnectionResetError | BrokenPipeError):
         reason = "closed the connection (sshd restarting, or at its MaxStartups)"
         return HostFault("unreachable", f"{login.where} {reason}", retryable=True)
@@ -410,25 +352,25 @@ def _connection_fault(login: _Login, exc: Exception) -> HostFault:
     return HostFault("failed", f"{login.where}: {type(exc).__name__}: {exc}")
 
 
-class _SshSession:
+class SshSession:
     """`Session` over one asyncssh connection."""
 
-    def __init__(self, login: _Login, connection: asyncssh.SSHClientConnection) -> None:
-        self._login = login
-        self._connection = connection
+    def __init__(self, login: Login, connection: asyncssh.SSHClientConnection) -> None:
+        self.login = login
+        self.connection = connection
         self.budget_s: float | None = None  # for each script; None: what the login left of the host's time
 
     @property
     def host(self) -> Host:
-        return self._login.host
+        return self.login.host
 
     async def run(self, script: str, *args: str, stdin: bytes = b"", limit_bytes: int = ANSWER_LIMIT_BYTES) -> Answer:
-        budget_s = self._login.seconds_left() if self.budget_s is None else self.budget_s
+        budget_s = self.login.seconds_left() if self.budget_s is None else self.budget_s
         try:
             async with asyncio.timeout(budget_s):
-                process = await self._connection.create_process(_command(script, args), encoding=None)
+                process = await self.connection.create_process(shell_command(script, args), encoding=None)
                 (stdout, came_us), (stderr, _), _ = await asyncio.gather(
-                    _read(process.stdout, limit_bytes + len(_MARK) + _CHUNK_BYTES),
+                    _read(process.stdout, limit_bytes + len(MARK) + CHUNK_BYTES),
                     _read(process.stderr, STDERR_LIMIT_BYTES),
                     _feed(process.stdin, stdin),
                 )
@@ -436,104 +378,33 @@ class _SshSession:
         except HostFault:
             raise
         except TimeoutError:
-            raise HostFault("timeout", f"{self._login.where} did not finish within the time for one host") from None
+            raise HostFault("timeout", f"{self.login.where} did not finish within the time for one host") from None
         except Exception as exc:  # as above: a host's doing, whatever it is
-            raise _connection_fault(self._login, exc) from None
+            raise connection_fault(self.login, exc) from None
         if process.exit_status is None and process.exit_signal is None:
-            raise HostFault("unreachable", f"{self._login.where} went away in mid-command", retryable=True)
+            raise HostFault("unreachable", f"{self.login.where} went away in mid-command", retryable=True)
         error_text = stderr[-STDERR_KEPT_BYTES:].decode("utf-8", "replace").strip()
-        _, mark, answer = stdout.partition(_MARK)
+        _, mark, answer = stdout.partition(MARK)
         if not mark:
             said = stdout[:STDERR_KEPT_BYTES].decode("utf-8", "replace")
             raise HostFault(
-                "failed", f"{self._login.username} on {self._login.where} gets no /bin/sh: {said} {error_text}"
+                "failed", f"{self.login.username} on {self.login.where} gets no /bin/sh: {said} {error_text}"
             )
         status = process.exit_status if process.exit_status is not None else -1
         return Answer(status, answer, error_text, came_us - self._round_trip_us() // 2)
 
-    @asynccontextmanager
-    async def converse(self, script: str, *args: str) -> AsyncIterator[_Conversation]:
-        try:
-            async with asyncio.timeout(self._login.access.login_timeout_s):
-                process = await self._connection.create_process(
-                    _command(script, args), encoding=None, stderr=asyncssh.DEVNULL, window=_CONVERSATION_WINDOW
-                )
-                talk = _Conversation(self._login, process)
-                await talk.begin()
-        except HostFault:
-            raise
-        except TimeoutError:
-            raise HostFault("timeout", f"{self._login.where} runs no script within its time") from None
-        except Exception as exc:  # as in `run`
-            raise _connection_fault(self._login, exc) from None
-        try:
-            yield talk
-        finally:
-            process.close()
-
     def _round_trip_us(self) -> int:
         """The kernel's smoothed round trip of this very connection (TCP_INFO)."""
-        sock = self._connection.get_extra_info("socket")
+        sock = self.connection.get_extra_info("socket")
         try:
             return int(struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 68)[0])
         except (OSError, struct.error):
             return 0
 
 
-class _Conversation:
-    """`Conversation` with one process of a connection. Holds one piece that was read beyond what was asked."""
-
-    def __init__(self, login: _Login, process: asyncssh.SSHClientProcess[bytes]) -> None:
-        self._login, self._process = login, process
-        self._held = bytearray()
-
-    async def begin(self) -> None:
-        """Read up to the mark, past a login shell's chatter."""
-        while _MARK not in self._held:
-            if len(self._held) > _CHUNK_BYTES:
-                raise HostFault("failed", f"{self._login.where} gets no /bin/sh: {bytes(self._held[:200])!r}")
-            await self._more()
-        del self._held[: self._held.index(_MARK) + len(_MARK)]
-
-    async def ask(self, line: str) -> None:
-        try:
-            self._process.stdin.write(line.encode() + b"\n")
-            await self._process.stdin.drain()
-        except (OSError, asyncssh.Error):
-            raise self._gone() from None
-
-    async def line(self) -> bytes:
-        while (end := self._held.find(b"\n")) < 0:
-            if len(self._held) > _LINE_BYTES:
-                raise HostFault("failed", f"{self._login.where} answered with a line that has no end")
-            await self._more()
-        return self._take(end + 1)[:-1]
-
-    async def exactly(self, size: int) -> bytes:
-        while len(self._held) < size:
-            await self._more()
-        return self._take(size)
-
-    def _take(self, size: int) -> bytes:
-        taken = bytes(self._held[:size])
-        del self._held[:size]
-        return taken
-
-    async def _more(self) -> None:
-        try:
-            data = await self._process.stdout.read(_CHUNK_BYTES)
-        except (OSError, asyncssh.Error):
-            raise self._gone() from None
-        if not data:
-            raise self._gone()
-        self._held += data
-
-    def _gone(self) -> HostFault:
-        return HostFault("unreachable", f"{self._login.where} ended the conversation", retryable=True)
-
-
-def _command(script: str, args: Iterable[str]) -> str:
-    marked = f"echo '{_MARK.decode().strip()}'; LC_ALL=C; export LC_ALL\n{script}"
+def shell_command(script: str, args: Iterable[str]) -> str:
+    """Return the command that runs a script in the C locale under /bin/sh, whatever the login shell; MARK first."""
+    marked = f"echo '{MARK.decode().strip()}'; LC_ALL=C; export LC_ALL\n{script}"
     return "exec /bin/sh -c " + shlex.join([marked, "sh", *args])
 
 
@@ -541,7 +412,7 @@ async def _read(reader: asyncssh.SSHReader[bytes], limit_bytes: int) -> tuple[by
     """Return all that comes, and when the last of it came, in µs since the epoch."""
     chunks: list[bytes] = []
     size, came_us = 0, 0
-    while chunk := await reader.read(_CHUNK_BYTES):
+    while chunk := await reader.read(CHUNK_BYTES):
         size, came_us = size + len(chunk), time.time_ns() // 1000
         if size > limit_bytes:
             raise HostFault("failed", f"the host sent more than {limit_bytes} bytes where it should not")
@@ -551,8 +422,8 @@ async def _read(reader: asyncssh.SSHReader[bytes], limit_bytes: int) -> tuple[by
 
 async def _feed(writer: asyncssh.SSHWriter[bytes], data: bytes) -> None:
     with suppress(OSError, asyncssh.Error):  # the script may end early; its exit status says why
-        for start in range(0, len(data), _CHUNK_BYTES):
-            writer.write(data[start : start + _CHUNK_BYTES])
+        for start in range(0, len(data), CHUNK_BYTES):
+            writer.write(data[start : start + CHUNK_BYTES])
             await writer.drain()
         writer.write_eof()
 

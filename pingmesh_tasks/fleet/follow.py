@@ -25,9 +25,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from pingmesh_tasks.fleet.connect import HostFault, LiveSession, Logins, SshAccess, escaped
+from pingmesh_tasks.fleet.connect import HostFault, SshAccess, escaped
 from pingmesh_tasks.fleet.home import DEFAULT_HOME, check_home
 from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
+from pingmesh_tasks.fleet.live import LiveSession, Logins
 from pingmesh_tasks.fleet.notable import LogWatch, NotableLimits, ProbeWatch
 from pingmesh_tasks.fleet.tails import (
     LOG_SCRIPT,

@@ -23,8 +23,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from pingmesh_tasks.fleet.connect import Conversation, HostFault
+from pingmesh_tasks.fleet.connect import HostFault
 from pingmesh_tasks.fleet.home import RESOLVE_HOME
+from pingmesh_tasks.fleet.live import Conversation
 from pingmesh_tasks.store.hot import HotPiece
 
 SEGMENT_STEP_BYTES = 256 * 1024
