@@ -154,7 +154,11 @@ def _stop(paths: list[PortPath], stopped: list[PortPath]) -> LossStart:
     ports = f"{count} of {of} ports stop there"
     if router is None:
         own = next((hop.what for path in stopped for hop in path.hops if hop.what.startswith("this host: ")), None)
-        words = f"no router answers; {own or 'the fault is at the source, or its first router is silent'} ({ports})"
+        words = own or (
+            "neither a router nor the target answers: look at the target if no router lies between, "
+            "else at the source and its first router"
+        )
+        words = f"{words} ({count} of {of} ports)"
         return LossStart("stops", words, None, count, of, confidence)
     said = Counter(hop.what for path in stopped for hop in path.hops if hop.router == router and _is_error(hop.what))
     words = f"after {router}; {ports}"

@@ -86,7 +86,8 @@ def test_a_hole_for_some_ports_only_is_found_where_they_stop():
 def test_a_host_cut_off_hears_no_router():
     found = find_loss([traced(lambda port, ttl, routers: True)])
     assert (found.kind, found.after, found.ports) == ("stops", None, 16)
-    assert "no router answers" in found.words
+    assert "neither a router nor the target answers" in found.words
+    assert found.words.endswith("(16 of 16 ports)")
 
 
 def test_a_router_that_never_answers_is_no_fault():
