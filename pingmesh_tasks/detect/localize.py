@@ -3,7 +3,7 @@
     paths unknown  rank_suspects   greatest likelihood over hosts, ToRs, podsets, spines: which one explains the most
                    screen_tors     racks whose edges to many other racks are bad, in, out or both
     paths known    vote_007        links voted for by the flows that lost something
-                   netbouncer      the success of every link, from that of many paths; `rank_hops` names the worst
+                   netbouncer      the success of every link, from that of many paths; `rank_traces` names the worst
 
 Paths are not in a probe, but in a Clos network its two ends say which tiers it crossed: same ToR, same podset (the
 leaves of it), same DC (its spines), or several DCs. Pure NumPy on positions and counts; nothing here knows a threshold
@@ -14,7 +14,7 @@ suffered, whatever the caller means by it (lost, sent again, slow).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import Scope
 from pingmesh_tasks.fleet.inventory import Inventory
+from pingmesh_tasks.fleet.paths import PathTrace
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
@@ -315,6 +316,27 @@ def rank_hops(paths: Sequence[Sequence[str]], success: Sequence[float]) -> list[
         worst = [(link_names[i], float(1 - x[i])) for i in np.argsort(x, kind="stable") if 1 - x[i] >= 0.001]
         ranked += worst
     return ranked
+
+
+def rank_traces(traces: Iterable[PathTrace]) -> list[tuple[str, float]]:
+    """Return what `rank_hops` says of all ways that traces found whole, between any hosts and in both directions.
+
+    Source ports that took the same way count as one; its success is that of the packets meant for the target. A port
+    that stops on the way has no way: `hops.find_loss` says where it stops.
+    """
+    packets: dict[tuple[str, ...], list[int]] = {}
+    for trace in traces:
+        for path in trace.paths:
+            routers = [hop.router for hop in path.hops[:-1]]
+            if not path.reached or None in routers:
+                continue
+            way = (trace.source, *(router for router in routers if router), trace.destination)
+            counts = packets.setdefault(way, [0, 0])
+            for hop in (path.hops[-1], path.directly):
+                if hop is not None:
+                    counts[0], counts[1] = counts[0] + hop.sent, counts[1] + hop.answered
+    known = {way: answered / sent for way, (sent, answered) in packets.items() if sent}
+    return rank_hops(list(known), list(known.values()))
 
 
 # ---- pools of pairs that cross one thing

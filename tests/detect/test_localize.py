@@ -15,9 +15,11 @@ from pingmesh_tasks.detect.localize import (
     netbouncer,
     rank_hops,
     rank_suspects,
+    rank_traces,
     screen_tors,
     vote_007,
 )
+from pingmesh_tasks.fleet.paths import Hop, PathTrace, PortPath
 from tests.support.mesh_frames import inventory_of
 
 INVENTORY = inventory_of(96, dcs=2, podsets=3, per_tor=4)  # 4 ToRs a podset
@@ -245,3 +247,19 @@ def test_traced_paths_name_the_device_or_the_link_where_packets_are_lost():
     link = [0.9 if path[:2] == ("t1", "s2") else 1.0 for path in NAMES]
     assert rank_hops(NAMES, link)[0] == ("t1→s2", pytest.approx(0.1, abs=0.02))
     assert rank_hops(NAMES, [1.0] * len(NAMES)) == []
+
+
+def test_traces_are_pooled_by_the_way_that_their_ports_took():
+    """Eight ports a way, one packet each: no port shows the loss, the ways over one spine do."""
+
+    def path(port: int, spine: str, answered: int) -> PortPath:
+        hops = [Hop(ttl, router, 9, "hop", 1, 1) for ttl, router in enumerate(("tor1", spine, "tor2"), 1)]
+        return PortPath(port, True, (*hops, Hop(4, "10.0.0.2", 9, "open", 1, answered)), Hop(64, None, 9, "open", 1, 1))
+
+    ports = [path(port, f"spine{port % 2}", answered=int(port not in (1, 9))) for port in range(16)]
+    silent = PortPath(99, True, (Hop(1, None, None, "silent", 1, 0), Hop(2, "10.0.0.2", 9, "open", 1, 1)))
+    (worst, loss), *_ = rank_traces(
+        [PathTrace("a", "b", paths=(*ports, silent)), PathTrace("b", "a", reason="no agent")]
+    )
+    assert (worst, loss) == ("tor1→spine1", pytest.approx(2 / 16, abs=0.03)) or worst == "spine1→tor2"
+    assert rank_traces([]) == []

@@ -19,12 +19,16 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.detect.finding import Evaluation
+from pingmesh_tasks.detect.localize import rank_traces
 from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.normal import update_normal
+from pingmesh_tasks.fleet.connect import Answer
+from pingmesh_tasks.fleet.paths import PathTrace
+from pingmesh_tasks.fleet.trace import parse_trace
 from pingmesh_tasks.probes.summary import summarize_pairs
 from pingmesh_tasks.windows import Window
 from tests.support.lab import LabError, find_tool
-from tests.support.lab_agent import PROBE_PORT, LabAgent
+from tests.support.lab_agent import AGENT, PROBE_PORT, LabAgent
 from tests.support.lab_clos import ClosLab, clos_laboratory
 
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
@@ -244,3 +248,27 @@ def test_a_frozen_agent_is_a_host_without_data_and_no_network_fault(run: Run):
     seen = run.look("frozen_agent")
     assert seen.pairs.filter(pl.col("src") == SICK_HOST)["sent"].sum() == 0
     assert seen.suspects == [("host", SICK_HOST)], str(seen)
+
+
+def test_netbouncer_names_a_lossy_spine_from_traces_between_several_hosts():
+    """5 % on one spine, both ways: four hosts trace each other, and their ways meet in every router."""
+    hosts = ["p1t1h1", "p1t2h1", "p2t1h1", "p2t2h1"]
+    listen = f"import socket, time; s = socket.create_server(('', {PROBE_PORT}), backlog=1024)"
+    listen += "; print('up', flush=True); time.sleep(99)"
+    with clos_laboratory() as lab, ExitStack() as held:
+        for host in hosts:
+            held.enter_context(lab.spawn(host, sys.executable, "-I", "-S", "-c", listen, until="up"))
+        held.enter_context(lab.fault("numgen random mod 100 < 5", "drop", router="spine2"))
+
+        def trace(way: tuple[str, str]) -> PathTrace:
+            source, target = way
+            asked = {"target": lab.address(target), "port": PROBE_PORT, "source": lab.address(source), "ports": 64}
+            options = [text for name, value in asked.items() for text in (f"--{name}", str(value))]
+            said = lab.run(source, sys.executable, "-I", "-S", str(AGENT), "trace", *options)
+            return parse_trace(Answer(0, said.encode(), "", 0), PathTrace(source, target, port=PROBE_PORT))
+
+        ways = [(a, b) for a in hosts for b in hosts if a[:2] != b[:2]]
+        with ThreadPoolExecutor(len(ways)) as pool:
+            ranked = rank_traces(pool.map(trace, ways))
+    assert ranked[0][0] == lab.routers["spine2"], ranked
+    assert 0.02 < ranked[0][1] < 0.2, ranked
