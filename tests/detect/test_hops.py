@@ -220,3 +220,8 @@ def test_ports_that_fall_silent_are_named_with_their_router():
 )
 def test_is_lossy_reads_hit_rates_as_fbtracert_does(rates, index):
     assert lossy_hop(rates) == index
+
+
+def test_a_tier_that_limits_its_answers_counts_as_no_loss_beyond_the_others():
+    rows = hop_table([traced(lambda port, ttl, routers: ttl == 4 and port % 3 > 0, ports=32)])
+    assert {row.loss for row in rows} == {0.0}
