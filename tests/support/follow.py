@@ -91,7 +91,7 @@ def _main(plan: dict[str, Any]) -> None:
         plan["username"],
         directory / "known_hosts",
         plan.get("port", 22),
-        directory / "id_ed25519",
+        directory / plan.get("key", "id_ed25519"),
     )
     hosts = tuple(Host(name, address) for name, address in plan["hosts"].items())
     logs = tuple(LogServer(name, address, path, "UTC") for name, address, path in plan["logs"])
