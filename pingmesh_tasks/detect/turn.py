@@ -40,7 +40,8 @@ from pingmesh_tasks.detect.incident import (
 )
 from pingmesh_tasks.detect.quiet import silenced
 
-MAX_OPEN, MAX_CLOSED, MAX_PENDING, MAX_OTHERS = 60, 60, 200, 12
+MAX_OPEN, MAX_CLOSED, MAX_PENDING = 60, 60, 200
+MAX_OTHERS, MAX_OTHERS_IN_ALL = 12, 600
 
 
 class Turn:
@@ -58,12 +59,18 @@ class Turn:
         """Return the state after the turn, without its notices (`notices` has them)."""
         return replace(
             self.before,
-            open=tuple(self.open.values()),
+            open=tuple(self._bounded(incident) for incident in self.open.values()),
             pending=tuple(self.pending.values()),
             closed=tuple(self.closed[-MAX_CLOSED:]),
             silences=tuple(silence for silence in self.before.silences if silence.until > self.now),
             looked_at=self.looked_at,
         )
+
+    def _bounded(self, incident: Incident) -> Incident:
+        """Return an incident that lists the fewer others the more incidents are open."""
+        most = max(2, MAX_OTHERS_IN_ALL // len(self.open))
+        more = max(0, len(incident.others) - most)
+        return replace(incident, others=incident.others[:most], unlisted=incident.unlisted + more)
 
     # ------------------------------------------------------------------ a look
 

@@ -123,7 +123,7 @@ def _facts(notice: Notice, links: Links, has_heatmap: bool, traces: Sequence[Tra
         "links": links,
         "id": notice.id,
         "incident": notice.incident,
-        "own": notice.source == ALARM,
+        "own": notice.source == ALARM or over,
         "at": words.moment(notice.at),
     }
 

@@ -59,10 +59,12 @@ def test_the_others_say_once_that_a_channel_fails_and_once_that_it_works_again()
     assert [(n.kind, n.finding.rule, n.finding.subject) for n in said] == [("opened", "channel_failed", "slack")]
     assert "no route" in said[0].finding.detail
     assert dict(told(state, later(9999)))[said[0].id] == ["mail"]
+    state = mark_sent(state, said[0].id, "mail", later(400))
+    state, opened = mark_failed(state, OPENED.id, "slack", "no route", POLICY, later(500)), said[0]
+    assert [entry.notice.id for entry in state.outbox] == [OPENED.id]
     state = mark_sent(state, OPENED.id, "slack", later(999))
     said = [entry.notice for entry in state.outbox if entry.notice.source == "alarm"]
-    assert [n.kind for n in said] == ["opened", "resolved"]
-    assert said[0].incident == said[1].incident
+    assert [(n.kind, n.incident) for n in said] == [("resolved", opened.incident)]
     assert [channels for _, channels in told(state, later(9999))][-1] == ["mail"]
 
 

@@ -335,6 +335,13 @@ def test_a_fault_that_ends_in_silence_is_never_told(alarm):
     assert not alarm.state.open
 
 
+def test_a_fault_that_ends_with_its_silence_is_never_told(alarm):
+    alarm.state = silence(alarm.state, quiet(alarm, 1), alarm.now)
+    assert alarm.look(DEAD) == alarm.look() == alarm.look() == []
+    assert alarm.look(after=60) == []
+    assert not alarm.state.open
+
+
 def test_an_incident_can_be_silenced_by_its_id_and_be_heard_again(alarm):
     alarm.look(DEAD)
     alarm.state = silence(alarm.state, quiet(alarm, 300, incident=alarm.state.open[0].id), alarm.now)
@@ -413,6 +420,20 @@ def test_ten_thousand_findings_of_hostile_names_stay_under_a_megabyte():
         data = to_json(alarm.state)
         assert len(data) < min(1_200_000, MAX_BYTES)
         assert from_json(data) == alarm.state
+
+
+def test_the_memory_of_many_sources_with_much_evidence_is_bounded_too():
+    alarm, wide = Alarm(), {f"column{n}": "x" * 500 for n in range(40)}
+    for number in range(120):
+        found = [
+            finding(f"rule{n}", subject=f"{n}" * 300, detail="d" * 9000, advice="a" * 9000, evidence=(wide,) * 90)
+            for n in range(14)
+        ]
+        alarm.now += timedelta(seconds=1)
+        evaluation = Evaluation(f"data{number}", "hot", alarm.now, frozenset(), tuple(found))
+        alarm.state = advance(alarm.state, evaluation, alarm.policy, alarm.now, alarm.wider)
+    assert len(to_json(alarm.state)) < 1_200_000
+    assert len({i.source for i in alarm.state.open}) == 120
 
 
 def test_damaged_or_newer_memory_is_refused_with_what_to_do():
