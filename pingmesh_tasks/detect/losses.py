@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import Finding, Scope, Severity
 from pingmesh_tasks.detect.look import Look
+from pingmesh_tasks.detect.parts import sum_by_host
 from pingmesh_tasks.detect.rows import PROTOCOLS
-from pingmesh_tasks.detect.scan import Demands, Evidence, Suspect, find_suspects, sum_by_host
+from pingmesh_tasks.detect.scan import Demands, Evidence, Suspect, find_suspects
 
 _NARROW = ("pair", "host")
 _WIDE = ("podset", "dc", "tier", "mesh")

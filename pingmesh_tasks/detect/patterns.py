@@ -20,8 +20,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.localize import Places
+from pingmesh_tasks.detect.parts import sum_by_host
 from pingmesh_tasks.detect.rows import Rows, code_rows
-from pingmesh_tasks.detect.scan import sum_by_host
 from pingmesh_tasks.fleet.inventory import Inventory
 
 Pattern = Literal["normal", "podset_down", "podset_failure", "spine_failure", "host_down"]

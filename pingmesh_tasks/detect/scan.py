@@ -17,19 +17,15 @@ Sums by host and by pair of ToRs are all that a part's D and E need, so nothing 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pingmesh_tasks.detect.finding import MESH, Scope
+from pingmesh_tasks.detect.finding import Scope
 from pingmesh_tasks.detect.localize import Places
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.integer[Any]]
-Bools = NDArray[np.bool_]
+from pingmesh_tasks.detect.parts import WIDTH, Bools, Floats, Ints, Part, Sums, parts_of
 
 #: A part is refused unless so many of its own parts suffer, at half of the worst one's rate or more.
 ALIKE = 0.55
@@ -40,7 +36,6 @@ _MOSTLY = 0.5
 _DEAD = 0.9
 #: A part is refused if one narrower part has this share of what is bad in it, at twice its rate (or several, most).
 _GOOD_SHARE = 0.25
-_WIDTH = {"pair": 0, "host": 1, "tor": 2, "podset": 3, "tier": 4, "dc": 5, "mesh": 6}
 _MOST_SUSPECTS, _MOST_TRIALS = 64, 400
 _BITMAP = 1 << 28
 
@@ -100,7 +95,7 @@ class Suspect:
 
 def find_suspects(places: Places, evidence: Evidence, demands: Demands, *, topology: bool) -> list[Suspect]:
     """Return what explains the bad rows, in the order in which it was found: the most telling first."""
-    scan = _Scan(places, evidence, _parts(places, topology))
+    scan = _Scan(places, evidence, parts_of(places, topology))
     found: list[Suspect] = []
     for _ in range(_MOST_SUSPECTS):
         suspect = scan.next_suspect(demands)
@@ -110,121 +105,18 @@ def find_suspects(places: Places, evidence: Evidence, demands: Demands, *, topol
     return scan.without_those_that_others_explain(found, demands)
 
 
-def sum_by_host(places: Places, ends: Ints, weights: NDArray[Any] | None = None) -> Floats:
-    """Return the sum of `weights` (None: the number of rows) by host position."""
-    return np.bincount(ends, weights, minlength=len(places.names)).astype(np.float64)
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Sums over rows: by source, by destination, and by (ToR, ToR), (podset, podset), (DC, DC)."""
-
-    out: Floats
-    into: Floats
-    tors: Floats
-    podsets: Floats
-    dcs: Floats
-
-    @classmethod
-    def of(cls, places: Places, a: Ints, b: Ints, weights: NDArray[Any]) -> _Sums:
-        racks = len(places.tor_names)
-        cell = places.tor.astype(np.int32)[a] * np.int32(racks) + places.tor.astype(np.int32)[b]
-        tors = np.bincount(cell, weights, minlength=racks * racks).astype(np.float64).reshape(racks, racks)
-        podsets = _fold(tors, places.tor, places.podset)
-        dcs = _fold(podsets, places.podset, places.dc)
-        return cls(sum_by_host(places, a, weights), sum_by_host(places, b, weights), tors, podsets, dcs)
-
-    def __sub__(self, other: _Sums) -> _Sums:
-        return _Sums(*(getattr(self, name) - getattr(other, name) for name in self.__dataclass_fields__))
-
-
-@dataclass(frozen=True)
-class _Part:
-    """All suspects of one kind. `totals` gives each one's share of sums, `crossing` which rows cross one.
-
-    `inner` numbers the parts that it is made of, by host; `of` numbers the suspects themselves, by host.
-    """
-
-    scope: Scope
-    subjects: Sequence[str]
-    side: str
-    totals: Callable[[_Sums], Floats]
-    crossing: Callable[[int, Ints, Ints], Bools]
-    of: Ints
-    inner: Ints | None
-
-
-def _parts(places: Places, topology: bool) -> list[_Part]:
-    """Return the kinds of suspects. Where two explain the same rows, the one that stands first is named."""
-    tor, podset, dc = places.tor, places.podset, places.dc
-    everyone = np.arange(len(places.names))
-    nobody = np.zeros(len(places.names), np.int64)
-
-    def touching(of: Ints) -> Callable[[int, Ints, Ints], Bools]:
-        return lambda k, a, b: (of == k)[a] | (of == k)[b]
-
-    def leaving(of: Ints) -> Callable[[int, Ints, Ints], Bools]:
-        return lambda k, a, b: (of == k)[a] ^ (of == k)[b]
-
-    def touched(matrix: Floats) -> Floats:
-        return np.asarray(matrix.sum(0) + matrix.sum(1) - matrix.diagonal())
-
-    def left(matrix: Floats) -> Floats:
-        return np.asarray(matrix.sum(0) + matrix.sum(1) - 2 * matrix.diagonal())
-
-    def inside(matrix: Floats, fine: Ints, coarse: Ints) -> Floats:
-        """Sum the diagonal by coarser part: what stays within one finer part."""
-        return np.bincount(_coarse_of(fine, coarse), matrix.diagonal()).astype(np.float64)
-
-    hosts = [
-        _Part("host", places.names, "both", lambda s: s.out + s.into, touching(everyone), everyone, None),
-        _Part("host", places.names, "in", lambda s: s.into, lambda k, a, b: b == k, everyone, None),
-        _Part("host", places.names, "out", lambda s: s.out, lambda k, a, b: a == k, everyone, None),
-    ]
-    if not topology:
-        mesh = _Part("mesh", (MESH,), "both", _everything, lambda k, a, b: np.ones(len(a), bool), nobody, everyone)
-        return [mesh, *hosts]
-    spines = tuple(f"{name}/spine" for name in places.dc_names)
-    return [
-        _Part("mesh", (MESH,), "both", _everything, lambda k, a, b: np.ones(len(a), bool), nobody, dc),
-        _Part(
-            *("tier", ("inter_dc",), "both", lambda s: np.array([s.dcs.sum() - s.dcs.trace()])),
-            *(lambda k, a, b: dc[a] != dc[b], nobody, podset),
-        ),
-        _Part("dc", places.dc_names, "both", lambda s: touched(s.dcs), touching(dc), dc, podset),
-        _Part("dc", places.dc_names, "both", lambda s: left(s.dcs), leaving(dc), dc, podset),
-        _Part(
-            *("tier", spines, "both", lambda s: s.dcs.diagonal() - inside(s.podsets, podset, dc)),
-            *(lambda k, a, b: (dc == k)[a] & (dc == k)[b] & (podset[a] != podset[b]), dc, podset),
-        ),
-        _Part(
-            *("tier", spines, "both", lambda s: touched(s.dcs) - inside(s.podsets, podset, dc)),
-            *(lambda k, a, b: ((dc == k)[a] | (dc == k)[b]) & (podset[a] != podset[b]), dc, podset),
-        ),
-        _Part("podset", places.podset_names, "both", lambda s: touched(s.podsets), touching(podset), podset, tor),
-        _Part(
-            *("podset", places.podset_names, "both", lambda s: touched(s.podsets) - inside(s.tors, tor, podset)),
-            *(lambda k, a, b: ((podset == k)[a] | (podset == k)[b]) & (tor[a] != tor[b]), podset, tor),
-        ),
-        _Part("podset", places.podset_names, "both", lambda s: left(s.podsets), leaving(podset), podset, tor),
-        _Part("tor", places.tor_names, "both", lambda s: touched(s.tors), touching(tor), tor, everyone),
-        _Part("tor", places.tor_names, "both", lambda s: left(s.tors), leaving(tor), tor, everyone),
-        *hosts,
-    ]
-
-
 @dataclass
 class _Tally:
     """Sums of some rows: how many went bad, how many were expected to, and of how many."""
 
-    bad: _Sums
-    expected: _Sums
-    n: _Sums
+    bad: Sums
+    expected: Sums
+    n: Sums
 
     def __sub__(self, other: _Tally) -> _Tally:
         return _Tally(self.bad - other.bad, self.expected - other.expected, self.n - other.n)
 
-    def of(self, part: _Part, number: int) -> tuple[float, float, float]:
+    def of(self, part: Part, number: int) -> tuple[float, float, float]:
         return (
             float(part.totals(self.bad)[number]),
             float(part.totals(self.expected)[number]),
@@ -239,7 +131,7 @@ class _Scan:
     everybody else's pairs is expected, but it would drown the few drops of a lossy rack elsewhere.
     """
 
-    def __init__(self, places: Places, evidence: Evidence, parts: list[_Part]) -> None:
+    def __init__(self, places: Places, evidence: Evidence, parts: list[Part]) -> None:
         self.places, self.rows, self.parts = places, evidence, parts
         self.n, self.bad = evidence.n, evidence.bad
         self.bad_rows = np.flatnonzero(evidence.bad)
@@ -268,8 +160,8 @@ class _Scan:
     def without_those_that_others_explain(self, found: list[Suspect], demands: Demands) -> list[Suspect]:
         """Ask the wide ones once more, now that the narrower ones are known: two podsets may have looked like a DC."""
         kept = list(found)
-        for suspect in sorted(found, key=lambda one: -_WIDTH[one.scope]):
-            narrower = [one for one in kept if _WIDTH[one.scope] < _WIDTH[suspect.scope] and one.scope != "pair"]
+        for suspect in sorted(found, key=lambda one: -WIDTH[one.scope]):
+            narrower = [one for one in kept if WIDTH[one.scope] < WIDTH[suspect.scope] and one.scope != "pair"]
             if len(narrower) < 2:
                 continue
             rows = np.flatnonzero(suspect.crossing)
@@ -340,19 +232,15 @@ class _Scan:
         mine = crossing if tally is self.tallies[0] else crossing & self.fresh
         if not self._suffers_alike(part, number, mine, bad_here, 2 * clump):
             return None
-        rivals = [
-            float(values[k])
-            for i, values in enumerate(scores)
-            for k in np.argsort(values)[-3:]
-            if (other := self.parts[i % len(self.parts)]).scope == part.scope and other.subjects[k] != subject
-        ]
+        member = part.of == number
+        rivals = [self._rival(other, tally, member, (bad, n), values) for other, values in self._others(at, scores)]
         score = float(scores[at][number])
         gap = score - max([*rivals, best_pair if part.scope == "host" else 0.0], default=0.0)
         suspect = Suspect(
             scope=part.scope,
             subject=subject,
             side=part.side,
-            hosts=np.flatnonzero(part.of == number),
+            hosts=np.flatnonzero(member),
             crossing=crossing,
             rows=bad_here,
             n=n,
@@ -365,7 +253,21 @@ class _Scan:
         enough = bad - expected >= demands.least(part.scope, subject) * n
         return (suspect, enough) if enough or demands.quietly else None
 
-    def _has_faults_of_its_own(self, part: _Part, number: int, tally: _Tally, clump: float) -> bool:
+    def _others(self, at: int, scores: list[Floats]) -> list[tuple[Part, Floats]]:
+        """Return the parts of other scopes that were scored by the same rows as number `at`, and their scores."""
+        first = at - at % len(self.parts)
+        scored = zip(self.parts, scores[first : first + len(self.parts)], strict=True)
+        return [(other, values) for other, values in scored if other.scope != self.parts[at - first].scope]
+
+    def _rival(self, other: Part, tally: _Tally, member: Bools, rows: tuple[float, float], scores: Floats) -> float:
+        """Return the best score of `other` parts that hold a suspect or are held by it.
+
+        Those with the very same rows are another name of it, and another rack's fault makes this one's no less certain.
+        """
+        same = np.isclose(other.totals(tally.bad), rows[0]) & np.isclose(other.totals(tally.n), rows[1])
+        return float(np.where(same, 0.0, scores)[np.unique(other.of[member])].max())
+
+    def _has_faults_of_its_own(self, part: Part, number: int, tally: _Tally, clump: float) -> bool:
         """Tell whether narrower parts, each far worse than the whole, have most of the bad: faults of their own.
 
         Two dead hosts anywhere make a DC likelier than either of them, and every podset of it suffers alike.
@@ -374,7 +276,7 @@ class _Scan:
         excess = max(bad - expected, 1e-9)
         member = part.of == number
         for inner in self.parts:
-            if _WIDTH[inner.scope] >= _WIDTH[part.scope] or inner.scope == "tier":
+            if WIDTH[inner.scope] >= WIDTH[part.scope] or inner.scope == "tier":
                 continue
             within = np.zeros(len(inner.subjects), bool)
             within[inner.of[member]] = True
@@ -387,7 +289,7 @@ class _Scan:
                 return True
         return False
 
-    def _suffers_alike(self, part: _Part, number: int, crossing: Bools, bad_here: Ints, clump: float) -> bool:
+    def _suffers_alike(self, part: Part, number: int, crossing: Bools, bad_here: Ints, clump: float) -> bool:
         """Tell whether more than half of a part's own parts suffer, at half of the worst one's rate or more.
 
         `clump` is how many bad chances come together; with it, luck is allowed for. Of a host, two peers must suffer.
@@ -493,8 +395,8 @@ class _Scan:
     def _tally(self, rows: Ints, bad_rows: Ints) -> _Tally:
         return _Tally(self._sums(bad_rows, self.bad), self._sums(rows, self.expected), self._sums(rows, self.n))
 
-    def _sums(self, rows: Ints, weights: NDArray[np.float32]) -> _Sums:
-        return _Sums.of(self.places, self.rows.a[rows], self.rows.b[rows], weights[rows])
+    def _sums(self, rows: Ints, weights: NDArray[np.float32]) -> Sums:
+        return Sums.of(self.places, self.rows.a[rows], self.rows.b[rows], weights[rows])
 
 
 class _Pairs:
@@ -548,23 +450,3 @@ def _binomial_low(bad: float, n: float, rate: float) -> bool:
     terms = share * math.log(share / rate) if share else 0.0
     rest = (1 - share) * math.log((1 - share) / max(1 - rate, 1e-9))
     return n * (terms + rest) > math.log(1_000)
-
-
-def _fold(matrix: Floats, fine: Ints, coarse: Ints) -> Floats:
-    """Sum a matrix by (fine, fine) to one by (coarse, coarse)."""
-    of = _coarse_of(fine, coarse)
-    size = int(of.max()) + 1
-    onto = np.zeros((size, matrix.shape[0]))
-    onto[of, np.arange(len(of))] = 1
-    return np.asarray(onto @ matrix @ onto.T)
-
-
-def _coarse_of(fine: Ints, coarse: Ints) -> Ints:
-    """Return the coarse number of each fine number."""
-    of = np.zeros(int(fine.max()) + 1, np.int64)
-    of[fine] = coarse
-    return of
-
-
-def _everything(sums: _Sums) -> Floats:
-    return np.array([sums.out.sum()])

@@ -55,7 +55,7 @@ def test_the_culprit_is_named_and_nobody_else(culprit, rate):
     assert suspect.confidence > 0.9
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.combinations(list(CULPRITS)[:4], 2))
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(list(CULPRITS)[:4], 2)))
 def test_two_culprits_are_both_named(first, second):
     found = names_of(suspects_of(np.maximum(0.05 * CULPRITS[first], 0.08 * CULPRITS[second])))
     assert sorted(found) == sorted([first, second])
