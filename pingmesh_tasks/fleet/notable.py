@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pingmesh_tasks.fleet.tails import ChunkFacts
@@ -18,9 +18,10 @@ from pingmesh_tasks.fleet.tails import ChunkFacts
 SPAN_S = 60.0
 _MAX_NAMES = 20_000
 _SLICE_S = 5.0
+_CONNECTIONS_OF_ONE = 2  # received and disconnected
 
 _OPERATION = re.compile(rb"\(pid (\d{1,10})\) (\w{1,40}) called for ([^\r\n]{1,400})")
-_CONNECTION = re.compile(rb" Connection (?:received|disconnected) from ([^\r\n]{1,400})")
+_CONNECTION = re.compile(rb"\(pid (\d{1,10})\) Connection (?:received|disconnected) from ([^\r\n]{1,400})")
 _DENIED = b"Access denied"
 
 
@@ -98,6 +99,7 @@ class LogWatch:
         self._reads, self._reads_of_pid, self._pids = _Recent(), _Recent(), _Recent()
         self._clients, self._kinds = _Recent(), _Recent()
         self._denied = _Recent()  # the errors log's own: the other may be looked at in a thread meanwhile
+        self._connections_of_pid: Counter[bytes] = Counter()
         self._last_line_s: float | None = None
         self._silence_told = False
 
@@ -112,14 +114,15 @@ class LogWatch:
         connections = _CONNECTION.findall(lines)
         count = lines.count(b"\n")
         strange = max(count - len(operations) - len(connections), 0)
+        own = self._own_pids(pid for pid, _ in connections)
         reads: Counter[bytes | str] = Counter()
         of_pid: Counter[bytes | str] = Counter()
         for pid, hook, what in operations:
             if hook == b"GetData":
                 reads[what] += 1
-                of_pid[pid + b" " + what] += 1
-        pids: Counter[bytes | str] = Counter(pid for pid, _, _ in operations)
-        clients: Counter[bytes | str] = Counter(connections)
+                of_pid[pid + b" " + what] += own(pid)
+        pids: Counter[bytes | str] = Counter(pid for pid, _, _ in operations if own(pid))
+        clients: Counter[bytes | str] = Counter(client for _, client in connections)
         self._reads.add(reads, now_s)
         self._reads_of_pid.add(of_pid, now_s)
         self._pids.add(pids, now_s)
@@ -136,6 +139,14 @@ class LogWatch:
             or (bool(connections) and total["connects"] >= limits.connects)
             or (strange > 0 and total["strange"] >= limits.rejected)
         )
+
+    def _own_pids(self, connected: Iterable[bytes]) -> Callable[[bytes], bool]:
+        """Return what tells if a process is one client's own: it connects once; one that serves all does it often."""
+        self._connections_of_pid.update(connected)
+        if len(self._connections_of_pid) > _MAX_NAMES:
+            shared = {pid: n for pid, n in self._connections_of_pid.items() if n > _CONNECTIONS_OF_ONE}
+            self._connections_of_pid = Counter(shared)
+        return lambda pid: self._connections_of_pid[pid] <= _CONNECTIONS_OF_ONE
 
     def fell_silent(self, now_s: float) -> bool:
         """Whether a log that was busy has said nothing for a while; True once for a silence."""

@@ -90,6 +90,16 @@ def test_a_slow_poller_is_notable_before_its_limit_of_a_minute():
     assert True in found and found.index(True) <= LIMITS.same_read_of_pid // 3
 
 
+def test_a_process_that_serves_everybody_is_not_taken_for_one_client():
+    def second(now_s: int) -> bytes:
+        connection = f"x (pid 9) Connection received from u{now_s}@h [10.0.0.{now_s}]\n".encode()
+        return connection + b"".join(reads(9, f"\\N{node}", 1) for node in range(100))
+
+    watch = LogWatch(LIMITS)
+    assert not any(watch.notable("access", second(now_s), 0, now_s) for now_s in range(50))
+    assert watch.notable("access", reads(9, "\\N1", LIMITS.same_read_burst), 0, 51)
+
+
 def test_many_different_reads_are_not():
     watch = LogWatch(LIMITS)
     everything = b"".join(reads(pid, f"\\N{node}", 1) for pid in range(20) for node in range(40))
