@@ -73,6 +73,19 @@ class TestAUserWhoReadsOneNodeOverAndOver:
         assert suspects(evaluation) == [("heavy_reads", "user", "bob")]
         assert {"user_rate", "node_rate", "client_rate"} <= evaluation.judged
 
+    def test_is_no_busy_node_besides_for_his_lines_are_taken_away(self):
+        evaluation = evaluate_access(hot_view(inetd(3_900, per_s=65)))
+        assert suspects(evaluation) == [("heavy_reads", "user", "bob")] and "node_rate" in evaluation.judged
+
+    def test_is_a_process_where_nothing_else_is_known(self):
+        log = Log()
+        log.on("anna", pid=400, socket=0)
+        for number in range(400):
+            log.op(number / 20, pid=500)
+        [finding] = evaluate_access(hot_view(log)).findings
+        assert (finding.scope, finding.subject) == ("node", r"EAST/\EAST::IP")
+        assert "nothing is known but process 500" in finding.detail
+
     def test_may_use_as_many_processes_as_he_likes(self):
         log = Log()
         for number in range(100):
@@ -232,6 +245,14 @@ class TestTooMuchOfEverything:
             log.on("bob", number, socket=4)
             log.off("bob", number, socket=4)
         assert not evaluate_access(window_view(log)).findings
+
+    def test_sessions_that_were_refused_are_not_open(self):
+        log = Log()
+        for number in range(210):
+            log.on("bob", 5, socket=4 + number, address=f"10.0.{number}.1")
+        view = window_view(log)
+        refused = view.session.with_columns(ended_by=pl.lit("refusal"), end_time=pl.col("start_time"))
+        assert not evaluate_access(replace(view, session=refused)).findings
 
     def test_and_two_rules_about_one_user_are_one_finding(self):
         log = Log()

@@ -160,6 +160,11 @@ class TestMoreThanUsual:
         normal = learned(day(per_min=5_000), windows=3, before=normal, first=30)
         assert row(normal, "user", "operations", "bob")["upper"] == 400
 
+    def test_is_learned_by_at_most_twice_what_was_usual(self):
+        normal = learned(day(per_min=100), windows=20)
+        normal = learned(day(per_min=2_000), windows=3, before=normal, first=20)
+        assert row(normal, "user", "operations", "bob")["recent"][-3:] == [200, 200, 200]
+
     def test_becomes_usual_where_it_lasts(self):
         normal = learned(day(per_min=400), windows=30)
         normal = learned(day(per_min=1_700), windows=30, before=normal, first=30)
