@@ -35,7 +35,7 @@ class NotableLimits:
     same_read_of_pid: int = 120
     same_read_of_pid_burst: int = 25
     same_read: int = 300
-    same_read_burst: int = 80
+    same_read_burst: int = 60
     lines_of_pid: int = 3_000
     connects_of_client: int = 120
     connects: int = 1_500

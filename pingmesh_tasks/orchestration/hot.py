@@ -204,7 +204,9 @@ def half_of(rules: RuleBook) -> NotableLimits:
         same_read_of_pid=half("heavy_reads", "process_per_min"),
         same_read_of_pid_burst=half("heavy_reads", "process_burst"),
         same_read=half("heavy_reads", "server_per_min"),
-        same_read_burst=half("heavy_reads", "server_burst") * 2,  # a node in demand comes close in good health
+        # Of all clients together a node in demand may come near in good health; a run that looks too early is in the
+        # way of the next one.
+        same_read_burst=round(rules.limit("heavy_reads", "server_burst") * 0.75),
         lines_of_pid=half("user_rate", "operations_per_min"),
         connects_of_client=half("connect_rate", "user_per_min"),
         connects=half("connect_rate", "server_per_min"),
