@@ -251,24 +251,34 @@ def test_a_frozen_agent_is_a_host_without_data_and_no_network_fault(run: Run):
 
 
 def test_netbouncer_names_a_lossy_spine_from_traces_between_several_hosts():
-    """5 % on one spine, both ways: four hosts trace each other, and their ways meet in every router."""
+    """5 % on the way there, of traces from two hosts to two others: their ways meet in every router.
+
+    What is lost on the way back shows on every way there alike; that is what traces from the other end are for.
+    """
     hosts = ["p1t1h1", "p1t2h1", "p2t1h1", "p2t2h1"]
     listen = f"import socket, time; s = socket.create_server(('', {PROBE_PORT}), backlog=1024)"
     listen += "; print('up', flush=True); time.sleep(99)"
     with clos_laboratory() as lab, ExitStack() as held:
         for host in hosts:
             held.enter_context(lab.spawn(host, sys.executable, "-I", "-S", "-c", listen, until="up"))
-        held.enter_context(lab.fault("numgen random mod 100 < 5", "drop", router="spine2"))
+        held.enter_context(lab.fault("ip daddr 10.2.0.0/16 numgen random mod 100 < 5", "drop", router="spine2"))
 
         def trace(way: tuple[str, str]) -> PathTrace:
             source, target = way
-            asked = {"target": lab.address(target), "port": PROBE_PORT, "source": lab.address(source), "ports": 64}
+            asked = {
+                "target": lab.address(target),
+                "port": PROBE_PORT,
+                "source": lab.address(source),
+                "ports": 64,
+                "rounds": 3,
+                "timeout": 10,
+            }
             options = [text for name, value in asked.items() for text in (f"--{name}", str(value))]
             said = lab.run(source, sys.executable, "-I", "-S", str(AGENT), "trace", *options)
             return parse_trace(Answer(0, said.encode(), "", 0), PathTrace(source, target, port=PROBE_PORT))
 
-        ways = [(a, b) for a in hosts for b in hosts if a[:2] != b[:2]]
+        ways = [(a, b) for a in hosts[:2] for b in hosts[2:]]
         with ThreadPoolExecutor(len(ways)) as pool:
             ranked = rank_traces(pool.map(trace, ways))
-    assert ranked[0][0] == lab.routers["spine2"], ranked
-    assert 0.02 < ranked[0][1] < 0.2, ranked
+    assert lab.routers["spine2"] in ranked[0][0], f"neither the spine nor a link of it: {ranked}"
+    assert 0.01 < ranked[0][1] < 0.2, ranked
