@@ -11,10 +11,12 @@ pack`; where npm or its registry is missing they are skipped.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
+import http.server
 import json
 import math
-import http.server
+import os
 import shutil
 import statistics
 import subprocess
@@ -25,7 +27,6 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ PROBES = (REPO / "benchmarks" / "page_probes.js").read_text().split("\n", 1)[1].
 SIZE = {"width": 1328, "height": 892}
 
 
-@contextmanager
+@contextlib.contextmanager
 def made_up_server(hosts: int) -> Iterator[str]:
     """The page of a made-up mesh in another process, its answers warm."""
     command = [
@@ -106,12 +107,32 @@ def first_heatmap_ms(browser: Browser, address: str) -> tuple[float, float]:
     return times[0] or times[1], times[1]
 
 
-def renderer_mb(browser: Browser, page: Page) -> float:
-    """Return the page's JavaScript memory with its buffers, in MB, after a collection."""
-    session = page.context.new_cdp_session(page)
-    session.send("HeapProfiler.collectGarbage")
-    used: dict[str, Any] = session.send("Runtime.getHeapUsage")
-    return float(used["usedSize"] + used.get("backingStorageSize", 0) + used.get("embedderHeapUsedSize", 0)) / 1e6
+def renderer_mb() -> float:
+    """Return the proportional memory of the renderers of this run's browser, their workers with them, in MB."""
+    parents, renderers = {}, []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+            parents[int(fields["Pid"])] = int(fields["PPid"])
+            if "--type=renderer" in (status.parent / "cmdline").read_text():
+                renderers.append(int(fields["Pid"]))
+    total = 0
+    for pid in renderers:
+        ancestor = pid
+        while ancestor not in (0, os.getpid()):
+            ancestor = parents.get(ancestor, 0)
+        if ancestor:
+            with contextlib.suppress(OSError):
+                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+                total += int(rollup.split("Pss:", 1)[1].split()[0])
+    return total / 1e3
+
+
+def follow_windows(page: Page, times: int) -> None:
+    """Do what live mode does, without its waits: one window after another, in full."""
+    for i in range(times):
+        page.locator("#back" if i // 10 % 2 == 0 else "#next").click()
+        page.wait_for_selector("#loading", state="hidden")
 
 
 def median_of(times: int, measure: Callable[[], float]) -> float:
@@ -134,7 +155,7 @@ def fetch_peers(folder: Path) -> dict[str, Path]:
     return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def plain_server(folder: Path) -> Iterator[str]:
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
@@ -185,7 +206,9 @@ def main() -> None:
                     f"longest task {steps['long']:.0f} ms"
                 )
                 page.wait_for_selector("#loading", state="hidden")
-                print(f"  memory of the page: {renderer_mb(browser, page):.0f} MB")
+                before = renderer_mb()
+                follow_windows(page, 60 if times > 1 else 20)
+                print(f"  memory of the renderer: {before:.0f} MB; {renderer_mb():.0f} MB after live mode (bar 400)")
                 if hosts == 1000:
                     ours = median_of(times, lambda page=page, home=address: page.evaluate(probe("ours"), [home, 1000]))  # type: ignore[misc]
                     print(f"  1 000 × 1 000 in memory to first paint: {ours:.0f} ms")

@@ -65,13 +65,19 @@ export async function openCharts(view) {
     asked = key;
     await Promise.all([drawSeries(view, series), drawCdf(view, cdf), drawBars(view, bars)].map((one, i) => one.catch((error) => Object.values(cards)[i].say(error.message))));
   };
-  new IntersectionObserver(([entry]) => { if (entry.isIntersecting && !seen) { seen = true; refresh(); } }, { rootMargin: "120px" }).observe($("charts"));
+  new IntersectionObserver(([entry]) => { if (entry.isIntersecting && !seen) { seen = true; refresh(); } }, { rootMargin: "-60px" }).observe($("charts"));
   let timer = 0;
   const later = () => { clearTimeout(timer); timer = setTimeout(refresh, 120); };
   onChange((changed) => { if (["w", "sel", "cmp", "from", "to", "tab"].some((key) => changed.has(key))) later(); });
   onTheme(() => { asked = ""; later(); });
   view.time.follow(() => later());
   refresh();
+}
+
+/** An axis for durations: linear from 0 where they are of a kind, log where they span more than a decade. */
+function durations(values, log = {}) {
+  const some = values.filter((value) => value > 0), low = Math.min(...some), high = Math.max(...some);
+  return high / low > 20 ? { type: "log", min: low / 1.4, max: high * 1.2, axisLabel: { formatter: formatUs, hideOverlap: true }, ...log } : { type: "value", axisLabel: { formatter: formatUs, hideOverlap: true } };
 }
 
 const subject = () => { const [src, dst] = ends(); return !state.sel ? t("crumbs.all") : !dst ? t("from.host", { host: isolate(src) }) : !src ? t("to.host", { host: isolate(dst) }) : `${isolate(src)} → ${isolate(dst)}`; };
@@ -106,7 +112,7 @@ async function drawSeries(view, one) {
     tooltip: { formatter: (rows) => [formatMoment(new Date(rows[0].value[0])), ...rows.filter((r) => r.value[1] !== null).map((r) => `${r.seriesName}  ${r.seriesName === t("metric.loss") ? formatShare(r.value[1]) : formatUs(r.value[1])}`)].join("\n") },
     xAxis: { type: "time", axisLabel: { formatter: (value) => formatTime(new Date(value)), hideOverlap: true } },
     yAxis: [
-      { type: "log", axisLabel: { formatter: formatUs }, min: (range) => range.min / 1.4 },
+      durations(points.flatMap((p) => [p.p50_us, p.p99_us])),
       { type: "value", max: (range) => Math.max(range.max * 3, 0.01), position: "right", axisLabel: { formatter: formatShare, showMaxLabel: false }, splitLine: { show: false } },
     ],
     grid: { left: 62, right: 56, top: 34, bottom: 34 },
@@ -127,7 +133,7 @@ async function drawCdf(view, one) {
   const styles = [[paint.s0, "solid"], [paint.muted, [5, 3]]];
   await one.set({
     tooltip: { formatter: (rows) => rows.map((r) => `${r.seriesName}: ${formatShare(r.value[1])} ≤ ${formatUs(r.value[0])}`).join("\n") },
-    xAxis: { type: "log", axisLabel: { formatter: formatUs, hideOverlap: true }, min: (range) => range.min / 1.1, max: (range) => range.max * 1.1 },
+    xAxis: durations([both[0].min_us, both[0].quantiles.p999_us ?? both[0].max_us], { max: "dataMax" }),
     yAxis: { type: "value", max: 1, axisLabel: { formatter: formatShare } },
     dataZoom: [{ type: "inside", zoomOnMouseWheel: "shift" }],
     series: both.filter(Boolean).map(({ cdf, window, quantiles }, i) => ({
@@ -149,11 +155,11 @@ async function drawBars(view, one) {
   await one.set({
     tooltip: { formatter: ([{ dataIndex: i }]) => { const r = rows[i]; return [isolate(r.src), `p50  ${formatUs(r.p50_us)}`, `p99  ${formatUs(r.p99_us)}`, `${t("metric.loss")}  ${formatShare(r.loss)}`, `${t("pairs")}  ${formatCount(r.pairs)}`].join("\n"); } },
     xAxis: { type: "category", data: rows.map((r) => r.src), axisLabel: { rotate: rows.length > 8 ? 45 : 0, formatter: (text) => (text.length > 14 ? `${text.slice(0, 6)}…${text.slice(-6)}` : text) }, triggerEvent: true },
-    yAxis: { type: "log", axisLabel: { formatter: formatUs }, min: (range) => range.min / 2 },
+    yAxis: durations(rows.flatMap((r) => [r.p50_us, r.p99_us])),
     grid: { left: 62, right: 18, top: 34, bottom: 74 },
     dataZoom: [{ type: "inside", zoomOnMouseWheel: "shift" }],
     series: [
-      { name: "p50", type: "bar", barGap: "-100%", z: 3, data: rows.map((r) => r.p50_us), itemStyle: { color: paint.s0 }, markArea: { silent: true, data: [band(slow, bad, paint.warn), band(bad, 1e8, paint.bad)] } },
+      { name: "p50", type: "bar", barGap: "-100%", z: 3, data: rows.map((r) => r.p50_us), itemStyle: { color: paint.s0 }, markArea: { silent: true, data: [band(slow, bad, paint.warn), band(bad, 1e9, paint.bad)] } },
       { name: "p99", type: "bar", data: rows.map((r) => r.p99_us), itemStyle: { color: paint.s1, opacity: 0.55 } },
     ],
   }, ({ dataIndex }) => rows[dataIndex] && update({ sel: `${rows[dataIndex].src}>` }, { step: true }));

@@ -14,6 +14,7 @@ import { FAILED, HIGHEST, decode, isValue } from "./map/codes.js";
 import { createMap } from "./map/map.js";
 import { fitScale } from "./map/palette.js";
 import { hostScores } from "./map/worst.js";
+import { ruleName } from "./rules.js";
 import { onChange, state, update } from "./state.js";
 import { colours, onTheme, theme } from "./theme.js";
 
@@ -110,10 +111,13 @@ export async function load(view, entry, { playing = false, frame = null } = {}) 
   if (frame) { accept(view, frame, playing); return; }
   $("loading").hidden = false;
   try {
+    const base = query(view, entry), ask = (lod) => matrices(view, { ...base, lod: lod || undefined }, abort.signal, false);
+    const early = view.hosts || state.q || state.sort ? null : ask(lodFor(boot.newest.hosts)); // hosts and their matrix at once
+    early?.catch(() => {});
     await inventory(view, entry, abort.signal);
-    const pooled = lodFor(view.hosts.length), base = query(view, entry), steps = pooled && !view.axis.order ? [pooled, 0] : [0];
+    const pooled = lodFor(view.hosts.length), steps = pooled && !view.axis.order ? [pooled, 0] : [0];
     for (const lod of steps) {
-      const answer = await matrices(view, { ...base, lod: lod || undefined }, abort.signal, false);
+      const answer = await (early && lod === steps[0] ? early : ask(lod));
       if (answer.header.plan !== view.plan) {
         setHosts(view, await get(`axis/${encodeURIComponent(answer.header.plan)}`, {}, abort.signal));
         if (view.axis.order) return void load(view, entry);
@@ -237,7 +241,7 @@ function verdict(view) {
     if (dead.length) say(t("verdict.dead", { n: dead.length, hosts: names(dead) }), "bad");
     if (silent.length) say(t("verdict.silent", { n: silent.length, hosts: names(silent) }), "bad");
   }
-  for (const finding of view.findings ?? []) if (finding.rule !== "host_down") say(finding.detail, finding.severity === "critical" ? "bad" : "");
+  for (const finding of view.findings ?? []) if (finding.rule !== "host_down") say(`${ruleName(finding.rule)} (${isolate(finding.subject)}): ${finding.detail.replace(/[.\s]+$/, "")}.`, finding.severity === "critical" ? "bad" : "");
   if (cells) {
     if (!out.length && !cells.failed && !cells.missing) say(t("verdict.fine"), "good");
     const middle = codes && view.kind() !== "ratio" ? decode(codes.p50, view.kind()) : NaN;

@@ -6,6 +6,7 @@ import { get, triggerAdmin } from "../api.js";
 import { h, name } from "../dom.js";
 import { formatCount, formatMoment, formatShare, formatUs } from "../format.js";
 import { t } from "../i18n.js";
+import { ruleName } from "../rules.js";
 import { onChange, state, update } from "../state.js";
 
 const EVERY_MS = 15_000, SHOWN = 300;
@@ -29,7 +30,7 @@ export function open(panel, context) {
   onChange((changed) => { if (changed.has("inc")) draw(); });
 
   async function refresh() {
-    const [incidents, anomalies] = await Promise.all([get("incidents").catch((error) => { if (error.status === 404) return { incidents: [] }; throw error; }), get("anomalies", { limit: SHOWN })]);
+    const [incidents, anomalies] = await Promise.all([get("incidents", { state: "all" }).catch((error) => { if (error.status === 404) return { incidents: [] }; throw error; }), get("anomalies", { limit: SHOWN })]);
     rows = merge(incidents.incidents ?? [], anomalies.anomalies ?? []);
     context.countAlarms(rows.filter((row) => row.isIncident && row.state === "open").length);
     draw();
@@ -40,25 +41,22 @@ export function open(panel, context) {
 
 const select = (label, options) => h("select", { "aria-label": t(label), title: t(label) }, options.map(([value, text]) => h("option", { value }, text)));
 
-/** Incidents first; then the findings that no incident of the list is about. An incident may carry its finding inside. */
+const stateOf = (incident) => (incident.state === "closed" || incident.closed_at ? "closed" : incident.silenced ? "silenced" : incident.acknowledged_by ? "acknowledged" : "open");
+
+/** Incidents first; then the findings that no incident of the list is about. */
 export function merge(incidents, anomalies) {
-  const mine = incidents.map((incident) => {
-    const finding = incident.finding ?? incident.symptoms?.[0]?.finding ?? incident.suspect ?? {}, row = { ...finding, ...incident };
-    const state_ = incident.state ?? (incident.closed_at || incident.resolved_at ? "closed" : incident.acknowledged_by || incident.acknowledged_at ? "acknowledged" : incident.silenced ? "silenced" : "open");
-    return { ...row, key: incident.id, state: state_, isIncident: true, rule: row.rule ?? "", subject: row.subject ?? "", detail: row.detail ?? "", since: row.since ?? incident.opened_at };
-  });
+  const mine = incidents.map((incident) => ({ ...incident, key: incident.id, isIncident: true, state: stateOf(incident), since: incident.opened_at ?? incident.since }));
   const told = new Set(mine.map((row) => `${row.source} ${row.rule} ${row.subject}`)), seen = new Set();
   const rest = anomalies.map((row) => ({ ...row, key: `${row.at} ${row.rule} ${row.subject}`, state: "finding", isIncident: false }))
     .filter((row) => { const what = `${row.source} ${row.rule} ${row.subject}`; return !told.has(what) && !seen.has(what) && seen.add(what); });
   const weight = { open: 0, acknowledged: 1, silenced: 2, finding: 3, closed: 4 };
-  return [...mine, ...rest].sort((a, b) => (weight[a.state] ?? 3) - (weight[b.state] ?? 3) || String(b.since).localeCompare(String(a.since)));
+  return [...mine, ...rest].sort((a, b) => (weight[a.state] ?? 3) - (weight[b.state] ?? 3) || (b.severity === "critical") - (a.severity === "critical") || String(b.since).localeCompare(String(a.since)));
 }
 
 const TAGS = { open: "bad", acknowledged: "warn", silenced: "", closed: "good", finding: "" };
 const tag = (text, kind) => h("span", { class: `tag ${kind ?? ""}` }, text);
 const severityTag = (severity) => tag(`${severity === "critical" ? "▲" : "●"} ${t(`severity.${severity}`)}`, severity === "critical" ? "bad" : "warn");
 const moment = (text) => { const date = new Date(text); return Number.isNaN(+date) ? String(text ?? "–") : `${formatMoment(date)} UTC`; };
-export const ruleName = (rule) => { const key = `rule.${rule}`, text = t(key); return text === key ? rule.replaceAll("_", " ") : text; };
 
 function drawTable(box, rows) {
   if (!rows.length) { box.replaceChildren(h("p", { class: "blank" }, t("alarms.none"))); return; }
@@ -96,6 +94,9 @@ function drawDetail(box, row, context, refresh) {
   const rows = [[t("alarms.severity"), severityTag(row.severity)], [t("alarms.since"), moment(row.since)], [t("alarms.value"), measured(row.value, row.unit)], [t("alarms.threshold"), measured(row.threshold, row.unit)]];
   if (row.normal !== null && row.normal !== undefined) rows.push([t("normal"), measured(row.normal, row.unit)]);
   if (row.affected) rows.push([t("alarms.affected"), formatCount(row.affected)]);
+  if (row.last_seen) rows.push([t("alarms.seen"), moment(row.last_seen)]);
+  if (row.closed_at) rows.push([t("incident.closed"), moment(row.closed_at)]);
+  if (row.acknowledged_by) rows.push([t("incident.acknowledged"), name(row.acknowledged_by)]);
   if (row.confidence) rows.push([t("alarms.confidence"), formatShare(row.confidence)]);
   box.replaceChildren(
     h("div", {}, h("button", { class: "closer", "aria-label": t("close"), onclick: () => update({ inc: "" }) }, "×"), h("h2", {}, ruleName(row.rule), ": ", name(row.subject))),
@@ -103,6 +104,7 @@ function drawDetail(box, row, context, refresh) {
     h("dl", {}, rows.flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)])),
     onMap(row, context),
     evidence.length ? h("div", {}, h("h3", {}, t("alarms.evidence")), evidenceTable(evidence)) : "",
+    row.symptoms?.length > 1 ? h("div", {}, h("h3", {}, t("alarms.symptoms")), h("ul", {}, row.symptoms.slice(0, 12).map((one) => h("li", {}, `${ruleName(one.rule)}: `, name(one.subject ?? ""))))) : "",
     traces.length ? h("div", {}, h("h3", {}, t("alarms.trace")), h("pre", {}, typeof traces === "string" ? traces : JSON.stringify(traces, null, 1))) : "",
     row.isIncident && row.state !== "closed" ? h("div", {}, h("div", { class: "row" }, field), h("div", { class: "row" }, h("button", { class: "primary", onclick: () => act("acknowledge") }, t("alarms.acknowledge")), h("button", { onclick: () => act("silence") }, t("alarms.silence")), hours), done) : "",
   );
