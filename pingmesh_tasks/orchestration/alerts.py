@@ -194,14 +194,16 @@ def _look_at_mesh(
 
     pairs, unheard = hot.recent_pairs(pieces, inventory, since, now)
     window = window_containing(now, run.settings.window_s)
+    normal = _newest(run.store, "normal", window)
+    known = set() if normal is None else set(normal["src"].unique())
     view = MeshView(
         pairs,
         inventory,
         now,
         (now - since).total_seconds(),
         "hot",
-        normal=_newest(run.store, "normal", window),
-        status=hot.status_rows(unheard, window.start),
+        normal=normal,
+        status=hot.status_rows(unheard, window.start, known),
     )
     return evaluate_mesh(view, read_rules(run.settings, run.store))
 

@@ -10,7 +10,7 @@ garbled batch, a chunk that is none) is passed over: the windowed lane reads the
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ from pingmesh_tasks.windows import window_containing
 
 log = logging.getLogger(__name__)
 
-STAGE = "follow"
+STAGE, NO_DATA_YET = "follow", "no_data_yet"
 _READERS = 8
 _CHUNK_S = 10.0
 _WINDOW_S = 60  # whatever the windows are: the window of a span of hot data is a name only
@@ -131,21 +131,30 @@ def recent_pairs(
     return pairs, _unheard(pieces, [host.name for host in inventory.hosts if host.name not in heard], until)
 
 
-def status_rows(unheard: Iterable[Unheard], at: datetime) -> pl.DataFrame:
-    """Return rows of `HOST_STATUS` for hosts that are followed and not heard of, as the rules on hosts take them."""
+def status_rows(unheard: Iterable[Unheard], at: datetime, known: Collection[str]) -> pl.DataFrame:
+    """Return rows of `HOST_STATUS` for hosts that gave no probe, as the rules on hosts take them.
+
+    A host is missed only if it is followed and has given data before (`known`): one that was never set up, or that
+    nobody follows, is for the windowed lane to judge.
+    """
     rows = [
         {
             **dict.fromkeys(HOST_STATUS),
             "window": at,
             "host": host.host,
             "stage": STAGE,
-            "outcome": "no_segment" if host.reason == "silent" else host.detail.partition(":")[0] or "unreachable",
+            "outcome": _outcome(host) if host.host in known else NO_DATA_YET,
             "detail": host.detail,
         }
         for host in unheard
-        if host.reason in ("lost_contact", "silent")
     ]
     return pl.DataFrame(rows, schema=HOST_STATUS, orient="row")
+
+
+def _outcome(host: Unheard) -> str:
+    if host.reason == "lost_contact":
+        return host.detail.partition(":")[0] or "unreachable"
+    return "no_segment" if host.reason == "silent" else NO_DATA_YET
 
 
 def recent_access(pieces: Sequence[HotPiece], log_server: LogServer, since: datetime, until: datetime) -> RecentAccess:

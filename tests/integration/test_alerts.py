@@ -17,6 +17,7 @@ from aiosmtpd.controller import Controller
 from pingmesh_tasks.detect.memory import AlertFile
 from pingmesh_tasks.errors import ConfigError, PingmeshError
 from pingmesh_tasks.fleet.connect import SshAccess
+from pingmesh_tasks.fleet.follow import Contact, Roster
 from pingmesh_tasks.fleet.inventory import parse_inventory
 from pingmesh_tasks.orchestration import alerts, stages, tell
 from pingmesh_tasks.orchestration.stages import Run
@@ -163,6 +164,15 @@ def test_a_host_that_is_back_is_judged_by_what_it_answers_now(run, store):
     now = datetime.now(UTC)
     put_probes(store, now, dead=lambda second: 10 < second < 40)
     assert alerts.look(run)["findings"] == 0
+
+
+def test_a_fleet_that_was_never_heard_of_is_not_missed(run, store):
+    contacts = tuple(Contact(name, "host", 0, False, None, "failed: no key yet") for name in HOSTS)
+    now = datetime.now(UTC)
+    at_us = round(now.timestamp() * 1e6)
+    _put(store, now, [HotPiece("roster", "follow", "0a0b0c0d", 0, Roster(contacts, 0).encode(), at_us)])
+    for _ in range(3):
+        assert alerts.look(run)["findings"] == 0
 
 
 def test_a_look_at_nothing_raises_no_alarm_and_clears_none(run, store):

@@ -101,12 +101,16 @@ def test_every_host_that_is_not_heard_of_has_its_reason_and_age():
         ("db-3", "starting", 5),
         ("db-4", "not_followed", None),
     ]
-    rows = status_rows(unheard, UNTIL)
+    rows = status_rows(unheard, UNTIL, {"db-1", "db-2", "db-3", "db-4"})
     assert rows.schema == HOST_STATUS
     assert rows.select("host", "stage", "outcome").rows() == [
         ("db-1", "follow", "no_segment"),
         ("db-2", "follow", "unreachable"),
+        ("db-3", "follow", "no_data_yet"),
+        ("db-4", "follow", "no_data_yet"),
     ]
+    never_heard = status_rows(unheard, UNTIL, set())
+    assert set(never_heard["outcome"]) == {"no_data_yet"}, "a fleet that is being set up is not missed"
 
 
 def test_a_contact_that_came_back_is_no_longer_lost():
