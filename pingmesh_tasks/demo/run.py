@@ -42,8 +42,9 @@ WINDOW_S = 60
 FIRST_ARTIFACTS_TIMEOUT_S = 420
 SSH_USER = "pingmesh"
 OUTAGE_HOST, HAMMER_USER = "host04", "mallory"
-#: What the program that plays an MDSplus server is told: log lines a second, and how often its log is rotated.
-DATA_SERVER = "--rate 100 --rotate-every-s 180"
+#: What the program that plays an MDSplus server is told: log lines a second, how often its log is rotated, and that a
+#: process serves one client (inetd), so that it is known who reads what.
+DATA_SERVER = "--rate 100 --rotate-every-s 180 --mode inetd"
 #: The script, in the order in which it is seen: the host is down in windows 6 and 7, then the user reads for 90 s.
 OUTAGE = f"--outage-host {OUTAGE_HOST} --outage-after-windows 6 --outage-windows 2"
 HAMMER = f"--hammer-user {HAMMER_USER} --hammer-after-s 660 --hammer-for-s 90 --hammer-rate 20 --hammer-every-s 3600"
