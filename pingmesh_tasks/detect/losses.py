@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pingmesh_tasks.detect.finding import Finding, Scope, Severity
 from pingmesh_tasks.detect.look import Look
 from pingmesh_tasks.detect.parts import sum_by_host
+from pingmesh_tasks.detect.reachability import DOWN_RULES
 from pingmesh_tasks.detect.rows import PROTOCOLS
 from pingmesh_tasks.detect.scan import Demands, Evidence, Suspect, find_suspects
 
@@ -78,6 +79,9 @@ def _rule(look: Look, suspect: Suspect) -> str:
     timeouts = look.rows.lost[rows].sum(dtype=np.int64)
     repeated = look.rows.retransmitted[rows].sum(dtype=np.int64)
     place = look.place(suspect.scope, suspect.subject)
+    down = DOWN_RULES.get(suspect.scope)
+    if down and suspect.side != "out" and suspect.share >= look.rules.limit(down, "share", **place):
+        return down  # too few probes of any pair to call it dead, but none of them all was answered
     enough = timeouts >= look.rules.limit("port_black_hole", "min_timeouts", **place)
     certain = timeouts >= look.rules.limit("port_black_hole", "share", **place) * (timeouts + repeated)
     if enough and certain and suspect.share < 0.5 and suspect.scope != "pair" and not _stopped(look, suspect):

@@ -28,7 +28,7 @@ _LUCK = 1e-4
 _FAILS = 0.01
 #: Of the pairs of a part so many must be dead: a few dead pairs are no fault of a podset.
 _LEAST = {"pair": 0.4, "host": 0.005, "tor": 0.005}
-_DOWN_RULES = {"host": "host_down", "tor": "tor_down", "podset": "podset_down", "dc": "network_down"}
+DOWN_RULES = {"host": "host_down", "tor": "tor_down", "podset": "podset_down", "dc": "network_down"}
 Bools = NDArray[np.bool_]
 
 
@@ -123,7 +123,7 @@ def _rule(look: Look, suspect: Suspect) -> tuple[str, float]:
         rule = "network_down" if suspect.subject == "inter_dc" else "spine_failure"
         share = look.limit("network_down", "share", suspect.scope, suspect.subject)
     else:
-        rule = "host_isolated" if suspect.side == "out" else _DOWN_RULES.get(suspect.scope, "network_down")
+        rule = "host_isolated" if suspect.side == "out" else DOWN_RULES.get(suspect.scope, "network_down")
         share = look.limit(rule, "share", suspect.scope, suspect.subject)
     return (rule, share) if suspect.share >= share else ("black_hole", share)
 

@@ -342,3 +342,10 @@ def test_findings_survive_the_table_and_come_in_the_same_words_from_shuffled_row
     shuffled = mesh.frame().sample(fraction=1, shuffle=True, seed=4)
     again = evaluate_mesh(MeshView(shuffled, mesh.inventory, AT, 300))
     assert [replace(f, evidence=()) for f in again.findings] == [replace(f, evidence=()) for f in seen.findings]
+
+
+def test_a_host_that_answered_none_of_the_few_probes_since_it_died_is_down():
+    mesh = PairRows(fabric())
+    mesh.sent[:, 5], mesh.lost[:, 5] = 1, 1
+    (finding,) = look(mesh, lane="hot", span_s=60).findings
+    assert (finding.rule, finding.subject, finding.severity) == ("host_down", "p1t2h2", "critical")
