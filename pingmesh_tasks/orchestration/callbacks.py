@@ -48,7 +48,7 @@ def late_data_alert(settings: Settings, windows: float = 2) -> DeadlineAlert:
 async def tell_late_data(allowed_s: float, context: Mapping[str, Any] | None = None) -> str:
     """Open the incident of a DAG whose run missed its deadline and tell it; return what happened, for the log."""
     run: Mapping[str, Any] = (context or {}).get("dag_run") or {}
-    dag_id, run_id = str(run.get("dag_id") or "a DAG"), str(run.get("run_id") or "?")
+    dag_id, run_id = str(run.get("dag_id") or "a DAG"), str(run.get("dag_run_id") or "?")
     return await asyncio.to_thread(_tell, dag_id, run_id, allowed_s)
 
 

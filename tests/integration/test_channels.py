@@ -267,7 +267,7 @@ def test_a_run_that_misses_its_deadline_is_told_and_so_is_its_end(modules, conne
     connections.setenv("PINGMESH_S3_BUCKET", store.access.bucket)
     access = {"login": store.access.access_key_id, "password": store.access.secret_access_key}
     connect(connections, "pingmesh_s3", conn_type="aws", **access)
-    context = {"dag_run": {"dag_id": "pingmesh", "run_id": "scheduled__2026-11-22T12:00:00+00:00"}}
+    context = {"dag_run": {"dag_id": "pingmesh", "dag_run_id": "scheduled__2026-11-22T12:00:00+00:00"}}
 
     async def miss() -> tuple[str, int]:
         """Miss the deadline while counting how often the event loop could do something else."""
@@ -282,6 +282,7 @@ def test_a_run_that_misses_its_deadline_is_told_and_so_is_its_end(modules, conne
     assert asyncio.run(miss())[0].startswith("0 sent")
     (mail,) = [mail for _, mail in post_office.handler.mails]
     assert mail["Subject"] == "[Critical] Data of pingmesh are late"
+    assert "Run scheduled__2026-11-22T12:00:00+00:00 of DAG pingmesh" in mail.get_body(("plain",)).get_content()
     now = datetime.now(UTC)
     for n in (1, 2):
         callbacks.ended_in_time(store, "pingmesh", Policy(), now + timedelta(seconds=n))
