@@ -37,7 +37,7 @@ REPO = Path(__file__).parents[1]
 STATIC = REPO / "plugins" / "pingmesh_ui" / "static"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
 PEERS = {"echarts": ("echarts@6.1.0", "dist/echarts.min.js"),
-         "plotly": ("plotly.js-cartesian-dist-min@4.1.2", "plotly-cartesian.min.js")}  # fmt: skip
+         "plotly": ("plotly.js-cartesian-dist-min@4.1.1", "plotly-cartesian.min.js")}  # fmt: skip
 BARS_MS = {8: 1500, 1000: 1800, 2500: 2500}
 PROBES = (REPO / "benchmarks" / "page_probes.js").read_text().split("\n", 1)[1].strip()
 SIZE = {"width": 1328, "height": 892}

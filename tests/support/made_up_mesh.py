@@ -213,7 +213,7 @@ class Mesh:
 
 
 def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
-    """The page at `<prefix>/pingmesh/`, and the one path of Airflow's API that it posts to."""
+    """The page at `<prefix>/pingmesh/`, a frame around it at `<prefix>/` as Airflow has one, the path it posts to."""
 
     def api(function: Any) -> Any:
         def endpoint(request: Request) -> Response:
@@ -421,6 +421,11 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
     def index(request: Request) -> Response:
         return Response((STATIC / "index.html").read_bytes(), media_type="text/html", headers=HEADERS)
 
+    def airflow(request: Request) -> Response:
+        frame = f'<iframe src="{home}/" sandbox="allow-scripts allow-same-origin allow-forms allow-downloads"></iframe>'
+        text = f'<!doctype html><html class="dark"><base href="{prefix}/"><title>Airflow</title>{frame}'
+        return Response(text, media_type="text/html")
+
     home = f"{prefix}/pingmesh"
     pages = {f: Route(f"{home}/api/v1/{f.__name__}", api(f)) for f in (
         boot, windows, matrix, worst, pair, series, cdf, groups, anomalies, incidents, fleet, usage, sessions,
@@ -428,6 +433,7 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
     return Starlette(
         routes=[
             Route(f"{home}/", index),
+            Route(f"{prefix}/", airflow),
             Route(f"{home}/static/@/{{path:path}}", static),
             Route(f"{home}/api/v1/axis/{{plan}}", api(axis)),
             *pages.values(),

@@ -250,6 +250,18 @@ def test_a_view_is_a_link_that_shows_the_same_again(demo: str, open_page: OpenPa
     assert again.url == page.url
 
 
+def test_inside_airflow_a_link_opens_the_same_view_in_airflows_own_window_and_its_dark_mode_holds(
+    demo: str, open_page: OpenPage
+):
+    page = open_page(demo.removesuffix("pingmesh/"), ready=False)
+    frame = page.wait_for_selector("iframe").content_frame()
+    frame.wait_for_selector("html[data-ready]", state="attached")
+    assert frame.evaluate("document.documentElement.dataset.theme") == "dark"
+    frame.select_option("#metric", "p99")
+    link = frame.evaluate("import(new URL('static/@/state.js', document.baseURI)).then((state) => state.outerLink())")
+    assert link == demo.removesuffix("pingmesh/") + "plugin/pingmesh/airflow/pingmesh/#m=p99"
+
+
 # ---- charts, panels, files ------------------------------------------------------------------------------------------
 
 

@@ -66,7 +66,7 @@ function fillTip(view, cell, pointed, answer) {
   const block = cell.x !== pointed.x || cell.y !== pointed.y;
   $("tip").replaceChildren(
     h("div", { class: "pair" }, name(a.name), " → ", name(b.name), view.topology ? h("div", { class: "place" }, `${place(a)} → ${place(b)}`) : ""),
-    h("div", { class: value ? "big" : "big gone" }, value ? formatValue(decode(code, kind), kind) : stateWords(code)),
+    h("div", { class: value || !code ? "big" : "big gone" }, value ? formatValue(decode(code, kind), kind) : stateWords(code)),
     h("div", { class: "place" }, [t(`metric.${view.metric().name}`), block ? t("tip.worst_here") : "", kind === "ratio" ? t("tip.against", { window: state.cmp }) : ""].filter(Boolean).join(" · ")),
     answer ? figures(answer) : "",
   );

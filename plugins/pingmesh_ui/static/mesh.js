@@ -221,7 +221,7 @@ function look(view) {
   if (!(high > low)) high = low * 10 || 1;
   const scale = (view.scale = { kind, mode, low, high });
   view.map.setLook(scale, theme, colours());
-  view.map.hatch = state.hatch === "1";
+  view.map.hatch = state.hatch === "1" && kind !== "share"; // loss drawn as colour needs no hatch
   drawLegend(view);
   const unit = kind === "share" ? 100 : 1000;
   for (const [id, value] of [["low", low], ["high", high]]) if (document.activeElement !== $(id)) $(id).value = +(value * (kind === "share" ? unit : 1 / unit)).toPrecision(3);
@@ -414,7 +414,7 @@ function follow(view, changed) {
     load(view, view.window);
   } else if (any("m", "cmp")) load(view, view.window);
   else if (any("sc", "lo", "hi")) look(view);
-  if (any("hatch")) { view.map.hatch = state.hatch === "1"; view.map.draw(); }
+  if (any("hatch")) look(view);
   if (any("sel", "blk") && view.axis) { const { flying } = view; view.flying = false; showSelection(view, changed.has("sel") && (flying || view.arriving)); }
   else if (changed.has("at") && !view.map.moving && view.map.geometry) {
     const [x, y, zoom] = (state.at || `0,0,${view.map.fit}`).split(",").map(Number);
