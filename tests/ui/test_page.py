@@ -306,7 +306,7 @@ def test_an_alarm_is_shown_with_its_evidence_and_acknowledged_by_a_run_of_alert_
         page.fill(".detail input", "looking")
         page.get_by_role("button", name="Acknowledge").click()
         page.get_by_text("acknowledges it").wait_for()
-        conf = {"action": "acknowledge", "incident": "a1b2c3d4e5f0", "hours": 1, "comment": "looking"}
+        conf = {"action": "acknowledge", "incident": "a1b2c3d4e5f0", "hours": 1, "by": "admin", "comment": "looking"}
         assert mesh.posts == [{"logical_date": None, "conf": conf}]
         page.click("text=Show on the map")
         page.locator("#picked", has_text="host03").wait_for()

@@ -78,12 +78,12 @@ function measured(value, unit) {
 function drawDetail(box, row, context, refresh) {
   box.dataset.key = row.key + row.state;
   const evidence = typeof row.evidence === "string" ? safeJson(row.evidence) : row.evidence ?? [], traces = row.traces ?? row.trace ?? [];
-  const done = h("p", { role: "status" }), field = h("input", { placeholder: t("alarms.comment"), "aria-label": t("alarms.comment"), maxLength: 300 });
+  const done = h("p", { role: "status" }), field = h("input", { placeholder: t("alarms.comment"), "aria-label": t("alarms.comment"), maxLength: 200 });
   const hours = h("select", { "aria-label": t("alarms.hours") }, [1, 4, 24, 72].map((n) => h("option", { value: n }, t("hours", { n }))));
   const act = async (action) => {
     done.textContent = t("alarms.asking");
     try {
-      await triggerAdmin({ action, incident: row.key, hours: Number(hours.value), comment: field.value });
+      await triggerAdmin({ action, incident: row.key, hours: Number(hours.value), by: context.boot.user ?? "", comment: field.value });
       done.textContent = t(`alarms.done.${action}`);
       setTimeout(() => refresh().catch(() => {}), 8_000);
     } catch (error) {
