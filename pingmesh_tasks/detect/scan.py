@@ -404,23 +404,18 @@ class _Pairs:
 
     def __init__(self, places: Places, evidence: Evidence, bad_rows: Ints) -> None:
         hosts = len(places.names)
-        a, b = evidence.a, evidence.b
-        low = np.minimum(a[bad_rows], b[bad_rows]).astype(np.int64)
-        self.keys = np.unique(low * hosts + np.maximum(a[bad_rows], b[bad_rows]))
-        self.rows, self.number = self._rows(evidence, hosts)
-
-    def _rows(self, evidence: Evidence, hosts: int) -> tuple[Ints, Ints]:
-        """Return the rows of all these pairs and each one's pair, sorted by pair."""
         key_of = np.minimum(evidence.a, evidence.b).astype(np.int64) * hosts + np.maximum(evidence.a, evidence.b)
         if hosts * hosts <= _BITMAP:
             wanted = np.zeros(hosts * hosts, bool)
-            wanted[self.keys] = True
+            wanted[key_of[bad_rows]] = True
+            self.keys = np.flatnonzero(wanted)
             rows = np.flatnonzero(wanted[key_of])
         else:
+            self.keys = np.unique(key_of[bad_rows])
             rows = np.flatnonzero(np.isin(key_of, self.keys))
         number = np.searchsorted(self.keys, key_of[rows])
         order = np.argsort(number, kind="stable")
-        return rows[order], number[order]
+        self.rows, self.number = rows[order], number[order]
 
     def sum(self, values: NDArray[np.float32]) -> Floats:
         return np.bincount(self.number, values[self.rows], minlength=len(self.keys)).astype(np.float64)
