@@ -17,7 +17,6 @@ from pingmesh_tasks.page.places import number_of
 from pingmesh_tasks.page.windows import MapWindow
 from pingmesh_tasks.probes.summary import LADDER_EDGES_US, quantile_from_ladder
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.pieces import ParquetObject
 
 TABLE = "group_latency"
 COUNTS = ["pairs", "failed", "missing", "sent", "answered", "lost"]
@@ -38,10 +37,12 @@ def groups(page: Page, at: MapWindow, of: str) -> dict[str, Any]:
         lambda: pl.read_parquet(page.read(key), columns=["src", "dst", *FIGURES]),
         lambda found: int(found.estimated_size()),
     )
-    rows = [
-        {"src": row["src"], "dst": row["dst"], **_figures(row)}
-        for row in frame.filter(pl.col("pairs") > 0).iter_rows(named=True)
-    ]
+    planned, sent = frame.filter(pl.col("pairs") > 0), pl.col("sent")
+    told = planned.with_columns(
+        loss=pl.when(sent > 0).then((pl.col("lost") / sent).round(6)),
+        unanswered=pl.when(sent > 0).then((1 - pl.col("answered") / sent).round(6)),
+    ).rename({column: name for name, column in ROUND_TRIPS.items()})
+    rows = told.select("src", "dst", *POINT).to_dicts()
     return {"window": at.window.id, "of": of, "groups": rows}
 
 
@@ -100,10 +101,9 @@ def _row(
     page: Page, at: MapWindow, of: str, src: str | None, dst: str | None, columns: list[str]
 ) -> dict[str, Any] | None:
     """Return one group's row of a window: two requests, of a footer and of one small row group."""
-    file = ParquetObject.open(page.store, layout.table(TABLE, at.window, of))
-    axis = page.axis(str(file.note_json(METADATA)["plan"]))
     try:
-        number = _number(axis, of, src, dst)
+        file = page.parquet(layout.table(TABLE, at.window, of))
+        number = _number(page.axis(str(file.note_json(METADATA)["plan"])), of, src, dst)
     except NoAnswer:
         return None
     group, inside = divmod(number, ROW_GROUP)

@@ -50,4 +50,4 @@ def matrix_answer(at: MapWindow, metric: str, lod: int, pool: Pool, matrix: Matr
 def frame(header: Mapping[str, Any], codes: Codes) -> bytes:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return MAGIC + struct.pack("<I", len(text)) + text + codes.astype("<u2", copy=False).tobytes()
+    return b"".join((MAGIC, struct.pack("<I", len(text)), text, codes.astype("<u2", copy=False).data.cast("B")))

@@ -114,7 +114,18 @@ class Page:
         return list(self._pool.map(work, items))
 
     def read(self, key: str) -> io.BytesIO:
-        return io.BytesIO(self.store.get(key))
+        """Return an object of a window. Raises NoAnswer where the window has none."""
+        data = self.store.find(key)
+        if data is None:
+            raise NoAnswer("no_table", f"the window has no {key}; a new run of it makes one")
+        return io.BytesIO(data)
+
+    def parquet(self, key: str) -> ParquetObject:
+        """Return an object of a window of which only the footer is read. Raises NoAnswer where the window has none."""
+        found = ParquetObject.find(self.store, key)
+        if found is None:
+            raise NoAnswer("no_table", f"the window has no {key}; a new run of it makes one")
+        return found
 
     def axis(self, plan: str) -> MapAxis:
         """Return the axis of a plan. Raises NoAnswer where there is no such plan."""
@@ -137,6 +148,4 @@ class Page:
 
     def footer(self, at: MapWindow, metric: str) -> ParquetObject:
         key = layout.table(MAP, at.window, metric)
-        return self.cache.get(
-            ("footer", key, at.version), lambda: ParquetObject.open(self.store, key), lambda footer: 20_000
-        )
+        return self.cache.get(("footer", key, at.version), lambda: self.parquet(key), lambda footer: 20_000)

@@ -17,7 +17,6 @@ from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.page.places import number_of
 from pingmesh_tasks.page.windows import MapWindow
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.pieces import ParquetObject
 from pingmesh_tasks.store.schemas import PAIR_LATENCY
 
 MOST_POINTS = 60
@@ -32,7 +31,7 @@ def pair(page: Page, at: MapWindow, src: str, dst: str) -> dict[str, Any]:
     number_of(axis, "host", dst)
     place = number_of(axis, "host", src) / len(axis.hosts)
     for key in _likely_parts(page, at, place):
-        file = ParquetObject.open(page.store, key)
+        file = page.parquet(key)
         where = [group for group in file.groups_with("src", src) if group in file.groups_with("dst", dst)]
         if not where:
             continue
@@ -55,7 +54,10 @@ def pair_series(page: Page, src: str, dst: str, start: datetime, end: datetime, 
 
 
 def _point(page: Page, at: MapWindow, src: str, dst: str) -> dict[str, Any] | None:
-    codes = {metric: _code(page, at, metric, src, dst) for metric in SERIES}
+    try:
+        codes = {metric: _code(page, at, metric, src, dst) for metric in SERIES}
+    except NoAnswer:
+        return None
     if codes["p50"] in (None, NOT_PLANNED):
         return None
     values = {metric: float(decode(np.array([code]), METRICS[metric].kind)[0]) for metric, code in codes.items()}

@@ -166,10 +166,13 @@ class ObjectStore:
         with self._asking("get", key):
             return bytes(obstore.get_range(self._s3, key, start=start, length=length))
 
-    def get_tail(self, key: str, length: int) -> bytes:
-        """Return the last bytes of one object, all of it where it is shorter. Raises StoreError where there is none."""
+    def find_tail(self, key: str, length: int) -> bytes | None:
+        """Return the last bytes of one object, all of it where it is shorter, or None where there is none."""
         with self._asking("get", key):
-            return bytes(obstore.get(self._s3, key, options={"range": {"suffix": length}}).bytes())
+            try:
+                return bytes(obstore.get(self._s3, key, options={"range": {"suffix": length}}).bytes())
+            except (NotFoundError, FileNotFoundError):
+                return None
 
     def download(self, key: str, to: Path) -> None:
         """Write one object to a file, a piece at a time."""

@@ -27,12 +27,14 @@ class ParquetObject:
     metadata: Any  # pyarrow.parquet.FileMetaData
 
     @classmethod
-    def open(cls, store: ObjectStore, key: str) -> ParquetObject:
-        """Read the footer. Raises StoreError where there is no object."""
-        tail = store.get_tail(key, FOOTER_BYTES)
-        wanted = int.from_bytes(tail[-_TRAILER:-4], "little") + _TRAILER
-        if wanted > len(tail):
-            tail = store.get_tail(key, wanted)
+    def find(cls, store: ObjectStore, key: str) -> ParquetObject | None:
+        """Read the footer; None where there is no object."""
+        tail = store.find_tail(key, FOOTER_BYTES)
+        if tail is not None:
+            wanted = int.from_bytes(tail[-_TRAILER:-4], "little") + _TRAILER
+            tail = tail if wanted <= len(tail) else store.find_tail(key, wanted)
+        if tail is None:
+            return None
         return cls(store, key, pq.read_metadata(io.BytesIO(tail)))
 
     def note(self, name: str) -> bytes | None:

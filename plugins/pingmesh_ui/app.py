@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import logging
 import threading
 import time
@@ -30,6 +32,8 @@ DAG_ID = "pingmesh"
 MOST_AT_ONCE, MOST_WAITING = 4, 64
 #: A store is opened anew after so long: credentials of a connection may have changed.
 REOPEN_S = 300.0
+TIDY_S = 1.0
+_TRIM: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl needs none
 
 
 class Busy(Exception):
@@ -46,6 +50,7 @@ class Desk:
         self._lock = threading.Lock()
         self._limiter: CapacityLimiter | None = None
         self._waiting = 0
+        self._tidying = False
 
     async def run(self, work: Callable[[Page], T]) -> T:
         """Return what `work` makes of the page. Raises Busy, PingmeshError."""
@@ -57,6 +62,18 @@ class Desk:
             return await anyio.to_thread.run_sync(lambda: work(self._current()), limiter=self._limiter)
         finally:
             self._waiting -= 1
+            self._tidy_up_soon()
+
+    def _tidy_up_soon(self) -> None:
+        """Give freed matrices back to the system: the C library keeps them, for each thread, and memory would grow."""
+        if not self._tidying:
+            self._tidying = True
+            asyncio.get_running_loop().call_later(TIDY_S, self._tidy_up)
+
+    def _tidy_up(self) -> None:
+        self._tidying = False
+        if _TRIM is not None:
+            asyncio.get_running_loop().run_in_executor(None, _TRIM, 0)
 
     def _current(self) -> Page:
         with self._lock:
