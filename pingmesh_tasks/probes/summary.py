@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,7 +53,8 @@ OUTCOMES = (*CODES, "local_error")
 _KEYS = ("src", "dst", "protocol")
 _READ = ("ts", *PLAN_COLUMNS, "rtt_us", "err_code", "retransmits")
 _NAME = pa.dictionary(pa.int32(), pa.string())
-_PAIR_ARROW = pa.schema(
+#: `PAIR_LATENCY` as Arrow: names as dictionaries, which spares memory and comparing them.
+PAIR_ARROW = pa.schema(
     [("window", pa.timestamp("us", "UTC")), *((name, _NAME) for name in PLAN_COLUMNS)]
     + [(name, pa.uint32()) for name in ("sent", "answered", "lost", "retransmitted", *OUTCOMES[2:])]
     + [(name, pa.uint32()) for name in ("rtt_min_us", *QUANTILES, "rtt_max_us")]
@@ -63,7 +64,11 @@ _PAIR_ARROW = pa.schema(
         for name, kind in {"ladder_bucket": pa.uint8(), "ladder_count": pa.uint32()}.items()
     ]
 )
-_DELTAS = [field.name for field in _PAIR_ARROW if pa.types.is_uint32(field.type)]
+_NO_PROBES = pa.schema(
+    [("ts", pa.timestamp("us", "UTC")), *((name, _NAME) for name in PLAN_COLUMNS)]
+    + [("rtt_us", pa.uint32()), ("err_code", pa.uint8()), ("retransmits", pa.uint8())]
+).empty_table()
+_DELTAS = [field.name for field in PAIR_ARROW if pa.types.is_uint32(field.type)]
 _DELTAS += ["ladder_bucket.list.element", "ladder_count.list.element"]
 _ROW_GROUP = 1 << 16
 _OUTCOME_OF_CODE = np.full(256, OUTCOMES.index("local_error"), np.uint8)
@@ -95,6 +100,14 @@ def summarize_pairs(probes: pl.DataFrame, window: Window, planned: pl.DataFrame 
     return pl.DataFrame(pairs).cast(PAIR_LATENCY)
 
 
+def summarize_rows(rows: Sequence[pa.Table], window: Window, planned: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Return what `summarize_pairs` does for the rows of some `probes.tables.probe_rows`, whose strings are packed."""
+    plan = _to_arrow(_sorted_plan(planned))
+    probes = pa.concat_tables([table.select(_READ) for table in rows]) if rows else _NO_PROBES
+    pairs, _ = _summarize(probes, plan, window)
+    return pl.DataFrame(pairs).cast(PAIR_LATENCY)
+
+
 def summarize_probe_table(
     source: Path | BinaryIO, window: Window, planned: pl.DataFrame | None, sink: Path | BinaryIO
 ) -> SummaryStats:
@@ -106,7 +119,7 @@ def summarize_probe_table(
     plan = _sorted_plan(planned)
     plan_arrow, plan_done = _to_arrow(plan), 0
     total, waiting = SummaryStats(0, 0, 0, 0), []
-    with pq.ParquetFile(source, read_dictionary=list(PLAN_COLUMNS)) as file, _pair_writer(sink) as writer:
+    with pq.ParquetFile(source, read_dictionary=list(PLAN_COLUMNS)) as file, pair_writer(sink) as writer:
         for row_groups, last in [
             *_by_source(file.metadata),
             ([], None),
@@ -165,7 +178,7 @@ def nearest_rank(q: float, n: Any) -> Any:
 
 
 def _summarize(probes: pa.Table, plan: pa.Table, window: Window) -> tuple[pa.Table, SummaryStats]:
-    """Summarise rows of `_READ` columns and planned pairs, strings dictionary-encoded, into `_PAIR_ARROW` rows."""
+    """Summarise rows of `_READ` columns and planned pairs, strings dictionary-encoded, into `PAIR_ARROW` rows."""
     for name in _READ:
         if name != "rtt_us" and probes[name].null_count:
             raise StoreError(f"table probe: column {name} has {probes[name].null_count} nulls; only rtt_us may be null")
@@ -189,7 +202,7 @@ def _summarize(probes: pa.Table, plan: pa.Table, window: Window) -> tuple[pa.Tab
     }
     silent = int(np.count_nonzero(counts["sent"] == 0))
     stats = SummaryStats(pairs, silent, len(probes), len(ts_us) - len(probes))
-    return pa.table([columns[name] for name in _PAIR_ARROW.names], schema=_PAIR_ARROW), stats
+    return pa.table([columns[name] for name in PAIR_ARROW.names], schema=PAIR_ARROW), stats
 
 
 def _number_pairs(keys: dict[str, pa.DictionaryArray]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -259,7 +272,7 @@ def _distribution(pair: NDArray[np.int64], rtt_us: NDArray[np.uint32], pairs: in
         **{name: column(values, pa.uint32()) for name, values in ranked.items()},
         "rtt_mean_us": column(mean.astype(np.float32), pa.float32()),
         **{
-            name: pa.ListArray.from_arrays(offsets, pa.array(values), _PAIR_ARROW.field(name).type)
+            name: pa.ListArray.from_arrays(offsets, pa.array(values), PAIR_ARROW.field(name).type)
             for name, values in ladder.items()
         },
     }
@@ -304,10 +317,11 @@ def _to_arrow(frame: pl.DataFrame) -> pa.Table:
     return table
 
 
-def _pair_writer(sink: Path | BinaryIO) -> pq.ParquetWriter:
+def pair_writer(sink: Path | BinaryIO) -> pq.ParquetWriter:
+    """Return a writer of rows of `PAIR_ARROW`: each table that it is given becomes a row group."""
     return pq.ParquetWriter(
         sink,
-        _PAIR_ARROW,
+        PAIR_ARROW,
         store_schema=False,  # or readers would see dictionaries instead of strings
         compression="zstd",
         use_dictionary=[*PLAN_COLUMNS, "window"],

@@ -1,0 +1,281 @@
+"""Hours and days: the rows of `pair_latency` of many windows, merged into those of one longer window.
+
+- Counts and ladders are sums, the extremes are exact. Quantiles are read from the merged ladder
+  (`summary.quantile_from_ladder`), within 2.9 % of those of all the round trips, and never made of other quantiles:
+  their mean or maximum says nothing of the whole (Pingmesh, SIGCOMM 2015, keeps histograms for this reason).
+- The mean weighs each window by its clean answers. `jitter_us` is p95 − p50. A pair's scope is that of its last window.
+- Merging is a sum: windows → hours → days says what windows → days says (the mean: to the seventh digit, its storage).
+
+`merge_pairs` works on frames in memory; `roll_up` on pieces of sorted tables, a few sources at a time, so that a mesh
+of any size takes the memory of one batch: 1 kB a pair of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pingmesh_tasks.errors import StoreError
+from pingmesh_tasks.probes.summary import (
+    BUCKETS_PER_DECADE,
+    LADDER_BUCKETS,
+    OUTCOMES,
+    PAIR_ARROW,
+    PLAN_COLUMNS,
+    QUANTILES,
+    nearest_rank,
+    pair_writer,
+)
+from pingmesh_tasks.store.schemas import PAIR_LATENCY, check_schema
+from pingmesh_tasks.windows import Window
+
+COUNTS = ("sent", "retransmitted", *OUTCOMES)
+#: What is read of a table: the other columns follow from these.
+COLUMNS = (*PLAN_COLUMNS, *COUNTS, "rtt_min_us", "rtt_max_us", "rtt_mean_us", "ladder_bucket", "ladder_count")
+
+_NO_RTT = np.iinfo(np.uint32).max
+_NAME_BITS = 21
+Ints = NDArray[np.int64]
+
+_EDGE_LOW, _EDGE_HIGH = (10 * 10 ** ((np.arange(LADDER_BUCKETS) - step) / BUCKETS_PER_DECADE) for step in (1, 0))
+#: What is answered for a bucket: see `summary.quantile_from_ladder`. The open ends answer the exact extremes.
+_ESTIMATE_US = 2 * _EDGE_LOW * _EDGE_HIGH / (_EDGE_LOW + _EDGE_HIGH)
+_ESTIMATE_US[0], _ESTIMATE_US[-1] = 0, np.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows of one table that can be read apart, as a row group: their sources are `first` <= src <= `last`."""
+
+    first: str
+    last: str
+    read: Callable[[], pa.Table]
+
+
+@dataclass(frozen=True, slots=True)
+class RollupStats:
+    """What was merged: `rows` of windows became `pairs`, of which `silent` sent nothing in any window."""
+
+    pairs: int = 0
+    silent: int = 0
+    rows: int = 0
+
+    def __add__(self, other: RollupStats) -> RollupStats:
+        return RollupStats(self.pairs + other.pairs, self.silent + other.silent, self.rows + other.rows)
+
+
+class PairSums:
+    """Sums by pair over any number of tables, each of which has a pair at most once. 1 kB a pair.
+
+    A pair is a number made of those of its names; `_pairs` are sorted, and row i of every array is the i-th of them.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, int] = {}
+        self._pairs: Ints = np.empty(0, np.int64)
+        self._counts = np.zeros((0, len(COUNTS)), np.uint32)
+        self._ladder = np.zeros((0, LADDER_BUCKETS), np.uint32)
+        self._least = np.empty(0, np.uint32)
+        self._greatest = np.empty(0, np.uint32)
+        self._total_us = np.empty(0, np.float64)
+        self._scope = np.empty(0, np.int64)
+
+    def add(self, table: pa.Table) -> None:
+        """Add rows with `COLUMNS`. Raises StoreError where a pair is there twice."""
+        names = {name: self._numbers(table[name]) for name in PLAN_COLUMNS}
+        rows = self._rows_of((names["src"] << 2 * _NAME_BITS) | (names["dst"] << _NAME_BITS) | names["protocol"])
+        lists = [table[name].combine_chunks() for name in ("ladder_bucket", "ladder_count")]
+        bucket, count = (values.flatten().to_numpy(zero_copy_only=False) for values in lists)
+        length = np.diff(lists[0].offsets.to_numpy())
+        cell = np.repeat(rows * LADDER_BUCKETS, length) + bucket
+        self._ladder.reshape(-1)[cell] += count  # no cell is there twice, as no pair is
+        for at, name in enumerate(COUNTS):
+            self._counts[rows, at] += _plain(table[name])
+        self._least[rows] = np.minimum(self._least[rows], _plain(table["rtt_min_us"], _NO_RTT))
+        self._greatest[rows] = np.maximum(self._greatest[rows], _plain(table["rtt_max_us"]))
+        reached = np.append(0, np.cumsum(count, dtype=np.int64))
+        clean = np.diff(reached[np.append(0, np.cumsum(length))])
+        self._total_us[rows] += _plain(table["rtt_mean_us"]).astype(np.float64) * clean
+        self._scope[rows] = names["scope"]
+
+    def finish(self, window: Window) -> tuple[pa.Table, RollupStats]:
+        """Return the sums as rows of `PAIR_ARROW`, sorted by src, dst, protocol."""
+        names = pa.array(list(self._names), pa.string())
+        rank = np.empty(len(names), np.int64)
+        rank[pc.sort_indices(names).to_numpy()] = np.arange(len(names))
+        mask = (1 << _NAME_BITS) - 1
+        parts = {
+            "src": self._pairs >> 2 * _NAME_BITS,
+            "dst": (self._pairs >> _NAME_BITS) & mask,
+            "protocol": self._pairs & mask,
+        }
+        order = np.lexsort([rank[parts[name]] for name in ("protocol", "dst", "src")])
+        parts["scope"] = self._scope
+        counts = dict(zip(COUNTS, self._counts[order].T, strict=True))
+        columns: dict[str, Any] = {
+            "window": pa.repeat(pa.scalar(window.start, pa.timestamp("us", "UTC")), len(order)),
+            **{name: pa.DictionaryArray.from_arrays(pa.array(parts[name][order], pa.int32()), names) for name in parts},
+            **counts,
+            **self._distribution(order),
+        }
+        silent = int(np.count_nonzero(counts["sent"] == 0))
+        table = pa.table([columns[name] for name in PAIR_ARROW.names], schema=PAIR_ARROW)
+        return table, RollupStats(len(order), silent)
+
+    def _distribution(self, order: Ints) -> dict[str, pa.Array]:
+        """Return the columns that describe round trips, in `order`."""
+        ladder = self._ladder[order]
+        flat = np.flatnonzero(ladder)
+        bucket, count = flat % LADDER_BUCKETS, ladder.reshape(-1)[flat]
+        offsets = np.searchsorted(flat, np.arange(len(order) + 1) * LADDER_BUCKETS)
+        reached = np.append(0, np.cumsum(count, dtype=np.int64))
+        before = reached[offsets[:-1]]
+        clean = np.diff(reached[offsets])
+        none, least, greatest = clean == 0, self._least[order], self._greatest[order]
+        ranked = {}
+        for name, q in QUANTILES.items():
+            at = np.searchsorted(reached, before + nearest_rank(q, np.maximum(clean, 1)), side="right") - 1
+            estimate = _ESTIMATE_US[bucket[np.minimum(at, len(bucket) - 1)]] if len(bucket) else np.zeros(len(order))
+            ranked[name] = np.rint(np.clip(estimate, least, greatest)).astype(np.uint32)
+        ranked |= {"rtt_min_us": least, "rtt_max_us": greatest}
+        ranked["jitter_us"] = ranked["rtt_p95_us"] - ranked["rtt_p50_us"]
+        mean = (self._total_us[order] / np.maximum(clean, 1)).astype(np.float32)
+        return {
+            **{name: pa.array(values, pa.uint32(), mask=none) for name, values in ranked.items()},
+            "rtt_mean_us": pa.array(mean, pa.float32(), mask=none),
+            **{
+                name: pa.ListArray.from_arrays(offsets.astype(np.int32), pa.array(values), PAIR_ARROW.field(name).type)
+                for name, values in {"ladder_bucket": bucket.astype(np.uint8), "ladder_count": count}.items()
+            },
+        }
+
+    def _numbers(self, column: pa.ChunkedArray) -> Ints:
+        """Return the number of each name; a new name gets the next one."""
+        encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        encoded = encoded.unify_dictionaries().combine_chunks()
+        known = self._names
+        number = np.array([known.setdefault(name, len(known)) for name in encoded.dictionary.to_pylist()], np.int64)
+        if len(known) >> _NAME_BITS:
+            raise StoreError(f"a roll-up knows {1 << _NAME_BITS} names at most; make its batches smaller")
+        return number[encoded.indices.to_numpy()] if len(number) else np.empty(0, np.int64)
+
+    def _rows_of(self, pairs: Ints) -> Ints:
+        """Return the row of each pair; there is room for new ones from now on."""
+        known = np.union1d(self._pairs, pairs)
+        if len(known) > len(self._pairs):
+            at = np.searchsorted(known, self._pairs)
+            for name, empty in {"_counts": 0, "_ladder": 0, "_least": _NO_RTT, "_greatest": 0}.items():
+                self._widen(name, len(known), at, empty)
+            self._widen("_total_us", len(known), at, 0)
+            self._widen("_scope", len(known), at, 0)
+            self._pairs = known
+        rows = np.searchsorted(known, pairs)
+        if len(rows) and np.bincount(rows).max() > 1:
+            twice = {number: name for name, number in self._names.items()}
+            pair = int(known[np.argmax(np.bincount(rows))])
+            src, dst = twice[pair >> 2 * _NAME_BITS], twice[(pair >> _NAME_BITS) & ((1 << _NAME_BITS) - 1)]
+            raise StoreError(f"table pair_latency: {src} > {dst} is there twice in one part; build the window anew")
+        return rows
+
+    def _widen(self, name: str, rows: int, at: Ints, empty: int) -> None:
+        before = getattr(self, name)
+        after = np.full((rows, *before.shape[1:]), empty, before.dtype)
+        after[at] = before
+        setattr(self, name, after)
+
+
+def merge_pairs(windows: Iterable[pl.DataFrame], window: Window) -> pl.DataFrame:
+    """Return the rows of `PAIR_LATENCY` of one longer window from those of the windows in it, in their order.
+
+    Raises StoreError where one is no `PAIR_LATENCY` table.
+    """
+    sums = PairSums()
+    for pairs in windows:
+        check_schema("pair_latency", pairs)
+        sums.add(pairs.select(COLUMNS).to_arrow(compat_level=pl.CompatLevel.oldest()))
+    table, _ = sums.finish(window)
+    return pl.DataFrame(table).cast(dict(PAIR_LATENCY))  # type: ignore[arg-type]
+
+
+def roll_up(
+    windows: Sequence[Sequence[Piece]],
+    window: Window,
+    sink: Path | BinaryIO,
+    seen: Callable[[pa.Table], None] = lambda _: None,
+) -> RollupStats:
+    """Merge the pieces of each of `windows`, oldest first, into one Parquet file of `PAIR_LATENCY`.
+
+    What `merge_pairs` would return is written a batch of sources at a time, and each batch handed to `seen`. A batch
+    ends where a piece of the window with the most pieces does. The next piece is read while one is added.
+    """
+    total = RollupStats()
+    with pair_writer(sink) as writer, ThreadPoolExecutor(1, "rollup-read") as reader:
+        for low, high in _batches(windows):
+            sums = PairSums()
+            rows = 0
+            for table in _ahead(reader, _readers(windows, low, high)):
+                sums.add(table)
+                rows += len(table)
+            merged, stats = sums.finish(window)
+            writer.write_table(merged)
+            seen(merged)
+            total += stats + RollupStats(rows=rows)
+    return total
+
+
+def only_sources(piece: Piece, wanted: Callable[[str], bool] | Container[str]) -> Piece:
+    """Return `piece` without the rows of sources that are not wanted."""
+    wants = wanted if callable(wanted) else wanted.__contains__
+    return Piece(piece.first, piece.last, lambda: _filtered(piece.read(), wants))
+
+
+def _batches(windows: Sequence[Sequence[Piece]]) -> list[tuple[str, str | None]]:
+    """Return spans of sources, low < src <= high, that cover all; the last has no end."""
+    most: Sequence[Piece] = max(windows, key=len, default=())
+    ends = sorted({piece.last for piece in most})[:-1]
+    return list(zip(["", *ends], [*ends, None], strict=True))
+
+
+def _readers(windows: Sequence[Sequence[Piece]], low: str, high: str | None) -> Iterator[Callable[[], pa.Table]]:
+    for pieces in windows:
+        for piece in pieces:
+            if piece.last > low and (high is None or piece.first <= high):
+                inside = piece.first > low and (high is None or piece.last <= high)
+                yield piece.read if inside else only_sources(piece, lambda src: _within(src, low, high)).read
+
+
+def _within(src: str, low: str, high: str | None) -> bool:
+    return src > low and (high is None or src <= high)
+
+
+def _ahead(reader: ThreadPoolExecutor, readers: Iterable[Callable[[], pa.Table]]) -> Iterator[pa.Table]:
+    """Yield what each of `readers` returns, in order; the next is read meanwhile."""
+    waiting = None
+    for read in readers:
+        following = reader.submit(read)
+        if waiting:
+            yield waiting.result()
+        waiting = following
+    if waiting:
+        yield waiting.result()
+
+
+def _filtered(table: pa.Table, wants: Callable[[str], bool]) -> pa.Table:
+    column = table["src"]
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = encoded.unify_dictionaries().combine_chunks()
+    wanted = np.array([wants(name) for name in encoded.dictionary.to_pylist()], np.bool_)
+    return table.filter(pa.array(wanted[encoded.indices.to_numpy()])) if len(wanted) else table
+
+
+def _plain(column: pa.ChunkedArray, empty: int = 0) -> NDArray[Any]:
+    return np.asarray(column.fill_null(empty).to_numpy())
