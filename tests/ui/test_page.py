@@ -74,6 +74,17 @@ def test_the_tooltip_names_the_pair_its_figure_and_its_probes(demo: str, open_pa
     page.locator("#tip", has_text="not planned").wait_for()
 
 
+def test_the_whole_mesh_is_seen_at_first_and_after_the_window_was_resized(demo: str, open_page: OpenPage):
+    page = open_page(demo, reduced_motion="no-preference")
+    page.wait_for_selector("#worst li.ringed")
+    for size in ({"width": 1100, "height": 700}, {"width": 1328, "height": 892}):
+        page.set_viewport_size(size)
+        page.wait_for_timeout(400)
+        page.mouse.move(*centre_of_cell(page, 7, 0))
+        page.locator("#tip", has_text="host08 → host01").wait_for()
+        assert page.evaluate("location.hash") == ""
+
+
 def test_zoom_keeps_the_cell_under_the_pointer_and_pan_moves_it(large: str, open_page: OpenPage):
     page = open_page(large)
     box = page.locator("#cells").bounding_box()

@@ -22,7 +22,9 @@ async function start() {
   if (boot.status === "rejected") { report(boot.reason, start); return; }
   context.boot = boot.value;
   report(null);
-  showTab();
+  await showTab();
+  const open = await get("incidents").catch(() => null); // the count beside the tab; nothing waits for it
+  if (open && !opened.alarms) countAlarms(open.incidents.filter((one) => !one.acknowledged_by && !one.silenced).length);
 }
 
 function fillHead() {

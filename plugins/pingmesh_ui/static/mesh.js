@@ -241,7 +241,7 @@ function verdict(view) {
     if (dead.length) say(t("verdict.dead", { n: dead.length, hosts: names(dead) }), "bad");
     if (silent.length) say(t("verdict.silent", { n: silent.length, hosts: names(silent) }), "bad");
   }
-  for (const finding of view.findings ?? []) if (finding.rule !== "host_down") say(`${ruleName(finding.rule)} (${isolate(finding.subject)}): ${finding.detail.replace(/[.\s]+$/, "")}.`, finding.severity === "critical" ? "bad" : "");
+  for (const finding of (view.findings ?? []).slice(0, 3)) if (finding.rule !== "host_down") say(`${ruleName(finding.rule)} (${isolate(finding.subject)}): ${finding.detail.replace(/[.\s]+$/, "")}.`, finding.severity === "critical" ? "bad" : "");
   if (cells) {
     if (!out.length && !cells.failed && !cells.missing) say(t("verdict.fine"), "good");
     const middle = codes && view.kind() !== "ratio" ? decode(codes.p50, view.kind()) : NaN;
@@ -255,13 +255,22 @@ function verdict(view) {
   if (view.window && view.findingsOf !== view.window.id && !document.documentElement.dataset.playing) {
     view.findingsOf = view.window.id;
     view.findings = [];
+    markFindings(view);
     const end = (view.time?.endOf(view.window.id)) ?? "";
     get("anomalies", { from: view.window.id, to: end, source: "mesh", limit: 20 }).then(({ anomalies }) => {
       const seen = new Set();
-      view.findings = anomalies.filter(({ rule, subject }) => !seen.has(rule + subject) && seen.add(rule + subject)).slice(0, 3);
+      view.findings = anomalies.filter(({ rule, subject }) => !seen.has(rule + subject) && seen.add(rule + subject));
       if (view.findings.length) verdict(view);
+      markFindings(view);
     }).catch(() => {});
   }
+}
+
+/** Suspects of this window as bars along both axes. */
+function markFindings(view) {
+  const of = (subject) => subject.split(">").map((path) => findRange(view.axis, path)).filter((range) => range && range.kind !== "all");
+  view.map.alarms = view.findings.flatMap(({ subject, severity }) => of(subject).map(({ start, stop }) => ({ start, stop, critical: severity === "critical" })));
+  view.map.draw();
 }
 
 function listWorst(view) {
@@ -338,7 +347,7 @@ function showSelection(view, fly) {
     if (isGroup) map.fly(map.focus);
     else if (isPair) { if (map.zoom < 14) map.fly(around(b.start, a.start, axis.n)); else map.reveal(map.cursor); }
     else { const at = a.kind === "host" ? a.start : b.start; if (axis.n > 60) map.draw(); else map.cursor = { x: at, y: at }; }
-  } else if (fly && !state.sel) map.fly({ x0: 0, x1: axis.n, y0: 0, y1: axis.n }, true);
+  } else if (fly && !state.sel && !map.isWhole) map.fly({ x0: 0, x1: axis.n, y0: 0, y1: axis.n }, true);
   if (state.blk) { const [x0, y0, x1, y1] = state.blk.split(",").map(Number); if ([x0, y0, x1, y1].every(Number.isFinite)) map.block = { x0, y0, x1, y1 }; } else map.block = null;
   crumbs(view, src, dst);
   fillPicked(view);

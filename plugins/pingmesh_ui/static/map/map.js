@@ -16,9 +16,9 @@ export function createMap(cells, overlay, events, words) {
   const map = {
     axis: null, levels: null, means: null, scale: null, theme: "light", hatch: true,
     view: { x: 0, y: 0 }, zoom: 1, fit: 1, geometry: null,
-    hover: null, cursor: null, block: null, focus: null, rings: [], moving: false, frames: [],
+    hover: null, cursor: null, block: null, focus: null, rings: [], alarms: [], moving: false, frames: [],
   };
-  let lut = null, image = null, dirtyCells = false, dirtyTop = false, waiting = 0, coarse = 1, width = 0, height = 0, flight = 0;
+  let lut = null, image = null, dirtyCells = false, dirtyTop = false, waiting = 0, coarse = 1, width = 0, height = 0, flight = 0, goesWhole = false;
 
   function layout() {
     width = overlay.clientWidth;
@@ -28,7 +28,9 @@ export function createMap(cells, overlay, events, words) {
     let margin = marginFor(onTop, map.axis, (side - 100) / n);
     map.fit = Math.min(84, Math.max(1, side - margin.size - 2) / n);
     margin = marginFor(onTop, map.axis, map.fit);
-    const atFit = Math.abs(map.zoom - was) < was * 1e-6;
+    const atFit = goesWhole || Math.abs(map.zoom - was) < was * 1e-6;
+    cancelAnimationFrame(flight);
+    goesWhole = false;
     map.geometry = { margin: margin.size, names: margin.names, side: side - margin.size - 1 };
     map.fit = Math.min(84, map.geometry.side / n);
     map.zoom = atFit ? map.fit : Math.max(map.fit, map.zoom);
@@ -141,6 +143,7 @@ export function createMap(cells, overlay, events, words) {
       map.levels = map.means = null;
       map.hover = map.cursor = map.block = map.focus = null;
       map.rings = [];
+      map.alarms = [];
       map.zoom = map.fit;
       layout();
     },
@@ -158,6 +161,7 @@ export function createMap(cells, overlay, events, words) {
     fly({ x0, x1, y0, y1 }, whole = false) {
       const { side } = map.geometry, room = Math.max(x1 - x0, y1 - y0, 1) * (whole ? 1 : 1.12);
       const zoom = Math.min(Math.max(map.fit, side / room), Math.max(MOST, map.fit));
+      goesWhole = whole;
       glide({ x: (x0 + x1) / 2 - side / zoom / 2, y: (y0 + y1) / 2 - side / zoom / 2, zoom });
     },
     place(x, y, zoom) { cancelAnimationFrame(flight); map.view = { x, y }; map.zoom = Math.min(Math.max(zoom, map.fit), Math.max(MOST, map.fit)); clamp(); draw(true); },
@@ -201,6 +205,7 @@ export function createMap(cells, overlay, events, words) {
       clamp();
       moved();
       if (part < 1) flight = requestAnimationFrame(step);
+      else goesWhole = false;
     };
     step(started);
   }

@@ -200,10 +200,17 @@ function drawRings(context, { geometry: g, rings, colours }) {
 }
 
 /** Names next to the cells where they fit, brackets outside of them: from fine to coarse, as many as there is room. */
-function drawAxis(context, { geometry: g, axis, colours, hover, cursor }, isRow) {
+function drawAxis(context, { geometry: g, axis, colours, hover, cursor, alarms }, isRow) {
   const from = isRow ? g.view.y : g.view.x, at = (i) => g.margin + (i - from) * g.scale, low = g.margin, high = g.margin + g.side;
   const named = g.scale >= NAMED, measure = (text) => context.measureText(text).width;
   let edge = g.margin - 5;
+  for (const { start, stop, critical } of alarms) {
+    const a = Math.max(low, at(start)), b = Math.min(high, Math.max(at(stop), at(start) + 5));
+    if (b <= a) continue;
+    context.fillStyle = critical ? colours.bad : colours.warn;
+    if (isRow) context.fillRect(g.margin - 4, a, 4, b - a);
+    else context.fillRect(a, g.margin - 4, b - a, 4);
+  }
   if (named) {
     context.font = g.scale < 14 ? SMALL : FONT;
     context.textBaseline = "middle";
