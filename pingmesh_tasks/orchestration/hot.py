@@ -12,34 +12,38 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from pingmesh_tasks.access.errors import parse_errors_log
 from pingmesh_tasks.access.grammar import parse_access_log
-from pingmesh_tasks.detect.recent import since_last_change
 from pingmesh_tasks.detect.rules import RuleBook
 from pingmesh_tasks.errors import SegmentError, StoreError
 from pingmesh_tasks.fleet.follow import SILENT_CHUNKS, Contact, Roster
 from pingmesh_tasks.fleet.inventory import Inventory, LogServer
 from pingmesh_tasks.fleet.notable import NotableLimits
 from pingmesh_tasks.orchestration.rulebook import read_rules
-from pingmesh_tasks.probes.segment import decode_segment
-from pingmesh_tasks.probes.summary import summarize_pairs
+from pingmesh_tasks.probes.segment import SegmentColumns, Targets, read_columns
+from pingmesh_tasks.probes.summary import summarize_rows
+from pingmesh_tasks.probes.tables import probe_rows
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot import HotCursor, HotPiece, Kind, decode_batch
 from pingmesh_tasks.store.objects import ObjectStore
-from pingmesh_tasks.store.schemas import HOST_STATUS, PROBE
-from pingmesh_tasks.windows import window_containing
+from pingmesh_tasks.store.schemas import HOST_STATUS
+from pingmesh_tasks.windows import Window, window_containing
 
 log = logging.getLogger(__name__)
 
 STAGE, NO_DATA_YET = "follow", "no_data_yet"
 _READERS = 8
 _CHUNK_S = 10.0
+_PER_PROBE = ("ts_us", "target", "rtt_us", "src_port", "status", "retransmits")
 _WINDOW_S = 60  # whatever the windows are: the window of a span of hot data is a name only
 
 
@@ -114,21 +118,35 @@ def recent_pairs(
 
     `planned` as for `summarize_pairs`. The column `window` has no meaning here.
     """
-    frames = [PROBE.to_frame()]
+    window = window_containing(until, _WINDOW_S)
+    by_list: dict[tuple[str, Targets], list[SegmentColumns]] = {}
     for piece in unique(piece for piece in pieces if piece.kind == "probe"):
         try:
-            probes = decode_segment(piece.data)
+            columns = read_columns(piece.data)
         except SegmentError as error:
             log.warning("a hot piece of %s is passed over: %s", piece.source, error)
             continue
-        ahead = timedelta(microseconds=piece.clock_offset_us or 0)
-        frames.append(probes.filter(pl.col("ts").is_between(since + ahead, until + ahead, closed="left")))
-    probes = since_last_change(pl.concat(frames))
-    window = window_containing(until, _WINDOW_S)
-    in_window = probes.with_columns(pl.lit(window.start).cast(PROBE["ts"]).alias("ts"))
-    pairs = summarize_pairs(in_window.select(PROBE.names()), window, planned)
-    heard = set(probes["src"].unique())
-    return pairs, _unheard(pieces, [host.name for host in inventory.hosts if host.name not in heard], until)
+        ours_us = columns.ts_us - (piece.clock_offset_us or 0)
+        inside = (ours_us >= since.timestamp() * 1e6) & (ours_us < until.timestamp() * 1e6)
+        if inside.any():
+            by_list.setdefault((columns.host, columns.targets), []).append(_part(columns, inside, window))
+    rows = [probe_rows(_whole(parts)) for parts in by_list.values()]
+    heard = {host for host, _ in by_list}
+    unheard = _unheard(pieces, [host.name for host in inventory.hosts if host.name not in heard], until)
+    return summarize_rows(rows, window, planned), unheard
+
+
+def _part(columns: SegmentColumns, inside: NDArray[np.bool_], window: Window) -> SegmentColumns:
+    """Return the probes that are `inside`, all at the start of `window`: only that they are in the span matters."""
+    kept: dict[str, Any] = {name: getattr(columns, name)[inside] for name in _PER_PROBE}
+    kept["ts_us"] = np.full(len(kept["ts_us"]), int(window.start.timestamp()) * 1_000_000)
+    return replace(columns, **kept)
+
+
+def _whole(parts: Sequence[SegmentColumns]) -> SegmentColumns:
+    """Return the probes of several chunks of one host and target table as one."""
+    joined: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _PER_PROBE}
+    return replace(parts[0], **joined)
 
 
 def status_rows(unheard: Iterable[Unheard], at: datetime, known: Collection[str]) -> pl.DataFrame:

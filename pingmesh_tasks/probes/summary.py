@@ -64,10 +64,8 @@ PAIR_ARROW = pa.schema(
         for name, kind in {"ladder_bucket": pa.uint8(), "ladder_count": pa.uint32()}.items()
     ]
 )
-_NO_PROBES = pa.schema(
-    [("ts", pa.timestamp("us", "UTC")), *((name, _NAME) for name in PLAN_COLUMNS)]
-    + [("rtt_us", pa.uint32()), ("err_code", pa.uint8()), ("retransmits", pa.uint8())]
-).empty_table()
+_PACKED = {"ts": pa.timestamp("us", "UTC"), **dict.fromkeys(PLAN_COLUMNS, _NAME), "rtt_us": pa.uint32()}
+_NO_PROBES = pa.schema([*(_PACKED | {"err_code": pa.uint8(), "retransmits": pa.uint8()}).items()]).empty_table()
 _DELTAS = [field.name for field in PAIR_ARROW if pa.types.is_uint32(field.type)]
 _DELTAS += ["ladder_bucket.list.element", "ladder_count.list.element"]
 _ROW_GROUP = 1 << 16

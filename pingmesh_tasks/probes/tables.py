@@ -85,13 +85,13 @@ def write_probe_table(segments: Iterable[tuple[str, bytes]], sink: Path | Binary
             except SegmentError as error:
                 damaged.append((host, error))
                 continue
-            writer.write_table(_probe_rows(columns), MAX_ROW_GROUP)
+            writer.write_table(probe_rows(columns), MAX_ROW_GROUP)
             written += 1
             rows += len(columns.target)
     return ProbeTableStats(written, rows, tuple(damaged))
 
 
-def _probe_rows(columns: SegmentColumns) -> pa.Table:
+def probe_rows(columns: SegmentColumns) -> pa.Table:
     """Return the segment's rows of `PROBE`, sorted by destination and protocol, then as settled."""
     targets = columns.targets
     by_name = pc.sort_indices(
