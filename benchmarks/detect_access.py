@@ -1,4 +1,4 @@
-"""Claims: a busy window of 1 M log lines is judged and learned in ≤ 2.5 CPU s and ≤ 900 MB; a hot look takes ≤ 60 ms;
+"""Claims: a busy window of 1 M log lines is judged and learned in ≤ 3 CPU s and ≤ 900 MB; a hot look takes ≤ 60 ms;
 in the laboratory nothing is found on quiet days, and a user who hammers a node is found in ≤ 6 s, as one finding.
 
     python benchmarks/detect_access.py [--lines 1000000] [--seeds 3] [--duckdb-python PYTHON]
@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 SERVER, TIMEZONE = "data1", "Asia/Shanghai"
 WINDOW_S = 300
-MAX_CPU_S, MAX_RSS_MB, MAX_LOOK_MS, MAX_FOUND_S = 2.5, 900, 60.0, 6
+MAX_CPU_S, MAX_RSS_MB, MAX_LOOK_MS, MAX_FOUND_S = 3.0, 900, 60.0, 6
 QUIET_S, HAMMER_AT_S, HAMMER_S, HAMMER_PER_S = 600, 120, 90, 20.0
 
 
