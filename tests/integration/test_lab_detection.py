@@ -34,7 +34,7 @@ from tests.support.lab_clos import ClosLab, clos_laboratory
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
 INTERVAL_S, TIMEOUT_S = 0.2, 1.5
-HOLD_S = 4.0
+HOLD_S = 3.0
 WINDOW = Window(datetime(2026, 11, 21, tzinfo=UTC), 300)  # the name under which each time is summarised
 SICK_TOR, SICK_PODSET, SICK_HOST = "tor1-2", "podset1", "p2t1h3"
 
