@@ -349,3 +349,39 @@ def test_a_host_that_answered_none_of_the_few_probes_since_it_died_is_down():
     mesh.sent[:, 5], mesh.lost[:, 5] = 1, 1
     (finding,) = look(mesh, lane="hot", span_s=60).findings
     assert (finding.rule, finding.subject, finding.severity) == ("host_down", "p1t2h2", "critical")
+
+
+def test_a_hole_by_address_that_opened_within_the_span_is_told_from_one_by_port():
+    """The same number of timeouts: a third of the probes of a few pairs, not a few of all."""
+    mesh = PairRows(fabric(podsets=3, tors=3))
+    rack = mesh.between("p2t2", "p")
+    hit = rack & (np.random.default_rng(1).random(rack.shape) < 0.08)
+    mesh.lost[hit | hit.T] = 10
+    assert named(look(mesh)) == [("black_hole", "tor", "dc1/podset2/tor2")]
+
+
+def test_a_rack_that_died_within_the_span_explains_that_its_hosts_sent_nothing():
+    mesh = PairRows(fabric(podsets=3)).kill("p2t1")
+    mesh.lost //= 3
+    (finding,) = look(mesh).findings
+    assert (finding.scope, finding.subject) == ("tor", "dc1/podset2/tor1")
+    assert "no_data" not in finding.detail
+
+
+def test_a_loss_that_lasts_does_not_become_normal():
+    inventory = fabric()
+    mesh = PairRows(inventory)
+    mesh.retransmitted[mesh.between("p1t2h2", "p")] = 1
+    normal = None
+    for _ in range(20):
+        normal = update_normal(normal, mesh.frame(), inventory)
+    assert named(look(mesh, normal=normal)) == [("loss", "host", "p1t2h2")]
+
+
+def test_two_lossy_racks_are_no_lossy_podset():
+    mesh = PairRows(fabric(podsets=2, tors=6))
+    mesh.retransmitted[mesh.between("p1t2", "p") | mesh.between("p1t5", "p")] = 2
+    assert sorted(named(look(mesh))) == [
+        ("loss", "tor", "dc1/podset1/tor2"),
+        ("loss", "tor", "dc1/podset1/tor5"),
+    ]
