@@ -57,7 +57,10 @@ def find_dead(look: Look) -> Dead:
     certainty[dead & (tries < look.pair_limits("black_hole", "min_probes"))] = 0
     evidence = Evidence(rows.a, rows.b, judged.astype(np.float32), dead.astype(np.float32), rate, certainty)
     demands = Demands(
-        least=lambda scope, _: _LEAST.get(scope, 0.03), min_bad=lambda scope: 1 if scope == "pair" else 2, quietly=False
+        least=lambda scope, _: _LEAST.get(scope, 0.03),
+        min_bad=lambda scope: 1 if scope == "pair" else 2,
+        quietly=False,
+        alike_in_tor=0.5,
     )
     suspects = find_suspects(look.places, evidence, demands, topology=look.topology)
     gone, down = dead.copy(), np.zeros(len(look.places.names), bool)

@@ -64,6 +64,8 @@ class Demands:
     min_pairs: int = 2
     #: A part that is less bad than is demanded is expected all the same; else it is no suspect, its own parts may be.
     quietly: bool = True
+    #: Of a rack's hosts so many must suffer. A black hole spares many; half of them is enough to blame what they share.
+    alike_in_tor: float = ALIKE
     alpha: float = 1e-4
 
 
@@ -230,7 +232,7 @@ class _Scan:
             return None
         crossing = part.crossing(number, a, b)
         mine = crossing if tally is self.tallies[0] else crossing & self.fresh
-        if not self._suffers_alike(part, number, mine, bad_here, 2 * clump):
+        if not self._suffers_alike(part, number, mine, bad_here, 2 * clump, demands.alike_in_tor):
             return None
         member = part.of == number
         rivals = [self._rival(other, tally, member, (bad, n), values) for other, values in self._others(at, scores)]
@@ -289,7 +291,9 @@ class _Scan:
                 return True
         return False
 
-    def _suffers_alike(self, part: Part, number: int, crossing: Bools, bad_here: Ints, clump: float) -> bool:
+    def _suffers_alike(
+        self, part: Part, number: int, crossing: Bools, bad_here: Ints, clump: float, in_tor: float
+    ) -> bool:
         """Tell whether more than half of a part's own parts suffer, at half of the worst one's rate or more.
 
         `clump` is how many bad chances come together; with it, luck is allowed for. Of a host, two peers must suffer.
@@ -316,7 +320,7 @@ class _Scan:
         worst = ((excess - luck(excess)) / room).max(initial=0.0)
         wanted = worst / 2 * room
         suffers = (excess > 0) & (excess >= wanted - luck(wanted))
-        return bool(np.count_nonzero(suffers) >= 2 and suffers.mean() >= ALIKE)
+        return bool(np.count_nonzero(suffers) >= 2 and suffers.mean() >= (in_tor if part.scope == "tor" else ALIKE))
 
     def _by_inner(self, inner: Ints, rows: Ints, values: NDArray[np.float32]) -> Floats:
         """Sum `values` of `rows` by inner part, at each end that is in the part; a row within one counts once."""

@@ -385,3 +385,11 @@ def test_two_lossy_racks_are_no_lossy_podset():
         ("loss", "tor", "dc1/podset1/tor2"),
         ("loss", "tor", "dc1/podset1/tor5"),
     ]
+
+
+def test_half_of_a_racks_hosts_with_dead_pairs_and_nobody_else_blame_the_rack():
+    mesh = PairRows(fabric(podsets=3))
+    for host, peers in {4: (0, 8, 12, 16), 5: (1, 9, 13)}.items():
+        for peer in peers:
+            mesh.lost[host, peer] = mesh.lost[peer, host] = 30
+    assert named(look(mesh)) == [("black_hole", "tor", "dc1/podset1/tor2")]
