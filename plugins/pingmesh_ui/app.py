@@ -49,19 +49,19 @@ class Desk:
         self._until = 0.0
         self._lock = threading.Lock()
         self._limiter: CapacityLimiter | None = None
-        self._waiting = 0
+        self.waiting = 0
         self._tidying = False
 
     async def run(self, work: Callable[[Page], T]) -> T:
         """Return what `work` makes of the page. Raises Busy, PingmeshError."""
-        if self._waiting >= MOST_WAITING:
+        if self.waiting >= MOST_WAITING:
             raise Busy
         self._limiter = self._limiter or CapacityLimiter(MOST_AT_ONCE)
-        self._waiting += 1
+        self.waiting += 1
         try:
             return await anyio.to_thread.run_sync(lambda: work(self._current()), limiter=self._limiter)
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
             self._tidy_up_soon()
 
     def _tidy_up_soon(self) -> None:

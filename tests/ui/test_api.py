@@ -24,8 +24,8 @@ from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.tables import read_table
 from pingmesh_tasks.windows import Window
-from tests.support.page_data import MadeMesh, fill, inventory_of
 from tests.support.page_api_server import TOKEN, page_app, serving
+from tests.support.page_data import MadeMesh, fill, inventory_of
 from tests.support.usage_frames import HOSTILE
 
 HOSTS, WINDOWS = 60, 5
@@ -514,18 +514,18 @@ def test_requests_beyond_those_that_may_wait_are_sent_away(filled, monkeypatch):
     monkeypatch.setattr("pingmesh_ui.app.MOST_WAITING", 3)
     release = threading.Event()
     boot = page_module.Page.boot
-    monkeypatch.setattr(page_module.Page, "boot", lambda page: release.wait(60) and boot(page))
+    monkeypatch.setattr(page_module.Page, "boot", lambda page: release.wait(90) and boot(page))
     with serving(app) as busy, httpx.Client(base_url=busy, headers={"authorization": f"Bearer {TOKEN}"}) as client:
-        asked = [threading.Thread(target=client.get, args=("/api/v1/boot",), kwargs={"timeout": 60}) for _ in range(3)]
+        asked = [threading.Thread(target=client.get, args=("/api/v1/boot",), kwargs={"timeout": 120}) for _ in range(3)]
         for thread in asked:
             thread.start()
-        deadline = time.monotonic() + 30
-        answer = client.get("/api/v1/windows", timeout=30)
-        while answer.status_code == 200 and time.monotonic() < deadline:
-            answer = client.get("/api/v1/windows", timeout=30)
+        deadline = time.monotonic() + 60
+        while app.state.desk.waiting < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        answer = client.get("/api/v1/windows", timeout=60)
         release.set()
         for thread in asked:
             thread.join()
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "busy"
-        assert client.get("/api/v1/windows", timeout=30).status_code == 200
+        assert client.get("/api/v1/windows", timeout=60).status_code == 200
