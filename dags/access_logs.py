@@ -31,6 +31,7 @@ from airflow.sdk import Param, TriggerRule, dag, get_current_context, task, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from pingmesh_tasks.orchestration import assets
+from pingmesh_tasks.orchestration.callbacks import late_data_alert
 from pingmesh_tasks.orchestration.defaults import INVENTORY_PARAM, ONE_BY_ONE, every_window
 from pingmesh_tasks.settings import load_settings
 
@@ -50,6 +51,7 @@ PARAMS = {
 
 @dag(
     schedule=every_window(SETTINGS.window_s),
+    deadline=late_data_alert(SETTINGS),
     params=PARAMS,
     doc_md=__doc__,
     dag_display_name="Access logs",

@@ -29,8 +29,10 @@ from pingmesh_tasks.detect.memory import AlertFile
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.inventory import Inventory, LogServer
 from pingmesh_tasks.orchestration import hot
+from pingmesh_tasks.orchestration.late_data import ended_in_time
 from pingmesh_tasks.orchestration.rulebook import read_rules
 from pingmesh_tasks.orchestration.stages import Part, Run, load_run_inventory, read_inventory
+from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot import HotPiece
 from pingmesh_tasks.store.objects import ObjectStore
@@ -68,7 +70,7 @@ def judge_mesh(run: Run, part: Part) -> dict[str, int]:
     )
     evaluation = evaluate_mesh(view, read_rules(run.settings, run.store))
     write_table(run.store, "normal", window, update_normal(before, pairs, inventory))
-    return _judged(run, evaluation, inventory)
+    return _judged(run, evaluation, inventory, "pingmesh")
 
 
 def judge_access(run: Run, name: str) -> dict[str, int]:
@@ -96,7 +98,7 @@ def judge_access(run: Run, name: str) -> dict[str, int]:
     )
     evaluation = evaluate_access(view, read_rules(run.settings, run.store))
     write_table(store, "access_normal", window, update_access_normal(before, view, window), name)
-    return _judged(run, evaluation, inventory)
+    return _judged(run, evaluation, inventory, "access_logs")
 
 
 def look(run: Run) -> dict[str, int]:
@@ -117,8 +119,7 @@ def remember(
     run: Run, inventory: Inventory, evaluations: Sequence[Evaluation], now: datetime, hot_key: str | None = None
 ) -> AlertState:
     """Change the alarm's memory by some looks (none: only time has passed) and return it."""
-    policy, wider = Policy(repeat_s=run.settings.alert_repeat_s), hierarchy_of(inventory)
-
+    policy, wider = policy_of(run.settings), hierarchy_of(inventory)
     looks: Sequence[Evaluation | None] = evaluations or [None]
 
     def change(before: AlertState) -> AlertState:
@@ -128,6 +129,11 @@ def remember(
         return state.with_cursors(after, hot_key=hot_key)
 
     return AlertFile(run.store).update(change)
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return when to speak. A window's look comes up to two windows after what the hot lane saw."""
+    return Policy(repeat_s=settings.alert_repeat_s, echo_s=max(Policy.echo_s, 2 * settings.window_s))
 
 
 def administer(run: Run, form: Mapping[str, Any]) -> dict[str, int]:
@@ -175,7 +181,7 @@ def administer(run: Run, form: Mapping[str, Any]) -> dict[str, int]:
     return _counts(after)
 
 
-def _judged(run: Run, evaluation: Evaluation, inventory: Inventory) -> dict[str, int]:
+def _judged(run: Run, evaluation: Evaluation, inventory: Inventory, dag_id: str) -> dict[str, int]:
     """Keep what a window's look found, and remember it if the window is a recent one."""
     write_table(run.store, "anomaly", run.window, anomaly_rows(evaluation), evaluation.source)
     for finding in evaluation.findings:
@@ -184,7 +190,9 @@ def _judged(run: Run, evaluation: Evaluation, inventory: Inventory) -> dict[str,
     if not run.dispatches:
         log.info("window %s is long over: the alarm's memory is left alone", run.window.id)
         return counts
-    return counts | _counts(remember(run, inventory, [evaluation], datetime.now(UTC)))
+    now = datetime.now(UTC)
+    ended_in_time(run.store, dag_id, policy_of(run.settings), now)
+    return counts | _counts(remember(run, inventory, [evaluation], now))
 
 
 def _look_at_mesh(

@@ -1,123 +1,37 @@
-"""Late data are an alarm too: what a DAG of windows does when a run misses its deadline.
+"""What Airflow calls back: a run of a DAG of windows that misses its deadline is an alarm.
 
     @dag(deadline=late_data_alert(settings), …)
 
-A run that is not done `deadline_windows` windows after it was queued opens an incident of its DAG; runs that end in
-time close it (`ended_in_time`, called where a window's look is remembered). It is an incident like any other: told
-once, repeated hourly, acknowledged and silenced by the same form. The callback runs in the triggerer, whose event
-loop it must not hold up: everything that waits does so in a thread.
+The callback runs in the triggerer, whose event loop it must not hold up: everything that waits does so in a thread.
+DAG files and the triggerer read this module, so it imports what it needs when it is called.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference  # type: ignore[attr-defined]  # not in its stub
 
-from pingmesh_tasks.detect.finding import Evaluation, Finding
-from pingmesh_tasks.detect.incident import Notice, Policy, cut, incident_id
-from pingmesh_tasks.detect.memory import AlertFile
-from pingmesh_tasks.detect.outbox import set_channels
-from pingmesh_tasks.detect.state import advance
-from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.notify.channel import Channel, ChannelError
-from pingmesh_tasks.notify.delivery import deliver
-from pingmesh_tasks.notify.message import Message, compose
-from pingmesh_tasks.notify.words import LATE_DATA
 from pingmesh_tasks.settings import Settings
-from pingmesh_tasks.store.objects import ObjectStore
-
-log = logging.getLogger(__name__)
 
 
 def late_data_alert(settings: Settings, windows: float = 2) -> DeadlineAlert:
     """Return the deadline of a run: so many windows after it was queued its data are late."""
     allowed = timedelta(seconds=windows * settings.window_s)
-    kwargs = {"allowed_s": allowed.total_seconds()}
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=allowed,
-        callback=AsyncCallback(f"{__name__}.tell_late_data", kwargs),
+        callback=AsyncCallback(tell_late_data, {"allowed_s": allowed.total_seconds()}),
     )
 
 
 async def tell_late_data(allowed_s: float, context: Mapping[str, Any] | None = None) -> str:
     """Open the incident of a DAG whose run missed its deadline and tell it; return what happened, for the log."""
+    from pingmesh_tasks.orchestration import late_data
+
     run: Mapping[str, Any] = (context or {}).get("dag_run") or {}
     dag_id, run_id = str(run.get("dag_id") or "a DAG"), str(run.get("dag_run_id") or "?")
-    return await asyncio.to_thread(_tell, dag_id, run_id, allowed_s)
-
-
-def late_data(dag_id: str, run_id: str, allowed_s: float, now: datetime) -> Finding:
-    """Return what a run that missed its deadline means."""
-    return Finding(
-        rule=LATE_DATA,
-        scope="server",
-        subject=dag_id,
-        severity="critical",  # nobody sees a fault whose data do not come
-        value=allowed_s,
-        unit="s",
-        threshold=allowed_s,
-        since=now - timedelta(seconds=allowed_s),
-        detail=f"Run {cut(run_id, 100)} of DAG {dag_id} is not done {allowed_s:.0f} s after it was queued: "
-        "what it measures comes late, and so do alarms that need it.",
-        advice="Look at the run in Airflow: is a task red or waiting, are the scheduler and the object store up?",
-    )
-
-
-def ended_in_time(store: ObjectStore, dag_id: str, policy: Policy, now: datetime) -> None:
-    """Note that a run of a DAG ended; two in a row end its incident. Reads only, unless one is open."""
-    file = AlertFile(store)
-    if any(incident.source == dag_id for incident in file.load().open):
-        clear = Evaluation(dag_id, "window", now, frozenset({LATE_DATA}))
-        file.update(lambda state: advance(state, clear, policy, now))
-
-
-def tell_late(
-    store: ObjectStore, channels: list[Channel], off: Mapping[str, str], finding: Finding, now: datetime
-) -> str:
-    """Remember that data are late and tell it; where the store is down too, tell it without remembering."""
-    dag_id, policy = finding.subject, Policy()
-    late = Evaluation(dag_id, "window", now, frozenset({LATE_DATA}), (finding,))
-    on = [channel.name for channel in channels]
-    file = AlertFile(store)
-    try:
-        state = file.update(lambda before: advance(set_channels(before, on, off, now), late, policy, now))
-        incidents = [incident.id for incident in state.open if incident.source == dag_id]
-        counts = deliver(file, channels, compose, policy, lambda: datetime.now(UTC), only=incidents)
-        return f"{counts['sent']} sent, {counts['failed']} to be tried again"
-    except StoreError as error:
-        log.warning("the alarm's memory is out of reach: %s", error)
-        message = compose(_unremembered(finding, now))
-        return f"{sum(_sent(channel, message) for channel in channels)} sent, the object store is down"
-
-
-def _tell(dag_id: str, run_id: str, allowed_s: float) -> str:
-    from pingmesh_tasks.orchestration.channels import open_channels
-    from pingmesh_tasks.orchestration.context import open_store
-    from pingmesh_tasks.settings import load_settings
-
-    settings, now = load_settings(), datetime.now(UTC)
-    channels, off = open_channels(settings)
-    return tell_late(open_store(settings), channels, off, late_data(dag_id, run_id, allowed_s, now), now)
-
-
-def _unremembered(finding: Finding, now: datetime) -> Notice:
-    """Return a notice whose id follows from the hour, so that one that is told again and again is one."""
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    incident = incident_id(finding.subject, finding.scope, finding.subject, hour)
-    note = "The object store cannot be reached either: this may be told again."
-    return Notice(f"{incident}-opened1", incident, "opened", now, finding.subject, finding, now, finding.since, note)
-
-
-def _sent(channel: Channel, message: Message) -> bool:
-    try:
-        channel.send(message)
-    except ChannelError as error:
-        log.warning("%s did not take %s: %s", channel.name, message.id, error)
-        return False
-    return True
+    return await asyncio.to_thread(late_data.tell, dag_id, run_id, allowed_s)

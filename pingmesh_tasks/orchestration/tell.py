@@ -56,7 +56,8 @@ def tell(run: Run, ui_url: str | None = None) -> dict[str, int]:
     traces, heatmap = _traces(run, due), _heatmap(run, now)
 
     def composed(notice: Notice) -> Message:
-        return compose(notice, _links(ui_url, heatmap), heatmap, traces.get(notice.id, ()))
+        picture = heatmap if notice.source == MESH else None
+        return compose(notice, _links(ui_url, picture), picture, traces.get(notice.id, ()))
 
     counts = deliver(memory, channels, composed, Policy(), lambda: datetime.now(UTC))
     if counts["failed"] and not counts["sent"]:

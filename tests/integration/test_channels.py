@@ -36,9 +36,9 @@ SECRET = "T000/B000/secret"
 def modules(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
-    from pingmesh_tasks.orchestration import callbacks, channels
+    from pingmesh_tasks.orchestration import callbacks, channels, late_data
 
-    yield channels, callbacks
+    yield channels, callbacks, late_data
     patch.undo()
 
 
@@ -285,21 +285,21 @@ def test_a_run_that_misses_its_deadline_is_told_and_so_is_its_end(modules, conne
     assert "Run scheduled__2026-11-22T12:00:00+00:00 of DAG pingmesh" in mail.get_body(("plain",)).get_content()
     now = datetime.now(UTC)
     for n in (1, 2):
-        callbacks.ended_in_time(store, "pingmesh", Policy(), now + timedelta(seconds=n))
+        modules[2].ended_in_time(store, "pingmesh", Policy(), now + timedelta(seconds=n))
     state = AlertFile(store).load()
     assert [entry.notice.kind for entry in state.outbox] == ["resolved"]
-    callbacks.ended_in_time(store, "pingmesh", Policy(), now + timedelta(seconds=3))
+    modules[2].ended_in_time(store, "pingmesh", Policy(), now + timedelta(seconds=3))
     assert AlertFile(store).load() == state
 
 
 def test_late_data_are_told_though_the_store_is_down_too(modules, connections, post_office, store):
     from dataclasses import replace
 
-    callbacks, dead = modules[1], type(store)(replace(store.access, endpoint=f"http://127.0.0.1:{free_port()}"))
+    late_data, dead = modules[2], type(store)(replace(store.access, endpoint=f"http://127.0.0.1:{free_port()}"))
     on, off = modules[0].open_channels(SETTINGS)
     now = datetime.now(UTC)
-    late = callbacks.late_data("pingmesh", "run", 600, now)
-    assert callbacks.tell_late(dead, on, off, late, now) == "3 sent, the object store is down"
+    late = late_data.late_data("pingmesh", "run", 600, now)
+    assert late_data.tell_late(dead, on, off, late, now) == "3 sent, the object store is down"
     assert len(post_office.handler.mails) == 1
 
 

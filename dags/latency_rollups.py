@@ -1,0 +1,99 @@
+"""### Latency roll-ups: what the network was like, by the hour and by the day
+
+Merges what `pingmesh` found in the windows of an hour, and the hours of its day so far: counts and latency ladders are
+added, quantiles are read from the sums (to 2.9 %), and no percentile is averaged. The page shows both levels.
+
+**Schedule** every hour, at its end; the run's data interval is the hour. It waits up to 15 minutes for the hour's last
+windows.
+
+**Inputs** tables `pair_latency` and `group_latency`, the rules (`PINGMESH_RULES`). **Outputs** tables
+`pair_latency_hour`, `group_latency_hour`, `mesh_map_hour`, the report `sla_hour` (also as CSV under `artifacts/`), and
+the same for `_day`: which DCs and podsets kept the limits of the rules `loss` and `latency_sla`, in which share of their
+pairs.
+
+**Run again** as often as you like: an hour and its day are made anew of what is there, windows that came late included.
+Windows that are missing are counted in the task's log and return value. A **backfill** over a day makes its hours and
+the day. What was made of more windows than are left is kept.
+
+**When it is red**
+
+| task | look at |
+|---|---|
+| `wait_for_windows` | the object store was down: it is retried |
+| `roll_up_hour`, `roll_up_day` | the object store; a part of a table that is damaged is named: run that window again |
+
+Skipped are hours and days in which nothing was measured, and levels that are no longer than a window.
+**Owner** the network team.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import TriggerRule, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from pingmesh_tasks.orchestration import assets
+from pingmesh_tasks.orchestration.defaults import ONE_BY_ONE, every_window
+
+HOUR_S = 3_600
+#: How long windows that are late are waited for; a run of longer ago does not wait.
+PATIENCE = timedelta(minutes=15)
+TABLES = ("pair_latency", "group_latency", "mesh_map", "sla")
+
+
+@dag(
+    schedule=every_window(HOUR_S),
+    doc_md=__doc__,
+    dag_display_name="Latency roll-ups",
+    description="Every hour: merge its windows, and the hours of its day; report who kept the limits.",
+    tags=["pingmesh", "mesh"],
+    **ONE_BY_ONE,
+)
+def latency_rollups():
+    wait_for_windows() >> roll_up_hour() >> roll_up_day()
+
+
+@task.sensor(
+    mode="reschedule",
+    poke_interval=30,
+    timeout=3_000,
+    inlets=[assets.PAIR_LATENCY],
+    doc_md="Wait until the hour's windows are all there, or are not to be expected any more.",
+)
+def wait_for_windows():
+    from pingmesh_tasks.orchestration import context, rollups
+
+    run = context.current_run(HOUR_S)
+    return datetime.now(UTC) > run.window.end + PATIENCE or rollups.is_ready(run)
+
+
+@task(
+    inlets=[assets.PAIR_LATENCY],
+    outlets=[assets.rolled_up(table, "hour") for table in TABLES],
+    execution_timeout=timedelta(minutes=40),
+    doc_md="Merge the windows of the hour.",
+)
+def roll_up_hour():
+    return _roll_up("hour")
+
+
+@task(
+    trigger_rule=TriggerRule.NONE_FAILED,
+    inlets=[assets.rolled_up("pair_latency", "hour")],
+    outlets=[assets.rolled_up(table, "day") for table in TABLES],
+    execution_timeout=timedelta(minutes=40),
+    doc_md="Merge the hours of the day so far.",
+)
+def roll_up_day():
+    return _roll_up("day")
+
+
+def _roll_up(level):
+    from pingmesh_tasks.orchestration import context, rollups
+
+    try:
+        return rollups.roll_up(context.current_run(HOUR_S), level)
+    except rollups.NothingToMerge as reason:
+        raise AirflowSkipException(str(reason)) from None
+
+
+latency_rollups()
