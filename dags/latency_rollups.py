@@ -8,8 +8,8 @@ windows.
 
 **Inputs** tables `pair_latency` and `group_latency`, the rules (`PINGMESH_RULES`). **Outputs** tables
 `pair_latency_hour`, `group_latency_hour`, `mesh_map_hour`, the report `sla_hour` (also as CSV under `artifacts/`), and
-the same for `_day`: which DCs and podsets kept the limits of the rules `loss` and `latency_sla`, in which share of their
-pairs.
+the same for `_day`. The report says in which share of their pairs DCs and podsets kept the limits of the rules `loss`
+and `latency_sla`.
 
 **Run again** as often as you like: an hour and its day are made anew of what is there, windows that came late included.
 Windows that are missing are counted in the task's log and return value. A **backfill** over a day makes its hours and
@@ -26,22 +26,21 @@ Skipped are hours and days in which nothing was measured, and levels that are no
 **Owner** the network team.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import TriggerRule, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from pingmesh_tasks.orchestration import assets
 from pingmesh_tasks.orchestration.defaults import ONE_BY_ONE, every_window
+from pingmesh_tasks.orchestration.sensors import HourSensor
+from pingmesh_tasks.windows import LEVELS_S
 
-HOUR_S = 3_600
-#: How long windows that are late are waited for; a run of longer ago does not wait.
-PATIENCE = timedelta(minutes=15)
 TABLES = ("pair_latency", "group_latency", "mesh_map", "sla")
 
 
 @dag(
-    schedule=every_window(HOUR_S),
+    schedule=every_window(LEVELS_S["hour"]),
     doc_md=__doc__,
     dag_display_name="Latency roll-ups",
     description="Every hour: merge its windows, and the hours of its day; report who kept the limits.",
@@ -49,21 +48,12 @@ TABLES = ("pair_latency", "group_latency", "mesh_map", "sla")
     **ONE_BY_ONE,
 )
 def latency_rollups():
-    wait_for_windows() >> roll_up_hour() >> roll_up_day()
-
-
-@task.sensor(
-    mode="reschedule",
-    poke_interval=30,
-    timeout=3_000,
-    inlets=[assets.PAIR_LATENCY],
-    doc_md="Wait until the hour's windows are all there, or are not to be expected any more.",
-)
-def wait_for_windows():
-    from pingmesh_tasks.orchestration import context, rollups
-
-    run = context.current_run(HOUR_S)
-    return datetime.now(UTC) > run.window.end + PATIENCE or rollups.is_ready(run)
+    wait = HourSensor(
+        task_id="wait_for_windows",
+        inlets=[assets.PAIR_LATENCY],
+        doc_md="Wait until the hour's windows are all there, or are not to be expected any more.",
+    )
+    wait >> roll_up_hour() >> roll_up_day()
 
 
 @task(
@@ -91,7 +81,7 @@ def _roll_up(level):
     from pingmesh_tasks.orchestration import context, rollups
 
     try:
-        return rollups.roll_up(context.current_run(HOUR_S), level)
+        return rollups.roll_up(context.current_run(LEVELS_S["hour"]), level)
     except rollups.NothingToMerge as reason:
         raise AirflowSkipException(str(reason)) from None
 

@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pingmesh_tasks.errors import ConfigError
 
 SECONDS_PER_DAY = 86_400
+#: The levels of history above the windows of the settings (level `window`), by how long theirs are.
+LEVELS_S = {"hour": 3_600, "day": SECONDS_PER_DAY}
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
 
 

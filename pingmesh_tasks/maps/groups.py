@@ -33,6 +33,8 @@ KINDS = ("mesh", *GROUPS, "host")
 #: A kind whose groups make more pairs than this is left out: its ladders would take 240 MB.
 MOST_ROWS = 250_000
 ROW_GROUP = 1_024
+#: Ladders of so few rows have eight bytes a bucket: a day of the whole mesh is more than four can count.
+FEW_ROWS = 65_536
 NO_RTT = np.iinfo(np.uint32).max
 
 Ints = NDArray[np.int64]
@@ -60,7 +62,7 @@ class Tally:
     """Sums of one kind, by row: `counts` (rows, 6), `ladder` (rows, buckets), least and greatest round trip."""
 
     counts: NDArray[np.uint64]
-    ladder: NDArray[np.uint32]
+    ladder: NDArray[Any]
     least: NDArray[np.uint32]
     greatest: NDArray[np.uint32]
 
@@ -68,13 +70,17 @@ class Tally:
     def empty(cls, rows: int) -> Tally:
         return cls(
             np.zeros((rows, len(_COUNTS)), np.uint64),
-            np.zeros((rows, LADDER_BUCKETS), np.uint32),
+            np.zeros((rows, LADDER_BUCKETS), np.uint64 if rows <= FEW_ROWS else np.uint32),
             np.full(rows, NO_RTT, np.uint32),
             np.zeros(rows, np.uint32),
         )
 
     def first(self, rows: int) -> Tally:
         return Tally(self.counts[:rows], self.ladder[:rows], self.least[:rows], self.greatest[:rows])
+
+    def only(self, row: int) -> Tally:
+        at = slice(row, row + 1)
+        return Tally(self.counts[at], self.ladder[at], self.least[at], self.greatest[at])
 
     def folded(self, onto: Ints, rows: int) -> Tally:
         """Return the sums of a coarser kind: row i of this one is part of row `onto[i]`."""
@@ -208,7 +214,7 @@ def _add(pairs: PairColumns, tally: Tally, keys: Sequence[Ints]) -> None:
         cell = np.repeat(key * LADDER_BUCKETS, pairs.ladder_length) + pairs.bucket
         low, high = (int(cell.min()), int(cell.max())) if len(cell) else (0, 0)
         flat = tally.ladder.reshape(-1)[low : high + 1]
-        flat += np.bincount(cell - low, weights=pairs.count, minlength=high - low + 1).astype(np.uint32)
+        flat += np.bincount(cell - low, weights=pairs.count, minlength=high - low + 1).astype(flat.dtype)
 
 
 def _quantile(tally: Tally, q: float) -> NDArray[np.uint32]:

@@ -25,6 +25,12 @@ NOTICE = Asset(name="notice", uri="tables/notice")
 MESH_MAP = Asset(name="mesh_map", uri="tables/mesh_map")
 
 
+def rolled_up(table: str, level: str) -> Asset:
+    """What hours or days (`level`) have of a table."""
+    name = layout.at_level(table, level)
+    return Asset(name=name, uri="tables/" + name)
+
+
 def artifact(kind: str) -> Asset:
     """A picture or page of every window, and its `latest` twin."""
     return Asset(name=f"artifact_{kind}", uri=layout.ARTIFACTS + f"/{kind}")

@@ -29,11 +29,14 @@ FORM = ("inventory", "protocol", "max_failed_share", "shard_size")
 RECENT_WINDOWS = 3
 
 
-def current_run() -> Run:
-    """Return what the running task works on: window, Params, settings and the accesses that the connections give."""
+def current_run(length_s: int | None = None) -> Run:
+    """Return what the running task works on: window, Params, settings and the accesses that the connections give.
+
+    The window is as long as the settings say, or `length_s`, in a DAG whose runs are of other lengths.
+    """
     context: Mapping[str, Any] = get_current_context()
     settings = load_settings()
-    window = window_of(context["dag_run"], settings.window_s)
+    window = window_of(context["dag_run"], length_s or settings.window_s)
     params = {name: value for name, value in context["params"].items() if value is not None}
     return Run(
         window=window,

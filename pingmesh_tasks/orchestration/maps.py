@@ -8,12 +8,17 @@ The map's parts are written in the order of `METRICS`, and a window counts as th
 from __future__ import annotations
 
 import logging
+from typing import Any
+
+import polars as pl
 
 from pingmesh_tasks.maps import build, groups
 from pingmesh_tasks.maps.axis import MapAxis
 from pingmesh_tasks.orchestration.stages import Part, Run, read_inventory
 from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.tables import read_parts
+from pingmesh_tasks.windows import Window
 
 log = logging.getLogger(__name__)
 MAP, GROUP = "mesh_map", "group_latency"
@@ -22,27 +27,41 @@ ROWS_AT_ONCE = 200_000
 COLUMNS = sorted({*build.COLUMNS, *groups.COLUMNS})
 
 
+class MapMaker:
+    """Lays pairs out as the page reads them. A mesh of more than MOST_HOSTS has groups, and no map."""
+
+    def __init__(self, axis: MapAxis) -> None:
+        self.axis, self.groups = axis, groups.GroupBuilder(axis)
+        self._map = build.MapBuilder(axis) if len(axis.hosts) <= build.MOST_HOSTS else None
+        if not self._map:
+            log.warning("no map is made of %d hosts: %d are the most", len(axis.hosts), build.MOST_HOSTS)
+
+    def add(self, pairs: pl.DataFrame) -> None:
+        """Add pairs with `COLUMNS`, in any order."""
+        for some in pairs.iter_slices(ROWS_AT_ONCE):
+            self.groups.add(some)
+            if self._map:
+                self._map.add(some)
+
+    def keep(self, store: ObjectStore, window: Window, level: str = "window", **about: Any) -> int:
+        """Write groups and map of a window, with what is to be known `about` them; return the bytes written."""
+        about |= {"window": window.id}
+        written = 0
+        for kind, data in groups.group_parts(self.groups.finish(), self.axis, **about):
+            store.put(layout.table(layout.at_level(GROUP, level), window, kind), data)
+            written += len(data)
+        for metric, data in build.map_parts(self._map.finish(), **about) if self._map else ():
+            store.put(layout.table(layout.at_level(MAP, level), window, metric), data)
+            written += len(data)
+        return written
+
+
 def build_mesh_map(run: Run, part: Part) -> dict[str, int]:
     """Write the window's map and groups from its `pair_latency`, read once, a shard at a time.
 
-    Returns how many hosts there are, and the bytes written. A mesh of more than MOST_HOSTS has groups, and no map.
+    Returns how many hosts there are, and the bytes written.
     """
-    axis = MapAxis.of(read_inventory(run, part))
-    together = groups.GroupBuilder(axis)
-    drawn = build.MapBuilder(axis) if len(axis.hosts) <= build.MOST_HOSTS else None
-    if not drawn:
-        log.warning("no map is made of %d hosts: %d are the most", len(axis.hosts), build.MOST_HOSTS)
+    maker = MapMaker(MapAxis.of(read_inventory(run, part)))
     for shard in read_parts(run.store, "pair_latency", run.window, COLUMNS):
-        for pairs in shard.iter_slices(ROWS_AT_ONCE):
-            together.add(pairs)
-            if drawn:
-                drawn.add(pairs)
-    about = {"plan": part.plan, "window": run.window.id}
-    written = 0
-    for kind, data in groups.group_parts(together.finish(), axis, **about):
-        run.store.put(layout.table(GROUP, run.window, kind), data)
-        written += len(data)
-    for metric, data in build.map_parts(drawn.finish(), **about) if drawn else ():
-        run.store.put(layout.table(MAP, run.window, metric), data)
-        written += len(data)
-    return {"hosts": len(axis.hosts), "bytes": written}
+        maker.add(shard)
+    return {"hosts": len(maker.axis.hosts), "bytes": maker.keep(run.store, run.window, plan=part.plan)}

@@ -13,6 +13,7 @@ from datetime import datetime
 from pingmesh_tasks.windows import Window
 
 ARTIFACTS = "artifacts"
+_SHARD = re.compile(r"\.(?P<shard>\d{3,}-of-\d{3,})\.parquet$")
 
 
 def _partition(window: Window) -> str:
@@ -48,6 +49,11 @@ def table(table: str, window: Window, shard: str | None = None) -> str:
     return table_prefix(table, window) + (f"{shard}.parquet" if shard else "parquet")
 
 
+def at_level(table: str, level: str) -> str:
+    """The table that holds at a level (`window`, `hour`, `day`) what `table` holds of windows."""
+    return table if level == "window" else f"{table}_{level}"
+
+
 def table_day_prefix(table: str, day: datetime) -> str:
     """Prefix of all parts of a table whose windows start on a day (UTC)."""
     return f"tables/{table}/date={day:%Y-%m-%d}/"
@@ -61,6 +67,12 @@ def of_shards(count: int) -> str:
 def shard(index: int, count: int) -> str:
     """The name of one shard, e.g. `000-of-002`."""
     return f"{index:03d}{of_shards(count)}"
+
+
+def shard_of(key: str) -> str | None:
+    """Return which shard a table's part is, e.g. `000-of-002`; None where the window is one part."""
+    found = _SHARD.search(key)
+    return found["shard"] if found else None
 
 
 def quarantined_segment(window: Window, host: str) -> str:

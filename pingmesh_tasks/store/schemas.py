@@ -9,6 +9,8 @@ from __future__ import annotations
 import polars as pl
 
 from pingmesh_tasks.errors import StoreError
+from pingmesh_tasks.store import layout
+from pingmesh_tasks.windows import LEVELS_S
 
 UTC_US = pl.Datetime("us", "UTC")
 
@@ -81,6 +83,23 @@ GROUP_LATENCY = pl.Schema(
         ),
         "ladder_bucket": pl.List(pl.UInt8),
         "ladder_count": pl.List(pl.UInt64),
+    }
+)
+
+#: One row a part of the mesh in an hour or day: what was promised of it, and what it kept (`maps.sla`). `kind`: mesh,
+#: intra_tor, intra_dc, inter_dc (no src, dst), dc, podset (src and dst name them). `within` of the `pairs` that sent
+#: probes kept the limits. `clean` probes were answered at the first try; `loss` is lost ÷ sent, null without probes.
+SLA = pl.Schema(
+    {
+        "window": UTC_US,
+        "kind": pl.String(),
+        "src": pl.String(),
+        "dst": pl.String(),
+        **dict.fromkeys(("pairs", "within", "sent", "answered", "clean", "lost"), pl.UInt64()),
+        "within_share": pl.Float64(),
+        "loss": pl.Float64(),
+        "rtt_p50_us": pl.UInt32(),
+        "rtt_p99_us": pl.UInt32(),
     }
 )
 
@@ -318,6 +337,14 @@ SCHEMAS = {
     "notice": NOTICE,
     "access_normal": ACCESS_NORMAL,
 }
+
+#: What hours and days have as well, of the same columns: `window` is their start (`probes.rollup`).
+SCHEMAS |= {
+    layout.at_level(table, level): SCHEMAS[table]
+    for level in LEVELS_S
+    for table in ("pair_latency", "mesh_map", "group_latency")
+}
+SCHEMAS |= {layout.at_level("sla", level): SLA for level in LEVELS_S}
 
 
 def check_schema(table: str, frame: pl.DataFrame) -> None:

@@ -11,7 +11,7 @@ import pytest
 REPO = Path(__file__).parents[2]
 DAG_FILES = sorted((REPO / "dags").glob("*.py"))
 HEAVY = ("polars", "pyarrow", "matplotlib", "asyncssh", "obstore", "boto3")
-EXPECTED = {"pingmesh", "access_logs", "anomaly_alerts", "alert_admin", "fleet_admin"}
+EXPECTED = {"pingmesh", "access_logs", "latency_rollups", "anomaly_alerts", "alert_admin", "fleet_admin"}
 TASKS_OF_PINGMESH = {
     "plan_pinglists",
     "shard.ensure_keys",
@@ -75,6 +75,14 @@ def test_the_stages_of_pingmesh_run_in_order_a_shard(dags):
     for earlier, later in pairwise(chain):
         assert f"shard.{later}" in dag.get_task(f"shard.{earlier}").downstream_task_ids
     assert "shard.summarize_latency" in dag.get_task("render_heatmap").upstream_task_ids
+
+
+def test_a_day_is_rolled_up_after_its_hour_even_where_there_is_no_hour_level(dags):
+    dag = dags["latency_rollups"]
+    assert dag.get_task("wait_for_windows").downstream_task_ids == {"roll_up_hour"}
+    assert dag.get_task("roll_up_hour").downstream_task_ids == {"roll_up_day"}
+    assert dag.get_task("roll_up_day").trigger_rule == "none_failed"
+    assert dag.get_task("wait_for_windows").reschedule  # no worker is held while it waits
 
 
 def test_params_are_checked_before_a_run_starts(dags):

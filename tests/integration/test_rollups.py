@@ -1,0 +1,203 @@
+"""Hours and days on a real S3 server: from the tables of windows to what the page and the report show."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pingmesh_tasks.fleet.connect import SshAccess
+from pingmesh_tasks.fleet.inventory import Inventory
+from pingmesh_tasks.fleet.pinglist import plan_document, plan_version
+from pingmesh_tasks.maps.codes import METRICS
+from pingmesh_tasks.orchestration import rollups
+from pingmesh_tasks.orchestration.maps import build_mesh_map
+from pingmesh_tasks.orchestration.stages import Part, Run
+from pingmesh_tasks.probes.rollup import merge_pairs
+from pingmesh_tasks.settings import load_settings
+from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.tables import read_table, write_table
+from pingmesh_tasks.windows import Window
+from tests.support.mesh_frames import Faults, inventory_of, mesh_frame
+
+pytestmark = pytest.mark.integration
+HOUR = Window.parse("20261121T220000Z", 3_600)
+DAY = Window.parse("20261121T000000Z", 86_400)
+INVENTORY = inventory_of(16)
+NAMES = [host.name for host in INVENTORY.hosts]
+FAULTS = Faults(dead=[NAMES[9]], slow_pairs={(NAMES[1], NAMES[2]): 300.0})
+WINDOW_S = 900
+WINDOWS = [Window(HOUR.start, WINDOW_S).shifted(step) for step in range(4)]
+
+
+@pytest.fixture
+def run(store, tmp_path):
+    settings = load_settings(
+        {"PINGMESH_INVENTORY": "unused", "PINGMESH_WINDOW_S": str(WINDOW_S), "PINGMESH_LEASE_S": "3600"}
+    )
+    access = SshAccess(username="nobody", private_key=tmp_path / "key", known_hosts=tmp_path / "known_hosts")
+    return Run(HOUR, settings, store, access)
+
+
+def measured(window: Window, inventory: Inventory = INVENTORY, faults: Faults = FAULTS) -> pl.DataFrame:
+    return mesh_frame(inventory, window, seed=window.start.hour * 60 + window.start.minute, faults=faults)
+
+
+def leave_window(run: Run, window: Window, inventory: Inventory = INVENTORY, shards: int = 2, **given) -> None:
+    """Write what a run of `pingmesh` leaves of a window."""
+    plan, names = plan_version(inventory), [host.name for host in inventory.hosts]
+    run.store.put(layout.plan(plan), plan_document(inventory))
+    frame = measured(window, inventory, **given)
+    for i in range(shards):
+        mine = names[len(names) * i // shards : len(names) * (i + 1) // shards]
+        part = frame.filter(pl.col("src").is_in(mine)).sort("src", "dst", "protocol")
+        write_table(run.store, "pair_latency", window, part, layout.shard(i, shards))
+    build_mesh_map(replace(run, window=window), Part(plan, layout.shard(0, shards)))
+
+
+def read_sorted(run: Run, table: str, window: Window) -> pl.DataFrame:
+    return read_table(run.store, table, window).sort("src", "dst", "protocol")
+
+
+def test_an_hour_says_of_every_pair_what_its_windows_say_together(run):
+    for window in WINDOWS:
+        leave_window(run, window)
+    told = rollups.roll_up(run, "hour")
+    assert (told["made_of"], told["missing"], told["rows"]) == (4, 0, 4 * 16 * 15)
+    merged = read_sorted(run, "pair_latency_hour", HOUR)
+    assert merged.equals(merge_pairs([measured(window) for window in WINDOWS], HOUR))
+    assert told["pairs"] == merged.height
+    assert told["silent"] == (merged["sent"] == 0).sum() == 15
+
+
+def test_a_day_out_of_hours_is_a_day_out_of_windows(run):
+    days_windows = []
+    for start in (HOUR.shifted(-5), HOUR):
+        windows = [Window(start.start, WINDOW_S).shifted(step) for step in range(4)]
+        for window in windows:
+            leave_window(run, window)
+        rollups.roll_up(replace(run, window=start), "hour")
+        days_windows += windows
+    told = rollups.roll_up(run, "day")
+    assert (told["made_of"], told["missing"]) == (2, 21)
+    wanted = merge_pairs([measured(window) for window in days_windows], DAY)
+    found = read_sorted(run, "pair_latency_day", DAY)
+    assert found.drop("rtt_mean_us").equals(wanted.drop("rtt_mean_us"))
+    assert np.allclose(found["rtt_mean_us"], wanted["rtt_mean_us"], rtol=1e-6, equal_nan=True)
+
+
+def test_windows_that_come_late_are_counted_and_taken_in_by_the_next_run(run):
+    for window in WINDOWS[:3]:
+        leave_window(run, window)
+    assert not rollups.is_ready(run)
+    assert rollups.roll_up(run, "hour")["missing"] == 1
+    leave_window(run, WINDOWS[3])
+    assert rollups.is_ready(run)
+    assert rollups.roll_up(run, "hour")["missing"] == 0
+    assert read_sorted(run, "pair_latency_hour", HOUR)["sent"].max() == 4 * 30
+
+
+def test_a_second_run_leaves_equal_objects(run):
+    for window in WINDOWS:
+        leave_window(run, window)
+
+    def once() -> dict[str, bytes]:
+        for level in ("hour", "day"):
+            rollups.roll_up(run, level)
+        keys = [key for key in run.store.keys("") if "_hour" in key or "_day" in key]
+        return {key: run.store.get(key) for key in keys}
+
+    first = once()
+    assert once() == first
+    assert len(first) == 2 * (2 + 5 + len(METRICS) + 1 + 2)
+
+
+def test_an_hour_in_which_the_division_and_the_inventory_changed_loses_and_doubles_nothing(run):
+    smaller = Inventory(INVENTORY.hosts[3:], has_topology=True)
+    leave_window(run, WINDOWS[0], shards=2)
+    leave_window(run, WINDOWS[1], shards=5)
+    leave_window(run, WINDOWS[2], smaller, shards=3, faults=Faults())
+    leave_window(run, WINDOWS[3], smaller, shards=3, faults=Faults())
+    frames = [measured(window) for window in WINDOWS[:2]]
+    frames += [measured(window, smaller, Faults()) for window in WINDOWS[2:]]
+    rollups.roll_up(run, "hour")
+    assert read_sorted(run, "pair_latency_hour", HOUR).equals(merge_pairs(frames, HOUR))
+    assert len(run.store.keys(layout.table_prefix("pair_latency_hour", HOUR))) == 3
+
+
+def test_what_was_made_of_more_windows_than_are_left_is_kept(run):
+    for window in WINDOWS:
+        leave_window(run, window)
+    rollups.roll_up(run, "hour")
+    for table in ("pair_latency", "group_latency"):
+        run.store.delete(run.store.keys(layout.table_prefix(table, WINDOWS[0])))
+    with pytest.raises(rollups.NothingToMerge, match="made of 4 windows, of which only 3 are left"):
+        rollups.roll_up(run, "hour")
+    assert read_sorted(run, "pair_latency_hour", HOUR)["sent"].max() == 4 * 30
+
+
+@pytest.mark.parametrize(("window_s", "level"), [(3_600, "hour"), (7_200, "hour"), (86_400, "day")])
+def test_a_level_that_is_no_longer_than_a_window_is_left_out_with_the_reason(run, window_s, level):
+    settings = run.settings.model_copy(update={"window_s": window_s})
+    with pytest.raises(rollups.NothingToMerge, match=f"windows of {window_s} s are as long as a {level}"):
+        rollups.roll_up(replace(run, settings=settings), level)
+
+
+def test_a_day_of_long_windows_is_made_of_them(run):
+    run = replace(run, settings=run.settings.model_copy(update={"window_s": 7_200}))
+    for start in (0, 11):
+        leave_window(run, Window(DAY.start, 7_200).shifted(start))
+    assert rollups.roll_up(run, "day")["made_of"] == 2
+    assert read_sorted(run, "pair_latency_day", DAY)["sent"].max() == 2 * 30
+
+
+def test_an_hour_in_which_nothing_was_measured_is_none(run):
+    with pytest.raises(rollups.NothingToMerge, match="nothing was measured in the hour 20261121T220000Z"):
+        rollups.roll_up(run, "hour")
+    assert not run.store.keys("tables/")
+
+
+def test_the_report_says_who_kept_the_limits(run):
+    for window in WINDOWS:
+        leave_window(run, window)
+    rollups.roll_up(run, "hour")
+    report = read_table(run.store, "sla_hour", HOUR)
+    assert set(report["kind"]) == {"mesh", "intra_tor", "intra_dc", "inter_dc", "dc", "podset"}
+    hour = read_sorted(run, "pair_latency_hour", HOUR)
+    judged = hour.filter(pl.col("sent") > 0)
+    clean = judged["answered"] - judged["retransmitted"]
+    limit = judged["scope"].replace_strict({"intra_tor": 5_000, "intra_dc": 5_000, "inter_dc": 300_000})
+    within = ((judged["sent"] - clean) <= 0.005 * judged["sent"]) & (judged["rtt_p99_us"].fill_null(2**31) <= limit)
+    mesh = report.filter(kind="mesh").row(0, named=True)
+    assert (mesh["pairs"], mesh["within"]) == (judged.height, within.sum())
+    assert mesh["loss"] == pytest.approx(judged["lost"].sum() / judged["sent"].sum())
+    for kind in ("intra_tor", "intra_dc", "inter_dc"):
+        row = report.filter(kind=kind).row(0, named=True)
+        of = judged["scope"] == kind
+        assert (row["pairs"], row["within"], row["sent"]) == (
+            of.sum(),
+            (within & of).sum(),
+            judged.filter(of)["sent"].sum(),
+        )
+    for kind in ("dc", "podset"):
+        assert report.filter(kind=kind)["within"].sum() == within.sum()
+    slow = report.filter(kind="podset", src="dc1/podset1", dst="dc1/podset1").row(0, named=True)
+    assert slow["within_share"] < 1
+    text = run.store.get(layout.latest_artifact("sla_hour", "csv"))
+    assert pl.read_csv(io.BytesIO(text)).height == report.height
+
+
+def test_an_override_of_the_rules_is_an_override_of_the_report(run, tmp_path):
+    leave_window(run, WINDOWS[0], faults=Faults())
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "rules:\n  loss: {limit: 1.0}\nscopes:\n  - where: {podset: dc1/podset2}\n"
+        "    rules: {latency_sla: {intra_tor_us: 1, intra_dc_us: 1, inter_dc_us: 1}}\n"
+    )
+    strict = replace(run, settings=run.settings.model_copy(update={"rules": str(rules)}))
+    rollups.roll_up(strict, "hour")
+    podsets = read_table(run.store, "sla_hour", HOUR).filter(kind="podset")
+    touched = (podsets["src"] == "dc1/podset2") | (podsets["dst"] == "dc1/podset2")
+    assert podsets.filter(touched)["within"].sum() == 0
+    assert podsets.filter(~touched)["within_share"].unique().to_list() == [1.0]
