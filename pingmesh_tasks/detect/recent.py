@@ -13,33 +13,26 @@ import polars as pl
 RUN_PROBES, RUN_SOURCES = 6, 3
 
 
-def since_last_change(probes: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of `probe` without those to a host from before it died, or from before it came back.
+def last_changes(probes: pl.DataFrame) -> pl.DataFrame:
+    """Return (dst, start) of the hosts that died or came back: probes to them from before `start` tell of the past.
 
-    Loss at random, however heavy, leaves the probes as they are: the odds of six failures in a row are 1 in 64 at a
-    loss of 50 %, and the next answer undoes it.
+    `probes` has ts (any ordered type), src, dst, answered. Loss at random, however heavy, is no change: the odds of six
+    failures in a row are 1 in 64 at a loss of 50 %, and the next answer undoes it.
     """
-    if probes.is_empty():
-        return probes
-    told = probes.select("ts", "src", "dst", answered=pl.col("err_code") == 0).with_columns(
+    told = probes.with_columns(
         last_answer=pl.col("ts").filter(pl.col("answered")).max().over("dst"),
         last_failure=pl.col("ts").filter(~pl.col("answered")).max().over("dst"),
-    )
+    ).filter(pl.col("last_failure").is_not_null())
     known = told.group_by("dst").agg(sources=pl.col("src").n_unique())
     dead = _runs(told.filter(pl.col("last_answer").is_null() | (pl.col("ts") > pl.col("last_answer"))), known)
-    alive = told.filter(pl.col("last_failure").is_null() | (pl.col("ts") > pl.col("last_failure")))
+    alive = told.filter(pl.col("ts") > pl.col("last_failure"))
     back = _runs(alive, known).join(_was_dead(told, known), on="dst")
-    cut = pl.concat([dead, back.select("dst", "start")])
-    return (
-        probes.join(cut, on="dst", how="left")
-        .filter(pl.col("ts") >= pl.col("start").fill_null(pl.col("ts")))
-        .drop("start")
-    )
+    return pl.concat([dead, back.select("dst", "start")])
 
 
 def _was_dead(told: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     """Return the hosts whose last failures were a whole run of them, with nothing answered in between."""
-    failing = told.filter(pl.col("last_failure").is_not_null(), pl.col("ts") <= pl.col("last_failure"))
+    failing = told.filter(pl.col("ts") <= pl.col("last_failure"))
     before = failing.filter("answered").group_by("dst").agg(answer=pl.col("ts").max())
     run = failing.join(before, on="dst", how="left").filter(
         pl.col("answer").is_null() | (pl.col("ts") > pl.col("answer"))

@@ -47,6 +47,8 @@ PAIR_COLUMNS = [
     for name in PAIR_LATENCY
     if name not in ("window", "rtt_min_us", "rtt_mean_us", "ladder_bucket", "ladder_count")
 ]
+#: While something is wrong its end is looked for so often, at least.
+BUSY_HEARTBEAT_S = 10.0
 #: Batches are put a little after what is in them was read, and chunks are as long as ten seconds.
 HOT_MARGIN_S = 15
 
@@ -111,7 +113,7 @@ def look(run: Run) -> dict[str, int]:
     evaluations += [_look_at_server(run, server, pieces, since, now) for server in inventory.log_servers if pieces]
     after = remember(run, inventory, evaluations, now, hot_key=newest)
     if newest:
-        hot.save_cursor(run.store, newest)
+        hot.save_cursor(run.store, newest, BUSY_HEARTBEAT_S if after.open else None)
     return {"pieces": len(pieces), "findings": sum(len(e.findings) for e in evaluations)} | _counts(after)
 
 
@@ -133,7 +135,7 @@ def remember(
 
 def policy_of(settings: Settings) -> Policy:
     """Return when to speak. A window's look comes up to two windows after what the hot lane saw."""
-    return Policy(repeat_s=settings.alert_repeat_s, echo_s=max(Policy.echo_s, 2 * settings.window_s))
+    return Policy(repeat_s=settings.alert_repeat_s, echo_s=max(Policy().echo_s, 2 * settings.window_s))
 
 
 def administer(run: Run, form: Mapping[str, Any]) -> dict[str, int]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pingmesh_tasks.access.errors import parse_errors_log
 from pingmesh_tasks.access.grammar import parse_access_log
+from pingmesh_tasks.detect.recent import last_changes
 from pingmesh_tasks.detect.rules import RuleBook
 from pingmesh_tasks.errors import SegmentError, StoreError
 from pingmesh_tasks.fleet.follow import SILENT_CHUNKS, Contact, Roster
@@ -119,21 +120,48 @@ def recent_pairs(
     `planned` as for `summarize_pairs`. The column `window` has no meaning here.
     """
     window = window_containing(until, _WINDOW_S)
-    by_list: dict[tuple[str, Targets], list[SegmentColumns]] = {}
+    from_us, to_us = (round(moment.timestamp() * 1e6) for moment in (since, until))
+    probes = []
     for piece in unique(piece for piece in pieces if piece.kind == "probe"):
         try:
             columns = read_columns(piece.data)
         except SegmentError as error:
             log.warning("a hot piece of %s is passed over: %s", piece.source, error)
             continue
-        ours_us = columns.ts_us - (piece.clock_offset_us or 0)
-        inside = (ours_us >= since.timestamp() * 1e6) & (ours_us < until.timestamp() * 1e6)
+        probes.append(replace(columns, ts_us=columns.ts_us - (piece.clock_offset_us or 0)))
+    starts = _starts(probes, from_us, to_us)
+    by_list: dict[tuple[str, Targets], list[SegmentColumns]] = {}
+    for columns in probes:
+        start_us = np.array([starts.get(name, from_us) for name in columns.targets.names], np.int64)
+        inside = (columns.ts_us >= start_us[columns.target]) & (columns.ts_us < to_us)
         if inside.any():
             by_list.setdefault((columns.host, columns.targets), []).append(_part(columns, inside, window))
     rows = [probe_rows(_whole(parts)) for parts in by_list.values()]
     heard = {host for host, _ in by_list}
     unheard = _unheard(pieces, [host.name for host in inventory.hosts if host.name not in heard], until)
     return summarize_rows(rows, window, planned), unheard
+
+
+def _starts(probes: Sequence[SegmentColumns], from_us: int, to_us: int) -> dict[str, int]:
+    """Return, for the hosts that died or came back in the span, since when their probes tell of now (`detect.recent`).
+
+    Only probes to hosts that failed somebody are looked at: in good health that is next to none.
+    """
+    failing = {
+        columns.targets.names[target]
+        for columns in probes
+        for target in np.unique(columns.target[columns.status != 0]).tolist()
+    }
+    parts = []
+    for columns in probes:
+        names = columns.targets.names
+        of_failing = np.array([name in failing for name in names], bool)
+        keep = of_failing[columns.target] & (columns.ts_us >= from_us) & (columns.ts_us < to_us)
+        if keep.any():
+            dst = pl.Series(names, dtype=pl.String).gather(columns.target[keep])
+            part = {"ts": columns.ts_us[keep], "dst": dst, "answered": columns.status[keep] == 0}
+            parts.append(pl.DataFrame(part).with_columns(src=pl.lit(columns.host)))
+    return dict(last_changes(pl.concat(parts)).iter_rows()) if parts else {}
 
 
 def _part(columns: SegmentColumns, inside: NDArray[np.bool_], window: Window) -> SegmentColumns:

@@ -6,24 +6,29 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pingmesh_tasks.detect.recent import since_last_change
-from pingmesh_tasks.store.schemas import PROBE
+from pingmesh_tasks.detect.recent import last_changes
 
 START = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 
 
 def probes(fails, sources=("a", "b", "c", "d"), dst="x", span_s=60, every_s=2.0) -> pl.DataFrame:
     """Probes to `dst`; `fails(seconds, source)` tells which of them fail."""
-    rows = []
-    for number, src in enumerate(sources):
-        for second in np.arange(number * 0.3, span_s, every_s):
-            row = dict.fromkeys(PROBE) | {"ts": START + timedelta(seconds=float(second)), "src": src, "dst": dst}
-            rows.append(row | {"err_code": int(fails(second, src)), "retransmits": 0})
-    return pl.DataFrame(rows, schema=PROBE)
+    rows = [
+        {"ts": START + timedelta(seconds=float(second)), "src": src, "dst": dst, "answered": not fails(second, src)}
+        for number, src in enumerate(sources)
+        for second in np.arange(number * 0.3, span_s, every_s)
+    ]
+    return pl.DataFrame(rows)
+
+
+def since_last_change(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the probes that are left when those from before a change are gone."""
+    joined = frame.join(last_changes(frame), on="dst", how="left")
+    return joined.filter(pl.col("ts") >= pl.col("start").fill_null(pl.col("ts")))
 
 
 def share(frame: pl.DataFrame) -> float:
-    return (frame["err_code"] != 0).mean()
+    return 1 - frame["answered"].mean()
 
 
 def test_a_host_that_died_ten_seconds_ago_is_judged_by_these_ten_seconds():
@@ -61,5 +66,5 @@ def test_the_probes_to_other_hosts_are_left_alone():
     assert cut.filter(pl.col("dst") == "y").height == fine.height
 
 
-def test_nothing_stays_nothing():
-    assert since_last_change(PROBE.to_frame()).is_empty()
+def test_where_nothing_was_probed_nothing_changed():
+    assert last_changes(probes(lambda s, _: False).clear()).is_empty()
