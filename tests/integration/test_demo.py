@@ -1,7 +1,7 @@
 """The whole thing, as a newcomer and an operator meet it: `make demo` with real SSH, a real S3 server, real Airflow.
 
-One story told in order, since every chapter needs minutes of real windows: the first pictures, a second `up`, Airflow
-away for two windows and a backfill, hosts cleaned by hand, everything stopped.
+One story told in order, since every chapter needs minutes of real windows: the first pictures, two faults and their
+mails, a second `up`, Airflow away for two windows and a backfill, hosts cleaned by hand, everything stopped.
 """
 
 import os
@@ -14,21 +14,31 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import polars as pl
 import pytest
 
-from pingmesh_tasks.demo.run import FIRST_ARTIFACTS_TIMEOUT_S, KINDS, WINDOW_S, Demo, Ports
+from pingmesh_tasks.demo.run import (
+    FIRST_ARTIFACTS_TIMEOUT_S,
+    HAMMER_USER,
+    KINDS,
+    OUTAGE_HOST,
+    WINDOW_S,
+    Demo,
+    Ports,
+)
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
-from pingmesh_tasks.store.tables import read_table
+from pingmesh_tasks.store.tables import read_parts, read_table
 from pingmesh_tasks.windows import Window, window_containing
 
 pytestmark = pytest.mark.e2e
 REPO = Path(__file__).parents[2]
-PORTS = Ports(airflow=28080, s3=27333, ssh=2822)
+PORTS = Ports(airflow=28080, s3=27333, ssh=2822, smtp=28025, inbox=28026)
 RUN_BAR_S = 25
 #: Most that an e2e run may wait for a state; windows are a minute long.
 PATIENCE_S = 300
@@ -49,10 +59,10 @@ def store(demo: Demo) -> ObjectStore:
     return ObjectStore(demo.s3.access)
 
 
-def command(demo: Demo, word: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    ports = {f"PINGMESH_DEMO_{name.upper()}_PORT": str(getattr(PORTS, name)) for name in ("airflow", "s3", "ssh")}
+def command(demo: Demo, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    ports = {f"PINGMESH_DEMO_{name.upper()}_PORT": str(getattr(PORTS, name)) for name in asdict(PORTS)}
     return subprocess.run(
-        [sys.executable, "-m", "pingmesh_tasks.demo.run", word, "--root", str(demo.root), "--no-outage"],
+        [sys.executable, "-m", "pingmesh_tasks.demo.run", *words, "--root", str(demo.root), "--no-outage"],
         env=os.environ | ports | {"PYTHONPATH": str(REPO)} | environment,
         capture_output=True,
         text=True,
@@ -141,6 +151,38 @@ def test_a_run_from_start_to_last_artifact_is_quick(demo):
 
     runs = await_true("a second good run", lambda: good() if len(good()) >= 2 else None)
     assert min(seconds(run) for run in runs) <= RUN_BAR_S
+
+
+def told(demo: Demo, what: str) -> list[str]:
+    """Subjects of the mails that the inbox got and that name `what`, oldest first."""
+    messages = httpx.get(f"{demo.inbox_url}/messages.json", timeout=10).raise_for_status().json()["messages"]
+    return [m["subject"] for m in reversed(messages) if m["channel"] == "email" and what in m["subject"]]
+
+
+def test_a_healthy_start_alarms_nobody(demo):
+    assert told(demo, "") == []
+
+
+def test_a_flood_is_told_within_seconds_and_a_dead_host_too_and_both_are_told_to_be_over(demo, store):
+    began = time.monotonic()
+    assert command(demo, "fault", "hammer", "--seconds", "30").returncode == 0
+    await_true("the mail about mallory", lambda: told(demo, HAMMER_USER), demo=demo)
+    print(f"the flood was told after {time.monotonic() - began:.0f} s")
+    assert command(demo, "fault", OUTAGE_HOST, "--seconds", "45").returncode == 0
+    began = time.monotonic()
+    await_true(f"the mail about {OUTAGE_HOST}", lambda: told(demo, OUTAGE_HOST), demo=demo)
+    print(f"the dead host was told after {time.monotonic() - began:.0f} s")
+    for what in (HAMMER_USER, OUTAGE_HOST):
+        await_true(f"the end of {what}", lambda w=what: "Resolved" in told(demo, w)[-1], demo=demo)
+    history = [read_parts(store, "notice", Window.parse(w, WINDOW_S)) for w in windows_of(store, "notice")]
+    notices = pl.concat([frame for parts in history for frame in parts])
+    of_host = notices.filter(pl.col("subject") == OUTAGE_HOST)
+    assert of_host["incident"].n_unique() == 1, "one fault is one incident"
+    assert of_host["notice"].is_unique().all()
+
+
+def windows_of(store: ObjectStore, table: str) -> list[str]:
+    return sorted({layout.window_id_of(key) for key in store.keys(layout.table_day_prefix(table, datetime.now(UTC)))})
 
 
 def test_up_again_changes_nothing_and_is_quick(demo):
