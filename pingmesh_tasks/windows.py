@@ -76,6 +76,11 @@ def last_complete_window(moment: datetime, length_s: int) -> Window:
     return window_containing(moment, length_s).shifted(-1)
 
 
+def levels_above(length_s: int) -> list[str]:
+    """Return the levels that windows of a length are rolled up to: those whose own are longer."""
+    return [level for level, level_s in LEVELS_S.items() if level_s > length_s]
+
+
 def cron(length_s: int) -> str:
     """Return the cron line that fires at the end of every window of `length_s`.
 

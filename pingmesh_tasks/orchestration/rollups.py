@@ -35,7 +35,7 @@ from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.pieces import ParquetObject
 from pingmesh_tasks.store.tables import drop_other_shards, write_table
-from pingmesh_tasks.windows import LEVELS_S, Window, window_containing
+from pingmesh_tasks.windows import LEVELS_S, Window, levels_above, window_containing
 
 log = logging.getLogger(__name__)
 PAIRS, SLA = "pair_latency", "sla"
@@ -57,11 +57,6 @@ class Source:
     plan: str | None
 
 
-def levels(window_s: int) -> list[str]:
-    """Return the levels that there are above windows of a length: those whose own are longer."""
-    return [level for level, length_s in LEVELS_S.items() if length_s > window_s]
-
-
 def is_ready(run: Run) -> bool:
     """Whether every window of the run's hour is complete: its map and groups are what a window writes last."""
     store = run.store
@@ -73,12 +68,14 @@ def is_ready(run: Run) -> bool:
 def roll_up(run: Run, level: str) -> dict[str, int]:
     """Write the hour or day that the run's hour is (in): its pairs, its groups and map, its SLA report.
 
-    Returns of how many windows it is made, how many are missing up to the run's hour, and what was merged. Raises NothingToMerge.
+    Returns of how many windows it is made, how many are missing up to the run's hour, and what was merged.
+    Raises NothingToMerge.
     """
-    if level not in levels(run.settings.window_s):
+    levels = levels_above(run.settings.window_s)
+    if level not in levels:
         raise NothingToMerge(f"windows of {run.settings.window_s} s are as long as a {level}: they say it already")
     window = window_containing(run.window.start, LEVELS_S[level])
-    below = BELOW[level] if BELOW[level] in levels(run.settings.window_s) else "window"
+    below = BELOW[level] if BELOW[level] in levels else "window"
     wanted = _windows(window, LEVELS_S.get(below, run.settings.window_s))
     sources = [source for at in wanted if (source := _source(run.store, below, at)).keys]
     if not sources:

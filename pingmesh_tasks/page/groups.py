@@ -16,7 +16,6 @@ from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.page.places import number_of
 from pingmesh_tasks.page.windows import MapWindow
 from pingmesh_tasks.probes.summary import LADDER_EDGES_US, quantile_from_ladder
-from pingmesh_tasks.store import layout
 
 TABLE = "group_latency"
 COUNTS = ["pairs", "failed", "missing", "sent", "answered", "lost"]
@@ -31,7 +30,7 @@ MOST_POINTS = 288
 def groups(page: Page, at: MapWindow, of: str) -> dict[str, Any]:
     """Return the figures of every group of a kind that has planned pairs."""
     _check_kind(of)
-    key = layout.table(TABLE, at.window, of)
+    key = at.key(TABLE, of)
     frame = page.cache.get(
         (key, at.version),
         lambda: pl.read_parquet(page.read(key), columns=["src", "dst", *FIGURES]),
@@ -47,12 +46,19 @@ def groups(page: Page, at: MapWindow, of: str) -> dict[str, Any]:
 
 
 def series(
-    page: Page, of: str, src: str | None, dst: str | None, start: datetime, end: datetime, points: int
+    page: Page,
+    of: str,
+    src: str | None,
+    dst: str | None,
+    start: datetime,
+    end: datetime,
+    points: int,
+    level: str = "window",
 ) -> dict[str, Any]:
     """Return a group's figures over time: of every window, or of every n-th where they are more than `points`."""
     _check_kind(of)
     _check_names(of, src, dst)
-    windows, step, count = page.spread(start, end, points)
+    windows, step, count = page.spread(start, end, points, level)
 
     def one(at: MapWindow) -> dict[str, Any] | None:
         return page.cache.get(("point", of, src, dst, at), lambda: _point(page, at, of, src, dst), lambda _: 500)
@@ -102,7 +108,7 @@ def _row(
 ) -> dict[str, Any] | None:
     """Return one group's row of a window: two requests, of a footer and of one small row group."""
     try:
-        file = page.parquet(layout.table(TABLE, at.window, of))
+        file = page.parquet(at.key(TABLE, of))
         number = _number(page.axis(str(file.note_json(METADATA)["plan"])), of, src, dst)
     except NoAnswer:
         return None

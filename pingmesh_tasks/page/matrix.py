@@ -14,7 +14,6 @@ from pingmesh_tasks.maps.build import read_codes
 from pingmesh_tasks.maps.codes import METRICS, Codes, pool_max, pool_mean
 from pingmesh_tasks.page.cache import BytesCache
 from pingmesh_tasks.page.windows import MAP, MapWindow
-from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 
 MAGIC = b"PMM1"
@@ -25,7 +24,7 @@ Matrix = tuple[Codes, dict[str, Any]]
 
 def read_matrix(store: ObjectStore, cache: BytesCache, at: MapWindow, metric: str) -> Matrix:
     """Return one metric's full matrix and what its file says of it; kept in the cache, for it never changes."""
-    key = layout.table(MAP, at.window, metric)
+    key = at.key(MAP, metric)
     return cache.get((key, at.version), lambda: read_codes(store.get(key)), lambda matrix: matrix[0].nbytes)
 
 
@@ -35,7 +34,7 @@ def matrix_answer(at: MapWindow, metric: str, lod: int, pool: Pool, matrix: Matr
     codes = (pool_max if pool == "max" else pool_mean)(full, lod)
     header = {
         "window": at.window.id,
-        "level": "window",
+        "level": at.level,
         "metric": metric,
         "unit": METRICS[metric].unit,
         "code": METRICS[metric].kind,

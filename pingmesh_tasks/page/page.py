@@ -19,16 +19,17 @@ from pingmesh_tasks.maps.codes import METRICS
 from pingmesh_tasks.page.cache import BytesCache
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.page.matrix import Matrix, Pool, matrix_answer, read_matrix
-from pingmesh_tasks.page.windows import MAP, MapWindow, WindowIndex
+from pingmesh_tasks.page.windows import DAY_S, MAP, MapWindow, WindowIndex
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.pieces import ParquetObject
-from pingmesh_tasks.windows import Window
+from pingmesh_tasks.windows import LEVELS_S, Window, levels_above, window_containing
 
 #: Three full matrices of 2 500 hosts and what else is asked beside them.
 CACHE_BYTES = 48_000_000
-LEVELS = ("window",)
+#: What is answered of where no start is given: the newest of each level.
+USUAL_SPAN = {"window": timedelta(days=1), "hour": timedelta(days=7), "day": timedelta(days=31)}
 #: Requests to the store at a time, beside each other's waiting.
 AT_ONCE = 16
 MOST_WINDOWS = 4_032
@@ -43,7 +44,8 @@ class Page:
     def __init__(self, store: ObjectStore, settings: Settings, cache_bytes: int = CACHE_BYTES) -> None:
         self.store, self.settings = store, settings
         self.cache = BytesCache(cache_bytes)
-        self.index = WindowIndex(store, self.cache, settings.window_s)
+        lengths_s = {"window": settings.window_s} | {name: LEVELS_S[name] for name in levels_above(settings.window_s)}
+        self._levels = {name: WindowIndex(store, self.cache, length_s, name) for name, length_s in lengths_s.items()}
         self._pool = ThreadPoolExecutor(AT_ONCE, "pingmesh-page")
 
     # --- what there is
@@ -51,10 +53,11 @@ class Page:
     def boot(self) -> dict[str, Any]:
         """Return what the page needs before it can ask for anything else."""
         now = datetime.now(UTC)
-        newest = self.index.newest(now)
+        index = self.index()
+        newest = index.newest(now)
         windows: list[MapWindow] = []
         if newest:
-            windows, _ = self.index.between(newest.window.end - DAY, newest.window.end, limit=2_016)
+            windows, _ = index.between(newest.window.end - DAY, newest.window.end, limit=2_016)
         return {
             "page": 1,
             "now": f"{now:%Y%m%dT%H%M%SZ}",
@@ -64,34 +67,51 @@ class Page:
             "windows": [one.document() for one in windows],
             "newest": newest and {**newest.document(), **self.identity(newest)},
             "metrics": [{"name": m.name, "unit": m.unit, "code": m.kind} for m in METRICS.values()],
-            "levels": list(LEVELS),
+            "levels": self._levels_at(newest),
         }
 
-    def windows(self, start: datetime | None, end: datetime | None, limit: int) -> dict[str, Any]:
-        """Return the windows that have a map, oldest first."""
-        found, more = self.index.between(*self.span(start, end), limit)
-        length_s = self.settings.window_s
+    def index(self, level: str = "window") -> WindowIndex:
+        """Return the windows of a level. Raises NoAnswer where windows are as long as its own."""
+        if level not in self._levels:
+            raise NoAnswer(
+                "no_level", f"there is no level {level}: windows of {self.settings.window_s} s say it already"
+            )
+        return self._levels[level]
+
+    def _levels_at(self, newest: MapWindow | None) -> list[str]:
+        """Return the levels that have something of the newest window's day or the day before."""
+        day = window_containing(newest.window.start, DAY_S) if newest else None
+        return [
+            name
+            for name, index in self._levels.items()
+            if name == "window" or (day and (index.of_day(day) or index.of_day(day.shifted(-1))))
+        ]
+
+    def windows(self, start: datetime | None, end: datetime | None, limit: int, level: str) -> dict[str, Any]:
+        """Return the windows of a level that have a map, oldest first."""
+        index = self.index(level)
+        found, more = index.between(*self.span(start, end, level), limit)
         return {
-            "level": "window",
-            "length_s": length_s,
+            "level": level,
+            "length_s": index.length_s,
             "windows": [one.document() for one in found],
             "more": more,
         }
 
-    def span(self, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
-        """Return both ends of a range of windows: what is not given is the newest window's end, and a day before."""
+    def span(self, start: datetime | None, end: datetime | None, level: str = "window") -> tuple[datetime, datetime]:
+        """Return both ends of a range of windows: what is not given is the newest window's end, and USUAL_SPAN."""
         if end is None:
-            newest = self.index.newest(datetime.now(UTC))
+            newest = self.index(level).newest(datetime.now(UTC))
             end = newest.window.end if newest else datetime.now(UTC)
-        return start or end - DAY, end
+        return start or end - USUAL_SPAN[level], end
 
-    def window(self, window_id: str) -> MapWindow:
-        return self.index.find(self.parse(window_id))
+    def window(self, window_id: str, level: str = "window") -> MapWindow:
+        return self.index(level).find(self.parse(window_id, level))
 
-    def parse(self, window_id: str) -> Window:
+    def parse(self, window_id: str, level: str = "window") -> Window:
         """Return the window of an id. Raises NoAnswer where windows have another length."""
         try:
-            return Window.parse(window_id, self.settings.window_s)
+            return Window.parse(window_id, self.index(level).length_s)
         except (ConfigError, ValueError) as error:
             raise NoAnswer("no_window", str(error)) from None
 
@@ -100,12 +120,14 @@ class Page:
         told = self.footer(at, "sent").note_json(METADATA)
         return {name: told[name] for name in ("plan", "axis", "hosts")}
 
-    def spread(self, start: datetime, end: datetime, points: int) -> tuple[list[MapWindow], int, int]:
+    def spread(
+        self, start: datetime, end: datetime, points: int, level: str = "window"
+    ) -> tuple[list[MapWindow], int, int]:
         """Return at most `points` windows with start <= window < end, every n-th of them; n; and how many there are.
 
         Counted from the newest, so that it is always one of them.
         """
-        found, _ = self.index.between(start, end, MOST_WINDOWS)
+        found, _ = self.index(level).between(start, end, MOST_WINDOWS)
         step = max(1, -(-len(found) // points))
         return found[::-1][::step][::-1], step, len(found)
 
@@ -147,5 +169,5 @@ class Page:
         return read_matrix(self.store, self.cache, at, metric)
 
     def footer(self, at: MapWindow, metric: str) -> ParquetObject:
-        key = layout.table(MAP, at.window, metric)
+        key = at.key(MAP, metric)
         return self.cache.get(("footer", key, at.version), lambda: self.parquet(key), lambda footer: 20_000)

@@ -16,7 +16,6 @@ from pingmesh_tasks.page.groups import distribution
 from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.page.places import number_of
 from pingmesh_tasks.page.windows import MapWindow
-from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.schemas import PAIR_LATENCY
 
 MOST_POINTS = 60
@@ -42,9 +41,11 @@ def pair(page: Page, at: MapWindow, src: str, dst: str) -> dict[str, Any]:
     raise NoAnswer("no_pair", f"{src} was not to probe {dst} in window {at.window.id}")
 
 
-def pair_series(page: Page, src: str, dst: str, start: datetime, end: datetime, points: int) -> dict[str, Any]:
+def pair_series(
+    page: Page, src: str, dst: str, start: datetime, end: datetime, points: int, level: str = "window"
+) -> dict[str, Any]:
     """Return a pair's p50, p99, loss and probes over time, to the 0.25 % of the codes."""
-    windows, step, count = page.spread(start, end, min(points, MOST_POINTS))
+    windows, step, count = page.spread(start, end, min(points, MOST_POINTS), level)
 
     def one(at: MapWindow) -> dict[str, Any] | None:
         return page.cache.get(("point", "pair", src, dst, at), lambda: _point(page, at, src, dst), lambda _: 500)
@@ -89,7 +90,7 @@ def _code(page: Page, at: MapWindow, metric: str, src: str, dst: str) -> int | N
 
 def _likely_parts(page: Page, at: MapWindow, place: float) -> Iterator[str]:
     """Yield the keys of `pair_latency`, that of the shard in which the source stands (0…1 of the axis) first."""
-    keys = page.store.keys(layout.table_prefix("pair_latency", at.window))
+    keys = page.store.keys(at.prefix("pair_latency"))
     at_first = min(int(place * len(keys)), max(len(keys) - 1, 0))
     yield from sorted(keys, key=lambda key: abs(keys.index(key) - at_first))
 

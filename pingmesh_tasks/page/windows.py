@@ -34,16 +34,24 @@ class MapWindow:
 
     window: Window
     version: str
+    level: str = "window"
 
     def document(self) -> dict[str, str]:
         return {"id": self.window.id, "v": self.version}
 
+    def key(self, table: str, part: str) -> str:
+        """The key of a part of a table of this window, at its level."""
+        return layout.table(layout.at_level(table, self.level), self.window, part)
+
+    def prefix(self, table: str) -> str:
+        return layout.table_prefix(layout.at_level(table, self.level), self.window)
+
 
 class WindowIndex:
-    """The windows of a store, read a day at a time; listings are shared for some seconds."""
+    """The windows of a level in a store, read a day at a time; listings are shared for some seconds."""
 
-    def __init__(self, store: ObjectStore, cache: BytesCache, length_s: int) -> None:
-        self.store, self.cache, self.length_s = store, cache, length_s
+    def __init__(self, store: ObjectStore, cache: BytesCache, length_s: int, level: str = "window") -> None:
+        self.store, self.cache, self.length_s, self.level = store, cache, length_s, level
 
     def between(self, start: datetime, end: datetime, limit: int) -> tuple[list[MapWindow], bool]:
         """Return the newest `limit` windows with start <= window < end, oldest first, and whether there are older."""
@@ -67,32 +75,36 @@ class WindowIndex:
         """Return a window that has a complete map. Raises NoAnswer where it has none."""
         found = self.of_day(window_containing(window.start, DAY_S)).get(window.id)
         if found is None:
-            raise NoAnswer("no_window", f"window {window.id} has no map; see api/v1/windows for those that have one")
+            raise NoAnswer(
+                "no_window", f"{self.level} {window.id} has no map; see api/v1/windows for those that have one"
+            )
         return found
 
     def of_day(self, day: Window) -> Mapping[str, MapWindow]:
         """Return the windows of a day by id, in order."""
         age_s = (datetime.now(UTC) - day.end).total_seconds()
         fresh_s = FRESH_S if age_s < DAY_S else OLD_S
-        return self.cache.get(("windows", day.id), lambda: self._list(day), lambda there: 500 * len(there), fresh_s)
+        return self.cache.get(
+            ("windows", self.level, day.id), lambda: self._list(day), lambda there: 500 * len(there), fresh_s
+        )
 
     def _list(self, day: Window) -> dict[str, MapWindow]:
-        entries = self.store.entries(layout.table_day_prefix(MAP, day.start))
+        entries = self.store.entries(layout.table_day_prefix(layout.at_level(MAP, self.level), day.start))
         found = {}
         for window_id, parts in groupby(entries, key=lambda entry: layout.window_id_of(entry.key)):
             try:
                 window = Window.parse(window_id, self.length_s)
             except ConfigError:  # of a time when windows had another length
                 continue
-            if version := version_of(parts, window):
-                found[window_id] = MapWindow(window, version)
+            if version := version_of(parts, window, self.level):
+                found[window_id] = MapWindow(window, version, self.level)
         return found
 
 
-def version_of(parts: Iterable[Entry], window: Window) -> str | None:
+def version_of(parts: Iterable[Entry], window: Window, level: str = "window") -> str | None:
     """Return the version that a window's parts make, or None where some are missing."""
     tags = {entry.key: entry.tag for entry in parts}
-    wanted = [layout.table(MAP, window, name) for name in METRICS]
+    wanted = [layout.table(layout.at_level(MAP, level), window, name) for name in METRICS]
     if any(key not in tags for key in wanted):
         return None
     return hashlib.sha256("\n".join(tags[key] for key in wanted).encode()).hexdigest()[:_VERSION_DIGITS]

@@ -20,7 +20,7 @@ from pingmesh_tasks.page import tables as from_tables
 from pingmesh_tasks.page import worst as from_worst
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.page.matrix import MOST_LOD
-from pingmesh_tasks.page.page import LEVELS, Page
+from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.page.windows import MapWindow
 from pingmesh_tasks.store.schemas import SCHEMAS
 from pingmesh_ui import static_files, wire
@@ -30,6 +30,8 @@ pages = APIRouter(include_in_schema=False)
 
 JSON, CSV, MATRIX = "application/json", "text/csv; charset=utf-8", "application/vnd.pingmesh.matrix"
 MOST_DAYS, MOST_SERIES_DAYS = 31, 7
+#: A year of days is not more windows than a day of them; what it costs is the listings, one a day.
+LONGER = {"hour": 31, "day": 92}
 BAD = "bad_parameter"
 
 Moment = Annotated[str, Field(pattern=r"^\d{8}T\d{6}Z$", description="Like 20261121T220500Z")]
@@ -121,9 +123,12 @@ async def boot(request: Request) -> Response:
 @router.get("/windows")
 async def windows(request: Request, query: Annotated[WindowsQuery, Query()]) -> Response:
     """The windows that have a map."""
-    _check_level(query.level)
-    start, end = query.span(MOST_DAYS)
-    return await _list(request, query, "windows", ["id", "v"], lambda page: page.windows(start, end, query.limit))
+    start, end = query.span(LONGER.get(query.level, MOST_DAYS))
+
+    def work(page: Page) -> dict[str, Any]:
+        return page.windows(start, end, query.limit, query.level)
+
+    return await _list(request, query, "windows", ["id", "v"], work)
 
 
 @router.get("/axis/{plan}")
@@ -136,10 +141,9 @@ async def axis(request: Request, plan: Annotated[str, Path(pattern=r"^[0-9a-f]{8
 @router.get("/matrix")
 async def matrix(request: Request, query: Annotated[MatrixQuery, Query()]) -> Response:
     """One metric of one window as codes."""
-    _check_level(query.level)
 
     def work(page: Page) -> Response:
-        at = page.window(query.window)
+        at = page.window(query.window, query.level)
         tag = f"{at.version}-{query.metric}-{query.lod}-{query.pool}"
         return wire.answer(
             request,
@@ -196,15 +200,15 @@ class SeriesQuery(Between):
 @router.get("/series")
 async def series(request: Request, query: Annotated[SeriesQuery, Query()]) -> Response:
     """Figures of a group, a host or a pair over time."""
-    _check_level(query.level)
-    start, end = query.span(MOST_SERIES_DAYS)
+    start, end = query.span(LONGER.get(query.level, MOST_SERIES_DAYS))
 
     def work(page: Page) -> dict[str, Any]:
+        first, last = page.span(start, end, query.level)
         if query.of == "pair":
             if not (query.src and query.dst):
                 raise NoAnswer(BAD, "of=pair goes with src and dst")
-            return from_pairs.pair_series(page, query.src, query.dst, *page.span(start, end), query.points)
-        return from_groups.series(page, query.of, query.src, query.dst, *page.span(start, end), query.points)
+            return from_pairs.pair_series(page, query.src, query.dst, first, last, query.points, query.level)
+        return from_groups.series(page, query.of, query.src, query.dst, first, last, query.points, query.level)
 
     columns = ["window", *(from_pairs.POINT if query.of == "pair" else from_groups.POINT)]
     return await _list(request, query, "points", columns, work)
@@ -345,10 +349,9 @@ async def _list_at(
     request: Request, query: AtWindow, rows: str, columns: list[str], work: Callable[[Page, MapWindow], dict[str, Any]]
 ) -> Response:
     """As `_list`, of one window: the answer may be kept forever where the request says which version it wants."""
-    _check_level(query.level)
 
     def at_window(page: Page) -> Response:
-        at = page.window(query.window)
+        at = page.window(query.window, query.level)
         return _table(request, work(page, at), rows, columns, query, forever=query.v == at.version)
 
     return await _run(request, at_window)
@@ -367,11 +370,6 @@ def _table(
     if query.format == "csv":
         return wire.answer(request, wire.csv_bytes(found[rows], columns), CSV, forever=forever, filename=name)
     return wire.answer(request, wire.json_bytes(found), JSON, forever=forever, filename=name)
-
-
-def _check_level(level: str) -> None:
-    if level not in LEVELS:
-        raise NoAnswer("no_level", f"there are no {level}s yet: windows are all that is kept; ask with level=window")
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -1,8 +1,12 @@
 """Hours and days on a real S3 server: from the tables of windows to what the page and the report show."""
 
 import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+import httpx
 import numpy as np
 import polars as pl
 import pytest
@@ -10,16 +14,19 @@ import pytest
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.fleet.pinglist import plan_document, plan_version
-from pingmesh_tasks.maps.codes import METRICS
+from pingmesh_tasks.maps.codes import METRICS, decode
 from pingmesh_tasks.orchestration import rollups
 from pingmesh_tasks.orchestration.maps import build_mesh_map
 from pingmesh_tasks.orchestration.stages import Part, Run
+from pingmesh_tasks.page import groups, pairs
+from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.probes.rollup import merge_pairs
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.tables import read_table, write_table
 from pingmesh_tasks.windows import Window
 from tests.support.mesh_frames import Faults, inventory_of, mesh_frame
+from tests.support.page_api_server import TOKEN, page_app, serving
 
 pytestmark = pytest.mark.integration
 HOUR = Window.parse("20261121T220000Z", 3_600)
@@ -201,3 +208,65 @@ def test_an_override_of_the_rules_is_an_override_of_the_report(run, tmp_path):
     touched = (podsets["src"] == "dc1/podset2") | (podsets["dst"] == "dc1/podset2")
     assert podsets.filter(touched)["within"].sum() == 0
     assert podsets.filter(~touched)["within_share"].unique().to_list() == [1.0]
+
+
+def test_the_page_shows_hours_and_days_as_it_shows_windows(run):
+    for window in WINDOWS:
+        leave_window(run, window)
+    page = Page(run.store, run.settings)
+    assert page.boot()["levels"] == ["window"]
+    for level in ("hour", "day"):
+        rollups.roll_up(run, level)
+    page = Page(run.store, run.settings)
+    assert page.boot()["levels"] == ["window", "hour", "day"]
+    exact = {"hour": read_sorted(run, "pair_latency_hour", HOUR), "day": read_sorted(run, "pair_latency_day", DAY)}
+    for level, window in (("hour", HOUR), ("day", DAY)):
+        told = page.windows(None, None, 10, level)
+        assert (told["length_s"], [one["id"] for one in told["windows"]]) == (window.length_s, [window.id])
+        at = page.window(window.id, level)
+        src, dst = NAMES[12], NAMES[2]
+        row = exact[level].filter(src=src, dst=dst).row(0, named=True)
+        (shown,) = pairs.pair(page, at, src, dst)["protocols"]
+        assert (shown["sent"], shown["rtt_p99_us"]) == (row["sent"], row["rtt_p99_us"]) == (4 * 30, row["rtt_p99_us"])
+        codes, about = page.full(at, "p99")
+        where = NAMES.index(src), NAMES.index(dst)
+        assert decode(codes[where], "log") == pytest.approx(row["rtt_p99_us"], rel=0.0026)
+        assert (about["made_of"], about["missing"]) == ((4, 0) if level == "hour" else (1, 22))
+        mesh = groups.groups(page, at, "mesh")["groups"][0]
+        points = groups.series(page, "mesh", None, None, window.start, window.end, 96, level)["points"]
+        assert points == [{"window": window.id, **{name: mesh[name] for name in groups.POINT}}]
+        one = pairs.pair_series(page, src, dst, window.start, window.end, 60, level)["points"]
+        assert [(point["window"], point["sent"]) for point in one] == [(window.id, 4 * 30)]
+
+
+def test_the_pages_api_answers_at_every_level(run):
+    for window in WINDOWS:
+        leave_window(run, window)
+    rollups.roll_up(run, "hour")
+    with asking(run) as client:
+        answer = client.get(f"matrix?window={HOUR.id}&level=hour&metric=p50")
+        length = int.from_bytes(answer.content[4:8], "little")
+        header = json.loads(answer.content[8 : 8 + length])
+        assert (header["window"], header["level"], header["side"]) == (HOUR.id, "hour", 16)
+        for path in ("worst?", "groups?of=tor&", "cdf?", f"pair?src={NAMES[0]}&dst={NAMES[1]}&"):
+            assert client.get(f"{path}window={HOUR.id}&level=hour").json()["window"] == HOUR.id
+        listed = client.get("windows?level=hour&from=20261025T000000Z&to=20261122T000000Z").json()
+        assert [one["id"] for one in listed["windows"]] == [HOUR.id]
+        assert client.get("windows?level=day").json()["windows"] == []
+        answer = client.get(f"matrix?window={WINDOWS[1].id}&level=hour")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_window")
+
+
+def test_a_level_that_says_what_windows_say_is_not_there(run):
+    with asking(run, 3_600) as client:
+        answer = client.get("windows?level=hour")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_level")
+
+
+@contextmanager
+def asking(run: Run, window_s: int = WINDOW_S) -> Iterator[httpx.Client]:
+    with (
+        serving(page_app(run.store, window_s)) as url,
+        httpx.Client(base_url=f"{url}/api/v1/", headers={"authorization": f"Bearer {TOKEN}"}, timeout=30) as client,
+    ):
+        yield client

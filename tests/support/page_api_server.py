@@ -45,7 +45,9 @@ def check_token(request: Request) -> None:
 
 
 def page_app(store: ObjectStore, window_s: int = 300) -> FastAPI:
-    settings = load_settings({"PINGMESH_INVENTORY": "unused", "PINGMESH_WINDOW_S": str(window_s)})
+    settings = load_settings(
+        {"PINGMESH_INVENTORY": "unused", "PINGMESH_WINDOW_S": str(window_s), "PINGMESH_LEASE_S": str(3 * window_s)}
+    )
     return create_app(lambda: Page(store, settings), [Depends(check_token)], QuietHost())
 
 

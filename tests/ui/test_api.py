@@ -196,7 +196,7 @@ def test_a_bad_question_is_refused_with_its_fault(client, path, told):
 @pytest.mark.parametrize(
     ("path", "code"),
     [
-        ("matrix?window=20261121T220000Z&level=hour", "no_level"),
+        ("matrix?window=20261121T220000Z&level=hour", "no_window"),
         ("matrix?window=20201121T220500Z", "no_window"),
         ("matrix?window=20261121T220501Z", "no_window"),
         ("matrix?window=20269921T220501Z", "no_window"),
