@@ -40,8 +40,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from pingmesh_tasks.alarm.state import AlertState, advance
 from pingmesh_tasks.detect.finding import Lane
-from pingmesh_tasks.detect.state import AlertState, advance
 from tests.support.mesh_cases import BEFORE, FAINT, KINDS, Case, draw_case, place
 from tests.support.mesh_clos import SHAPES, Mesh, Seen
 from tests.support.mesh_score import WARM_UP, Outcome, Watch

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from pingmesh_tasks.detect.catalogue import NETWORK_RULES
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding, Lane, Severity
 from pingmesh_tasks.detect.latency import find_slow
-from pingmesh_tasks.detect.localize import Places
 from pingmesh_tasks.detect.look import Look
 from pingmesh_tasks.detect.losses import find_lossy
 from pingmesh_tasks.detect.normal import Normal, read_normal
 from pingmesh_tasks.detect.parts import sum_by_host
+from pingmesh_tasks.detect.places import Places
 from pingmesh_tasks.detect.reachability import LEAST_TRIES, find_dead, find_silent
 from pingmesh_tasks.detect.rows import Rows, code_rows
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook

@@ -19,8 +19,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.detect.localize import Places
 from pingmesh_tasks.detect.parts import sum_by_host
+from pingmesh_tasks.detect.places import Places
 from pingmesh_tasks.detect.rows import Rows, code_rows
 from pingmesh_tasks.fleet.inventory import Inventory
 

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import Scope
-from pingmesh_tasks.detect.localize import Places
 from pingmesh_tasks.detect.parts import WIDTH, Bools, Floats, Ints, Part, Sums, parts_of
+from pingmesh_tasks.detect.places import Places
 
 #: A part is refused unless so many of its own parts suffer, at half of the worst one's rate or more.
 ALIKE = 0.55

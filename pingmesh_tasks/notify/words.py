@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from pingmesh_tasks.alarm.grouping import is_storm
+from pingmesh_tasks.alarm.incident import Notice, cut
 from pingmesh_tasks.detect.finding import Finding
-from pingmesh_tasks.detect.grouping import is_storm
-from pingmesh_tasks.detect.incident import Notice, cut
 
 #: The rule of a DAG whose run is late; its subject is the DAG.
 LATE_DATA = "late_data"

@@ -20,12 +20,12 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.detect import quiet, state
-from pingmesh_tasks.detect.alert import AlertState
+from pingmesh_tasks.alarm import quiet, state
+from pingmesh_tasks.alarm.alert import AlertState
+from pingmesh_tasks.alarm.hierarchy import hierarchy_of
+from pingmesh_tasks.alarm.incident import Policy, Silence
+from pingmesh_tasks.alarm.memory import AlertFile
 from pingmesh_tasks.detect.finding import Evaluation, anomaly_rows
-from pingmesh_tasks.detect.hierarchy import hierarchy_of
-from pingmesh_tasks.detect.incident import Policy, Silence
-from pingmesh_tasks.detect.memory import AlertFile
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.inventory import Inventory, LogServer
 from pingmesh_tasks.orchestration import hot

@@ -10,11 +10,11 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from pingmesh_tasks.alarm.incident import Notice, Policy, cut, incident_id
+from pingmesh_tasks.alarm.memory import AlertFile
+from pingmesh_tasks.alarm.outbox import set_channels
+from pingmesh_tasks.alarm.state import advance
 from pingmesh_tasks.detect.finding import Evaluation, Finding
-from pingmesh_tasks.detect.incident import Notice, Policy, cut, incident_id
-from pingmesh_tasks.detect.memory import AlertFile
-from pingmesh_tasks.detect.outbox import set_channels
-from pingmesh_tasks.detect.state import advance
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.notify.channel import Channel, ChannelError
 from pingmesh_tasks.notify.delivery import deliver

@@ -10,11 +10,12 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from pingmesh_tasks.detect import outbox
+from pingmesh_tasks.alarm import outbox
+from pingmesh_tasks.alarm.incident import Notice, Policy
+from pingmesh_tasks.alarm.memory import AlertFile
 from pingmesh_tasks.detect.finding import MESH
 from pingmesh_tasks.detect.hops import find_loss, hop_evidence
-from pingmesh_tasks.detect.incident import Notice, Policy
-from pingmesh_tasks.detect.memory import AlertFile
+from pingmesh_tasks.detect.netbouncer import rank_traces
 from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.fleet.trace import trace_pairs
 from pingmesh_tasks.notify.delivery import deliver
@@ -79,9 +80,13 @@ def _traces(run: Run, notices: Sequence[Notice]) -> dict[str, list[Trace]]:
         wanted, inventory, run.ssh, run.limits, home=run.settings.agent_home, budget_s=budget_s, protocol="tcp"
     )
     told = {}
+    worst = rank_traces(found)[:1]
     for trace in found:
         verdict = find_loss([trace])
         words = verdict.words if trace.paths else trace.reason or verdict.words
+        if verdict.kind == "loses" and worst:
+            name, loss = worst[0]
+            words += f" Over all traces, {name} loses most ({loss:.1%})."
         hops = hop_evidence([trace])
         told[trace.source, trace.destination] = Trace(trace.source, trace.destination, words, hops, verdict.after)
     return {

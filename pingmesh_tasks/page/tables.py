@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.detect.incident import Incident, Silence, Symptom
-from pingmesh_tasks.detect.memory import from_json
+from pingmesh_tasks.alarm.incident import Incident, Silence, Symptom
+from pingmesh_tasks.alarm.memory import from_json
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.page.windows import DAY_S

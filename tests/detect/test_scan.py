@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from pingmesh_tasks.detect.localize import Places
+from pingmesh_tasks.detect.places import Places
 from pingmesh_tasks.detect.scan import Demands, Evidence, Suspect, find_suspects
 from tests.support.pair_rows import fabric
 

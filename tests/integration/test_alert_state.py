@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from pingmesh_tasks.detect.alert import AlertState
-from pingmesh_tasks.detect.memory import AlertFile
-from pingmesh_tasks.detect.outbox import post
-from pingmesh_tasks.detect.state import with_cursors
+from pingmesh_tasks.alarm.alert import AlertState
+from pingmesh_tasks.alarm.memory import AlertFile
+from pingmesh_tasks.alarm.outbox import post
+from pingmesh_tasks.alarm.state import with_cursors
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store import layout
 from tests.support.notices import notice

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from aiosmtpd.controller import Controller
 
-from pingmesh_tasks.detect.memory import AlertFile
+from pingmesh_tasks.alarm.memory import AlertFile
 from pingmesh_tasks.errors import ConfigError, PingmeshError
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.fleet.follow import Contact, Roster

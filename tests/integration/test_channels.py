@@ -16,10 +16,10 @@ from time import monotonic
 
 import pytest
 
-from pingmesh_tasks.detect.alert import AlertState
-from pingmesh_tasks.detect.incident import Policy
-from pingmesh_tasks.detect.memory import AlertFile
-from pingmesh_tasks.detect.outbox import post, set_channels
+from pingmesh_tasks.alarm.alert import AlertState
+from pingmesh_tasks.alarm.incident import Policy
+from pingmesh_tasks.alarm.memory import AlertFile
+from pingmesh_tasks.alarm.outbox import post, set_channels
 from pingmesh_tasks.notify.channel import ChannelError
 from pingmesh_tasks.notify.delivery import deliver
 from pingmesh_tasks.notify.message import compose

@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.detect.finding import Evaluation
-from pingmesh_tasks.detect.localize import rank_traces
+from pingmesh_tasks.detect.netbouncer import rank_traces
 from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.normal import update_normal
 from pingmesh_tasks.fleet.connect import Answer

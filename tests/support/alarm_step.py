@@ -17,12 +17,12 @@ import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pingmesh_tasks.detect import state
-from pingmesh_tasks.detect.alert import AlertState
+from pingmesh_tasks.alarm import state
+from pingmesh_tasks.alarm.alert import AlertState
+from pingmesh_tasks.alarm.incident import Policy
+from pingmesh_tasks.alarm.memory import AlertFile
+from pingmesh_tasks.alarm.outbox import set_channels
 from pingmesh_tasks.detect.finding import Evaluation, Finding
-from pingmesh_tasks.detect.incident import Policy
-from pingmesh_tasks.detect.memory import AlertFile
-from pingmesh_tasks.detect.outbox import set_channels
 from pingmesh_tasks.notify.delivery import deliver
 from pingmesh_tasks.notify.message import Message, compose
 from pingmesh_tasks.store.objects import ObjectStore, S3Access

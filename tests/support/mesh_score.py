@@ -15,13 +15,13 @@ from functools import cached_property
 
 import polars as pl
 
+from pingmesh_tasks.alarm.grouping import suspect_of
+from pingmesh_tasks.alarm.hierarchy import hierarchy_of
+from pingmesh_tasks.alarm.incident import Notice, Policy
+from pingmesh_tasks.alarm.state import AlertState, advance
 from pingmesh_tasks.detect.finding import Evaluation, Lane
-from pingmesh_tasks.detect.grouping import suspect_of
-from pingmesh_tasks.detect.hierarchy import hierarchy_of
-from pingmesh_tasks.detect.incident import Notice, Policy
 from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.normal import update_normal
-from pingmesh_tasks.detect.state import AlertState, advance
 from tests.support.mesh_cases import BEFORE, Case
 from tests.support.mesh_clos import Mesh, Seen
 

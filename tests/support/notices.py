@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pingmesh_tasks.alarm.incident import Kind, Notice
 from pingmesh_tasks.detect.finding import Finding
-from pingmesh_tasks.detect.incident import Kind, Notice
 from pingmesh_tasks.notify.message import Links, Trace
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -18,9 +18,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from pingmesh_tasks.alarm.memory import to_json
+from pingmesh_tasks.alarm.state import AlertState, Policy, advance
 from pingmesh_tasks.detect.finding import Evaluation, Finding, anomaly_rows
-from pingmesh_tasks.detect.memory import to_json
-from pingmesh_tasks.detect.state import AlertState, Policy, advance
 from pingmesh_tasks.fleet.inventory import Host, Inventory
 from pingmesh_tasks.fleet.pinglist import plan_document, plan_version
 from pingmesh_tasks.maps import codes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from pingmesh_tasks.alarm.grouping import Suspect, Wider
 from pingmesh_tasks.detect.finding import MESH
-from pingmesh_tasks.detect.grouping import Suspect, Wider
 from pingmesh_tasks.fleet.inventory import Host, Inventory
 
 INTER_DC: Suspect = ("tier", "inter_dc")

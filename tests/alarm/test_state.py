@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pingmesh_tasks.alarm.hierarchy import hierarchy_of
+from pingmesh_tasks.alarm.incident import Policy, Silence
+from pingmesh_tasks.alarm.memory import MAX_BYTES, from_json, to_json
+from pingmesh_tasks.alarm.state import AlertState, acknowledge, advance, dismiss, silence, unsilence, with_cursors
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
-from pingmesh_tasks.detect.hierarchy import hierarchy_of
-from pingmesh_tasks.detect.incident import Policy, Silence
-from pingmesh_tasks.detect.memory import MAX_BYTES, from_json, to_json
-from pingmesh_tasks.detect.state import AlertState, acknowledge, advance, dismiss, silence, unsilence, with_cursors
 from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.fleet.inventory import Host, Inventory
 

@@ -15,14 +15,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from pingmesh_tasks.detect.alert import AlertState, ChannelHealth, Delivery, Entry
+from pingmesh_tasks.alarm.alert import AlertState, ChannelHealth, Delivery, Entry
+from pingmesh_tasks.alarm.grouping import Wider
+from pingmesh_tasks.alarm.hierarchy import hierarchy_of, nothing_wider
+from pingmesh_tasks.alarm.incident import Incident, Notice, Policy, Silence, Symptom
+from pingmesh_tasks.alarm.outbox import due, mark_failed, mark_sent, post, set_channels
+from pingmesh_tasks.alarm.quiet import acknowledge, open_incident, silence, unsilence
+from pingmesh_tasks.alarm.turn import Turn
 from pingmesh_tasks.detect.finding import Evaluation
-from pingmesh_tasks.detect.grouping import Wider
-from pingmesh_tasks.detect.hierarchy import hierarchy_of, nothing_wider
-from pingmesh_tasks.detect.incident import Incident, Notice, Policy, Silence, Symptom
-from pingmesh_tasks.detect.outbox import due, mark_failed, mark_sent, post, set_channels
-from pingmesh_tasks.detect.quiet import acknowledge, open_incident, silence, unsilence
-from pingmesh_tasks.detect.turn import Turn
 
 __all__ = [
     "AlertState",

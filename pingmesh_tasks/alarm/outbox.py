@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from pingmesh_tasks.detect.alert import AlertState, ChannelHealth, Delivery, Entry
+from pingmesh_tasks.alarm.alert import AlertState, ChannelHealth, Delivery, Entry
+from pingmesh_tasks.alarm.incident import Kind, Notice, Policy, cut, incident_id
 from pingmesh_tasks.detect.finding import Finding
-from pingmesh_tasks.detect.incident import Kind, Notice, Policy, cut, incident_id
 
 MAX_ENTRIES = 60
 #: The source of what the alarm says of itself.

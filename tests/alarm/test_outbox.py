@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pingmesh_tasks.detect.alert import AlertState
-from pingmesh_tasks.detect.incident import Policy
-from pingmesh_tasks.detect.outbox import MAX_ENTRIES, due, mark_failed, mark_sent, post, set_channels
+from pingmesh_tasks.alarm.alert import AlertState
+from pingmesh_tasks.alarm.incident import Policy
+from pingmesh_tasks.alarm.outbox import MAX_ENTRIES, due, mark_failed, mark_sent, post, set_channels
 from tests.support.notices import NOON, notice
 
 POLICY = Policy(retry_s=15, retry_max_s=60, give_up_s=3600)

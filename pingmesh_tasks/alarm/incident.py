@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
+from pingmesh_tasks.alarm.grouping import MAX_EVIDENCE_ROWS, Suspect, family_of, suspect_of
 from pingmesh_tasks.detect.finding import Finding, Lane, Severity
-from pingmesh_tasks.detect.grouping import MAX_EVIDENCE_ROWS, Suspect, family_of, suspect_of
 
 Kind = Literal["opened", "escalated", "reminder", "resolved"]
 Key = tuple[str, str, str, str]

@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from pingmesh_tasks.detect.alert import AlertState
-from pingmesh_tasks.detect.finding import Evaluation, Finding
-from pingmesh_tasks.detect.grouping import (
+from pingmesh_tasks.alarm.alert import AlertState
+from pingmesh_tasks.alarm.grouping import (
     RANK,
     Suspect,
     Wider,
@@ -24,7 +23,7 @@ from pingmesh_tasks.detect.grouping import (
     urgency,
     whole_of,
 )
-from pingmesh_tasks.detect.incident import (
+from pingmesh_tasks.alarm.incident import (
     Incident,
     Key,
     Kind,
@@ -38,7 +37,8 @@ from pingmesh_tasks.detect.incident import (
     only_named,
     trimmed,
 )
-from pingmesh_tasks.detect.quiet import silenced
+from pingmesh_tasks.alarm.quiet import silenced
+from pingmesh_tasks.detect.finding import Evaluation, Finding
 
 MAX_OPEN, MAX_CLOSED, MAX_PENDING = 60, 60, 200
 MAX_OTHERS, MAX_OTHERS_IN_ALL = 12, 600
