@@ -39,12 +39,12 @@ class EmbeddedObjectStore:
     secret_access_key: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
     @property
-    def _daemon(self) -> Daemon:
+    def daemon(self) -> Daemon:
         return Daemon(self.root, "weed")
 
     @property
     def is_running(self) -> bool:
-        return self._daemon.pid is not None
+        return self.daemon.pid is not None
 
     @property
     def access(self) -> S3Access:
@@ -58,7 +58,7 @@ class EmbeddedObjectStore:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         s3, master, volume, filer, admin = _free_ports(self.port)
         self.port = s3
-        self._daemon.start(
+        self.daemon.start(
             [
                 *(_weed(), "-logtostderr=true", "mini", f"-dir={data}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}"),
                 *(f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"),
@@ -80,11 +80,11 @@ class EmbeddedObjectStore:
 
     def stop(self) -> None:
         """Let the server finish; kill it if it does not."""
-        self._daemon.stop()
+        self.daemon.stop()
 
     def kill(self) -> None:
         """End the server as a crash would. What it acknowledged is on disk."""
-        self._daemon.stop(signal.SIGKILL)
+        self.daemon.stop(signal.SIGKILL)
 
     def __enter__(self) -> ObjectStore:
         return self.start()
@@ -97,14 +97,14 @@ class EmbeddedObjectStore:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             if not self.is_running:
-                raise PingmeshError(f"the S3 server ended at once:\n{self._daemon.last_lines()}")
+                raise PingmeshError(f"the S3 server ended at once:\n{self.daemon.last_lines()}")
             with suppress(urllib.error.URLError, OSError, PingmeshError):
                 urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/healthz", timeout=2).close()
                 store.ensure_bucket()
                 store.put("control/started", b"")
                 return store
             time.sleep(0.1)
-        raise PingmeshError(f"the S3 server took no write within {START_TIMEOUT_S} s; see {self._daemon.log}")
+        raise PingmeshError(f"the S3 server took no write within {START_TIMEOUT_S} s; see {self.daemon.log}")
 
 
 def _weed() -> str:

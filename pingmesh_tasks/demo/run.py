@@ -140,7 +140,7 @@ class Demo:
         self._check_ports()
         say(f"[1/4] S3 server on 127.0.0.1:{self.ports.s3}, inbox for alarms on {self.inbox_url}")
         store = self.s3.start()
-        self._start_inbox()
+        self.start_inbox()
         say(f"[2/4] eight hosts on 127.0.0.11 … 18 and a data server on … 19, SSH port {self.ports.ssh}")
         self._start_fleet()
         say(f"[3/4] Airflow on {self.airflow.url} (takes about a minute)")
@@ -162,7 +162,7 @@ class Demo:
         self.fleet.start(command, _environment() | {PASSWORD_VARIABLE: self.secrets.bootstrap_password})
         self._await_listening(self.fleet, "the demo's hosts", ("127.0.0.19", self.ports.ssh))
 
-    def _start_inbox(self) -> None:
+    def start_inbox(self) -> None:
         if self.inbox.pid is not None:
             return
         command = [sys.executable, "-m", "pingmesh_tasks.demo.inbox", "--root", str(self.root / "inbox" / "messages")]
