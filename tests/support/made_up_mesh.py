@@ -87,9 +87,11 @@ class Mesh:
         self.matrix = lru_cache(maxsize=12)(self._matrix)
         self.answer = lru_cache(maxsize=64)(self._answer)
 
-    def ids(self) -> list[str]:
+    def ids(self, level: str = "window") -> list[str]:
+        """The windows, or the hours that begin with one: an hour looks like its first window. There are no days."""
         first = self.end - timedelta(seconds=WINDOW_S * self.windows)
-        return [f"{first + timedelta(seconds=WINDOW_S * i):%Y%m%dT%H%M%SZ}" for i in range(self.windows)]
+        moments = [first + timedelta(seconds=WINDOW_S * i) for i in range(self.windows)]
+        return [f"{at:%Y%m%dT%H%M%SZ}" for at in moments if level == "window" or (level == "hour" and not at.minute)]
 
     def state(self, window: str) -> tuple[bool, int]:
         index = self.ids().index(window)
@@ -235,6 +237,9 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
     def entry(window: str) -> dict[str, str]:
         return {"id": window, "v": f"v{window[9:15]}"}
 
+    def level_of(request: Request) -> str:
+        return request.query_params.get("level", "window")
+
     def boot(request: Request) -> Any:
         ids = mesh.ids()
         newest = None if mesh.empty else entry(ids[-1]) | {"plan": "p1", "axis": "a1", "hosts": mesh.hosts}
@@ -245,13 +250,14 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
             "page": 1, "user": "admin", "now": "20261122T030010Z", "window_s": WINDOW_S, "slow_us": 1000,
             "bad_us": 5000,
             "windows": [] if mesh.empty else [entry(w) for w in ids], "newest": newest, "metrics": metrics,
-            "levels": ["window"], "empty": empty if mesh.empty else None,
+            "levels": ["window", "hour"], "empty": empty if mesh.empty else None,
         }  # fmt: skip
 
     def windows(request: Request) -> Any:
         first, last = request.query_params.get("from", ""), request.query_params.get("to", "9")
-        ids = [] if mesh.empty else [w for w in mesh.ids() if first <= w < last]
-        return {"level": "window", "length_s": WINDOW_S, "windows": [entry(w) for w in ids], "more": False}
+        ids = [] if mesh.empty else [w for w in mesh.ids(level_of(request)) if first <= w < last]
+        length_s = 3600 if level_of(request) == "hour" else WINDOW_S
+        return {"level": level_of(request), "length_s": length_s, "windows": [entry(w) for w in ids], "more": False}
 
     def axis(request: Request) -> Any:
         addresses = [f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}" for i in range(mesh.hosts)]
@@ -319,7 +325,7 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
         rows, columns = mesh.rows_of(q.get("src")), mesh.rows_of(q.get("dst"))
         rows, columns = rows[:60], columns[:60]
         first, last = q.get("from", ""), q.get("to", "9")
-        ids = [w for w in mesh.ids() if first <= w < last]
+        ids = [w for w in mesh.ids(level_of(request)) if first <= w < last]
         points = [mesh.point(w, rows, columns) for w in ids[-96:]]
         if q["of"] == "pair":
             for point in points:

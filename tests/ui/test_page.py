@@ -235,6 +235,33 @@ def test_the_slider_shows_another_window_and_play_goes_through_them(demo: str, o
     page.locator("#clock", has_text="02:55").wait_for()
 
 
+def test_hours_are_shown_as_windows_are_and_their_links_too(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    page.focus("#slider")
+    page.keyboard.press("ArrowLeft")
+    page.locator("#clock", has_text="02:50").wait_for()
+    with page.expect_request(lambda request: "matrix?" in request.url and "level=hour" in request.url):
+        page.select_option("#level", "hour")
+    page.locator("#clock", has_text="02:00–03:00").wait_for()
+    assert page.get_attribute("#slider", "max") == "1"
+    page.focus("#slider")
+    page.keyboard.press("Home")
+    page.locator("#clock", has_text="01:00–02:00").wait_for()
+    again = open_page(page.url)
+    again.locator("#clock", has_text="01:00–02:00").wait_for()
+    assert again.input_value("#level") == "hour"
+    again.select_option("#level", "window")
+    again.locator("#clock", has_text="01:00–01:05").wait_for()
+    assert "lv=" not in again.url
+
+
+def test_a_link_to_a_level_that_has_nothing_shows_the_windows(demo: str, open_page: OpenPage):
+    page = open_page(f"{demo}#lv=day")
+    page.locator("#clock", has_text="02:55").wait_for()
+    page.locator("#level").wait_for()
+    assert page.input_value("#level") == "window"
+
+
 def test_live_mode_follows_a_new_window(open_page: OpenPage):
     mesh = Mesh(8, windows=12)
     with serving(mesh) as address:

@@ -3,13 +3,17 @@
  * pyramids off the main thread. Everything is addressed relative to the page, so any prefix before it works.
  */
 import { failure } from "./failure.js";
+import { state } from "./state.js";
 
 /** The folder of the page: `…/pingmesh/`. */
 export const HOME = new URL("./", document.baseURI);
 
+/** What is asked of windows, hours or days alike. */
+const OF_LEVEL = new Set(["windows", "matrix", "worst", "pair", "series", "groups", "cdf"]);
+
 export const address = (path, query = {}) => {
-  const url = new URL(`api/v1/${path}`, HOME);
-  for (const [key, value] of Object.entries(query)) if (value !== undefined && value !== null && value !== "") url.searchParams.set(key, value);
+  const url = new URL(`api/v1/${path}`, HOME), level = OF_LEVEL.has(path) ? state.lv : "";
+  for (const [key, value] of Object.entries({ ...query, level })) if (value !== undefined && value !== null && value !== "") url.searchParams.set(key, value);
   return url.href;
 };
 

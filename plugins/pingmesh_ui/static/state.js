@@ -14,7 +14,8 @@ const DEFAULTS = {
   cmp: "", // window to compare with
   q: "", sort: "", // hosts: filter, order ("" topology | name | worst)
   hatch: "1",
-  from: "", to: "", // range of the slider; "" is the newest 24 h
+  lv: "", // level of time: "" windows | hour | day
+  from: "", to: "", // range of the slider; "" is the newest 24 h (of hours 7 days, of days 31)
   inc: "", // incident or anomaly looked at
   srv: "", // data server
 };

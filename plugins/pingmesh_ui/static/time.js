@@ -11,6 +11,7 @@ import { onChange, state, update } from "./state.js";
 import { drawStrip } from "./strip.js";
 import { onTheme } from "./theme.js";
 
+const LEVELS_S = { hour: 3_600, day: 86_400 };
 const RANGES = { "": 24, "1h": 1, "6h": 6, "24h": 24, "7d": 168 }, POLL_MS = [5_000, 60_000];
 
 export function openTime(context) {
@@ -70,13 +71,16 @@ export function openTime(context) {
     } else if (from) {
       const newest = parseId(boot.newest.id), first = formatId(new Date(newest - hours * 3_600_000));
       time.windows = (await get("windows", { from: first })).windows;
-    } else time.windows = boot.windows;
+    } else time.windows = state.lv ? (await get("windows")).windows : boot.windows;
+    time.lengthS = LEVELS_S[state.lv] ?? boot.window_s;
+    if (!time.windows.length && state.lv) { report(Object.assign(new Error(t("level.empty")), { code: "no_window" })); update({ lv: "", w: "" }); return; }
     if (!time.windows.length) { report(Object.assign(new Error(t("range.empty")), { code: "no_window" })); time.windows = boot.windows; }
     if (state.w && indexOf(state.w) < 0) {
       const around = parseId(state.w), answer = await get("windows", { from: formatId(new Date(around - 12 * 3_600_000)), to: formatId(new Date(+around + 12 * 3_600_000)) }).catch(() => ({ windows: [] }));
       if (answer.windows.length) time.windows = answer.windows;
     }
     time.points = null;
+    levelOptions();
     rangeOptions();
     mirror();
     if (followers.size) askStrip();
@@ -84,9 +88,24 @@ export function openTime(context) {
 
   function rangeOptions() {
     const mine = state.from && !(state.from in RANGES);
-    $("range").replaceChildren(...[["", "range.24h"], ["1h", "range.1h"], ["6h", "range.6h"], ["7d", "range.7d"], ["own", "range.own"]].map(([value, key]) => h("option", { value, selected: mine ? value === "own" : value === state.from }, t(key))));
+    const usual = state.lv ? [["", state.lv === "hour" ? "range.7d" : "range.31d"]] : [["", "range.24h"], ["1h", "range.1h"], ["6h", "range.6h"], ["7d", "range.7d"]];
+    $("range").replaceChildren(...[...usual, ["own", "range.own"]].map(([value, key]) => h("option", { value, selected: mine ? value === "own" : value === state.from }, t(key))));
     $("range-own").hidden = !mine && $("range").value !== "own";
     if (mine) { $("from").value = parseId(state.from).toISOString().slice(0, 16); $("to").value = state.to ? parseId(state.to).toISOString().slice(0, 16) : ""; }
+  }
+
+  function levelOptions() {
+    const offered = new Set([...boot.levels, state.lv || "window"]);
+    $("level").hidden = offered.size < 2;
+    $("level").replaceChildren(...["window", "hour", "day"].filter((level) => offered.has(level)).map((level) => h("option", { value: level, selected: level === (state.lv || "window") }, t(`level.${level}`))));
+  }
+
+  /** The hour or day of what is shown; the newest one where that is not rolled up yet. */
+  function showLevel(lv) {
+    const lengthMs = 1000 * (LEVELS_S[lv] ?? boot.window_s), w = state.w && formatId(new Date(Math.floor(parseId(state.w) / lengthMs) * lengthMs));
+    player.stop();
+    time.moving = true;
+    update({ lv, w, from: "", to: "", cmp: "" }, { step: true });
   }
 
   /** The mesh over the whole range under the slider; it can wait until the first picture is there. */
@@ -105,6 +124,7 @@ export function openTime(context) {
   $("speed").onchange = () => player.speed(Number($("speed").value));
   player.mirror();
   $("live").onclick = () => { player.stop(); update({ w: isLive() ? time.windows.at(-1)?.id : "" }, { step: true }); };
+  $("level").onchange = () => showLevel($("level").value === "window" ? "" : $("level").value);
   $("range").onchange = () => {
     if ($("range").value === "own") {
       $("range-own").hidden = false;
@@ -124,7 +144,11 @@ export function openTime(context) {
     else if (event.key === "." || event.key === "]") { player.stop(); go(current() + 1); }
   });
   onChange((changed) => {
-    if (changed.has("from") || changed.has("to")) loadRange().then(() => show()).catch((error) => report(error));
+    if (changed.has("from") || changed.has("to") || changed.has("lv")) loadRange().then(() => {
+      if (time.moving && state.w && indexOf(state.w) < 0) { time.quiet = true; update({ w: "" }); time.quiet = false; }
+      time.moving = false;
+      return show();
+    }).catch((error) => report(error));
     else if (changed.has("w") && !time.quiet) show();
     else if (changed.has("cmp")) fillCompare();
   });
@@ -138,9 +162,10 @@ export function openTime(context) {
       const newest = time.windows.at(-1);
       if (!document.hidden && newest && (!state.from || state.from in RANGES)) {
         const { windows } = await get("windows", { from: newest.id });
-        const fresh = windows.filter((entry) => indexOf(entry.id) < 0);
-        if (fresh.length) {
-          time.windows = [...time.windows.slice(fresh.length), ...fresh];
+        const fresh = windows.filter((entry) => indexOf(entry.id) < 0), again = windows.find(({ id, v }) => id === newest.id && v !== newest.v);
+        if (again) time.windows[time.windows.length - 1] = again; // made anew, as the day so far is every hour
+        if (fresh.length || again) {
+          time.windows = [...time.windows.slice(fresh.length), ...fresh]; // as many as before
           if (isLive()) { report(null); show(); } else mirror();
           askStrip();
         }
@@ -152,7 +177,8 @@ export function openTime(context) {
   }
 
   mirror();
-  const first = state.from || (state.w && indexOf(state.w) < 0) ? loadRange() : Promise.resolve(rangeOptions());
+  levelOptions();
+  const first = state.from || state.lv || (state.w && indexOf(state.w) < 0) ? loadRange() : Promise.resolve(rangeOptions());
   time.ready = first.catch((error) => report(error));
   time.rest = () => { time.rest = () => {}; askStrip(); time.timer = setTimeout(poll, POLL_MS[0]); };
   return time;

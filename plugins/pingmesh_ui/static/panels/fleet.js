@@ -1,9 +1,9 @@
 /** The fleet: what became of every host at each stage of a window; those that need a hand come first. */
-import { get } from "../api.js";
+import { address, get } from "../api.js";
 import { h, name } from "../dom.js";
 import { formatBytes, formatCount, formatUs, formatWindow } from "../format.js";
 import { t } from "../i18n.js";
-import { update } from "../state.js";
+import { state, update } from "../state.js";
 
 const STAGES = ["keys", "dispatch", "collect"], GOOD = new Set(["ok", "unchanged", "no_data_yet"]), SHOWN = 500;
 
@@ -20,10 +20,11 @@ export function open(panel, context) {
     if (panel.hidden || document.documentElement.dataset.playing) { asked = asked === entry?.id ? "" : asked; return; }
     if (!entry || asked === entry.id) return;
     asked = entry.id;
-    head.textContent = `${t("tab.fleet")} · ${formatWindow(entry.id, context.time.lengthS)}`;
-    csv.href = new URL(`api/v1/fleet?window=${entry.id}&format=csv&download=1`, document.baseURI).href;
+    const window = state.lv ? "" : entry.id; // hours and days have no fleet of their own: the newest window is shown
+    csv.href = address("fleet", { window, format: "csv", download: 1 });
     try {
-      const answer = await get("fleet", { window: entry.id });
+      const answer = await get("fleet", { window });
+      head.textContent = `${t("tab.fleet")} · ${formatWindow(answer.window, context.boot.window_s)}`;
       hosts = byHost(answer.hosts);
       drawTiles(tiles, hosts);
       draw();
