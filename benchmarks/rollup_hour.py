@@ -1,4 +1,4 @@
-"""Claim: an hour of a shard of a full mesh of 2,500 hosts (7.5 M rows) is rolled up in ≤ 40 CPU s and ≤ 1 GB.
+"""Claim: an hour of a shard of a full mesh of 2,500 hosts (7.5 M rows) is rolled up in ≤ 32 CPU s and ≤ 1 GB.
 
     python benchmarks/rollup_hour.py [--sources 250] [--windows 12] [--day] [--dir DIR]
 
@@ -135,35 +135,38 @@ def peer(directory: Path) -> None:
     database.execute(PEER.format(folder=directory, quantiles=", ".join(quantiles), sums=sums))
 
 
-def check(directory: Path) -> tuple[int, int]:
-    """Hold both results against each other; return how many rows were merged, and into how many."""
+def check(directory: Path, *, whole: bool) -> tuple[int, int]:
+    """Hold both results against each other, where there are both; return how many rows became how many."""
     import numpy as np
     import polars as pl
 
     from pingmesh_tasks.probes.summary import ladder_buckets
 
-    mine, theirs = (pl.read_parquet(directory / f"{name}.parquet") for name in ("ours", "peer"))
+    rows = pl.scan_parquet(directory / "[0-9]*.parquet").select(pl.len()).collect().item()
+    mine = pl.read_parquet(directory / "ours.parquet")
+    if not whole:
+        return int(rows), mine.height
+    theirs = pl.read_parquet(directory / "peer.parquet")
     for name in (*SUMS, "rtt_min_us", "rtt_max_us", "ladder_count"):
         assert mine[name].equals(theirs[name].cast(mine[name].dtype)), name
     for name in QUANTILES:
         inside = (mine[name] > mine["rtt_min_us"]) & (mine[name] < mine["rtt_max_us"])  # the extremes clamp
         assert (ladder_buckets(mine[name].to_numpy()) == theirs[name].to_numpy())[inside.to_numpy()].all(), name
     assert np.allclose(mine["rtt_mean_us"], theirs["rtt_mean_us"], rtol=1e-5)
-    rows = pl.scan_parquet(directory / "[0-9]*.parquet").select(pl.len()).collect().item()
     return int(rows), mine.height
 
 
 STEPS = {"roll_up": ours, "DuckDB group by": peer}
 
 
-def measure(step: str, directory: Path) -> tuple[float, float, float]:
-    """Run one step in a fresh process; return its seconds, CPU seconds and peak RSS in MB."""
+def measure(step: str, directory: Path) -> tuple[float, float, float] | None:
+    """Run one step in a fresh process; return its seconds, CPU seconds and peak RSS in MB, None where it failed."""
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, __file__, "--dir", str(directory), "--step", step])
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"{step}: failed")
+        return None
     return time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
@@ -186,7 +189,10 @@ def main() -> None:
             subprocess.run(
                 [sys.executable, __file__, *sys.argv[1:], "--step", "generate", "--dir", directory], check=True
             )
-            report({step: measure(step, directory) for step in STEPS}, *check(directory), day=options.day)
+            results = {step: found for step in STEPS if (found := measure(step, directory))}
+            if len(results) < len(STEPS):
+                print(f"failed: {', '.join(STEPS.keys() - results.keys())} (DuckDB may take {PEER_LIMIT})")
+            report(results, *check(directory, whole=len(results) == len(STEPS)), day=options.day)
 
 
 def report(results: dict[str, tuple[float, float, float]], rows: int, pairs: int, *, day: bool) -> None:
