@@ -120,10 +120,11 @@ def test_a_second_run_leaves_equal_objects(run):
     assert len(first) == 2 * (2 + 5 + len(METRICS) + 1 + 2)
 
 
-def test_an_hour_in_which_the_division_and_the_inventory_changed_loses_and_doubles_nothing(run):
+@pytest.mark.parametrize("shards", [(2, 5), (3, 3)])
+def test_an_hour_in_which_the_division_or_the_inventory_changed_loses_and_doubles_nothing(run, shards):
     smaller = Inventory(INVENTORY.hosts[3:], has_topology=True)
-    leave_window(run, WINDOWS[0], shards=2)
-    leave_window(run, WINDOWS[1], shards=5)
+    leave_window(run, WINDOWS[0], shards=shards[0])
+    leave_window(run, WINDOWS[1], shards=shards[1])
     leave_window(run, WINDOWS[2], smaller, shards=3, faults=Faults())
     leave_window(run, WINDOWS[3], smaller, shards=3, faults=Faults())
     frames = [measured(window) for window in WINDOWS[:2]]
