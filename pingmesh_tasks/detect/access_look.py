@@ -126,8 +126,8 @@ class Look:
         known = [override.settings.limits.get((rule, name)) for override in self.rules.overrides]
         return min([self.limit(rule, name), *(value for value in known if value is not None)])
 
-    def cannot_judge(self, scope: str, reason: str, subject: str = "*") -> None:
-        """Note why a subject has no verdict; `*` stands for all of a scope."""
+    def cannot_judge(self, scope: str, reason: str, subject: str) -> None:
+        """Note why a subject has no verdict; `* (rule)` where one rule cannot judge a scope: others may."""
         before = self.unjudged.get((scope, subject))
         self.unjudged[scope, subject] = f"{before}; {reason}" if before else reason
 

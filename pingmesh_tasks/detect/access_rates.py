@@ -45,7 +45,7 @@ def client_rate(look: Look) -> None:
 def _operations_by(look: Look, rule: str, dimension: Literal["user", "client"]) -> None:
     tied = look.operation.drop_nulls(dimension)
     if tied.is_empty() and len(look.operation):
-        look.cannot_judge(dimension, UNTIED)
+        look.cannot_judge(dimension, UNTIED, f"* ({rule})")
         return
     look.judged.add(rule)
     other = "client" if dimension == "user" else "user"

@@ -89,7 +89,7 @@ def strangers(look: Look) -> None:
         if not look.rules.is_on(rule, server=look.view.server):
             continue
         if reason := _too_little_known(look, rule):
-            look.cannot_judge(dimension, reason)
+            look.cannot_judge(dimension, reason, f"* ({rule})")  # the other rules do judge them
             continue
         look.judged.add(rule)
         connects = with_country(look.connects, look.view.country_of) if dimension == "country" else look.connects

@@ -131,7 +131,7 @@ def plan_window(run: Run) -> list[Part]:
 
 def load_run_inventory(run: Run) -> Inventory:
     """Read the inventory that the settings, or the run's Params, name. Raises InventoryError."""
-    return load_inventory(run.settings.inventory, read=run.store.read_uri)
+    return load_inventory(run.settings.inventory, read=lambda uri: run.store.read_uri(uri))
 
 
 def read_inventory(run: Run, part: Part) -> Inventory:

@@ -27,7 +27,7 @@ from pingmesh_tasks.store.pieces import ParquetObject
 from pingmesh_tasks.windows import LEVELS_S, Window, levels_above, window_containing
 
 #: Three full matrices of 2 500 hosts and what else is asked beside them.
-CACHE_BYTES = 48_000_000
+CACHE_BYTES = 24_000_000
 #: What is answered of where no start is given: the newest of each level.
 USUAL_SPAN = {"window": timedelta(days=1), "hour": timedelta(days=7), "day": timedelta(days=31)}
 #: Requests to the store at a time, beside each other's waiting.

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 DAG_ID = "pingmesh"
 #: Answers worked out at a time, so that neither memory nor Airflow's own requests suffer; and how many may wait.
-MOST_AT_ONCE, MOST_WAITING = 4, 64
+MOST_AT_ONCE, MOST_WAITING = 2, 64
 #: A store is opened anew after so long: credentials of a connection may have changed.
 REOPEN_S = 300.0
 TIDY_S = 1.0

@@ -147,7 +147,7 @@ class TestOneProcessForAllClients:
 
     def test_says_that_users_cannot_be_judged(self):
         evaluation = evaluate_access(hot_view(busy_server(Log())))
-        assert "no user can be held responsible" in evaluation.unjudged["user", "*"]
+        assert "no user can be held responsible" in evaluation.unjudged["user", "* (user_rate)"]
         assert not {"user_rate", "client_rate"} & evaluation.judged and not evaluation.findings
 
     def test_has_a_signal_in_demand_without_an_alarm(self):

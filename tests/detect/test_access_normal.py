@@ -195,7 +195,7 @@ class TestStrangers:
     def test_are_nobody_without_history(self):
         evaluation = evaluate_access(replace(self.came("eve", "10.7.0.1", WINDOW.shifted(25)), normal=usual()))
         assert not evaluation.findings and not {"new_user", "new_client", "new_country"} & evaluation.judged
-        assert evaluation.unjudged["user", "*"].startswith("no history yet")
+        assert evaluation.unjudged["user", "* (new_user)"].startswith("no history yet")
 
     def test_are_one_finding_where_they_are_a_crowd(self):
         log = Log()
@@ -214,7 +214,7 @@ class TestStrangers:
             replace(self.came("eve", "10.0.0.1", WINDOW.shifted(20)), normal=normal), MINUTE_APART
         )
         assert not evaluation.findings
-        assert "new names are usual here" in evaluation.unjudged["user", "*"]
+        assert "new names are usual here" in evaluation.unjudged["user", "* (new_user)"]
 
 
 class TestSilence:

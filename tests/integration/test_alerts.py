@@ -193,6 +193,23 @@ def test_a_user_who_reads_one_node_over_and_over_is_named_within_the_minute(run,
     assert [subject for subject in inbox.subjects if "bob" in subject or "IP" in subject], inbox.subjects
 
 
+def test_a_flood_that_ends_is_told_to_be_over_also_where_little_is_known_of_who_is_usual(run, store, inbox):
+    now = datetime.now(UTC)
+    alerts.judge_access(replace(run, window=run.window.shifted(1)), "data1")
+    put_log(store, now, hammered(now))
+    alerts.look(run)
+    tell.tell(run)
+    [incident] = AlertFile(store).load().open
+    store.delete(store.keys(layout.HOT))  # a minute later it is out of sight
+    quiet = (
+        f"{now:%a %b %e %H:%M:%S %Y} (pid 4711) GetData called for tree=east, shot=12345, node=\\EAST::TOP.DATA:TE\n"
+    )
+    put_log(store, now, quiet.encode())
+    for _ in range(4):
+        alerts.look(run)
+    assert incident.id not in [still.id for still in AlertFile(store).load().open]
+
+
 def test_a_silenced_host_is_remembered_and_not_told(run, store, inbox):
     form = {"action": "silence", "hours": 1, "scope": "host", "subject": "host0*", "by": "ann"}
     judge(run, 0)
