@@ -20,11 +20,8 @@ fault: ## Let host04 of the demo stop answering for a minute (WHAT=host02, WHAT=
 stop: ## Stop what `make demo` started
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m pingmesh_tasks.demo.run stop; else echo "nothing is installed"; fi
 
-# The story of test_demo.py waits for real windows most of the time; the other tests run meanwhile.
 test: setup ## Run all tests (about a quarter of an hour; those that need root or namespaces say so and skip)
-	@$(BIN)/python -m pytest tests -m e2e -p no:cacheprovider > .e2e.log 2>&1 & story=$$!; \
-	$(BIN)/python -m pytest tests -m "not e2e"; others=$$?; \
-	wait $$story; story=$$?; cat .e2e.log; rm -f .e2e.log; exit $$((others + story))
+	@$(BIN)/python tests/run_all.py
 
 lint: setup ## Check style, types and formatting
 	@$(BIN)/ruff check .
@@ -37,7 +34,7 @@ bench: setup ## Measure every claim of the README (some need root)
 spark: .spark/.installed ## Install Spark for the engine `spark` (450 MB; it needs Java 17)
 
 clean: stop ## Stop the demo; remove what it stored, all that is installed here, caches
-	@rm -rf .demo .spark $(VENV) .mypy_cache .ruff_cache .pytest_cache .e2e.log
+	@rm -rf .demo .spark $(VENV) .mypy_cache .ruff_cache .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: setup ## Resolve the dependencies of pyproject.toml anew (needs uv)
