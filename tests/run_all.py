@@ -4,7 +4,7 @@
     servers  what starts SSH servers, an S3 server, network namespaces, an api-server
     rest     everything else
 
-`python tests/run_all.py [pytest's options]` prints how far each is, in the end what each has said; status 1 if one fails.
+`python tests/run_all.py [options of pytest]` tells how far each is and, in the end, what each has said.
 """
 
 import subprocess
