@@ -25,6 +25,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.connect import HostFault, SshAccess, escaped
 from pingmesh_tasks.fleet.home import DEFAULT_HOME, check_home
 from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
@@ -210,6 +211,11 @@ class Follower:
                         tries = 0 if time.monotonic() - began > 10 else tries
             except HostFault as fault:
                 contact.why = escaped(f"{fault.outcome}: {fault.detail}")
+            except ConfigError as error:  # no key yet, before the first `ensure_keys`
+                why = escaped(f"failed: {error}")
+                if why != contact.why:
+                    log.warning("%s is not followed yet: %s", work.target.name, error)
+                contact.why = why
             except Exception as error:  # our own fault: the others go on, and it is told
                 log.exception("following %s failed", work.target.name)
                 contact.why = escaped(f"failed: {error!r}")
