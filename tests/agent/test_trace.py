@@ -124,8 +124,8 @@ def test_packets_are_paced():
 
     trace.launch = launch
     trace.run()
-    assert len(sent) == 16
-    assert sent[-1] - sent[0] >= 15 * agent.WALK_GAP_S * 0.9
+    assert len(sent) >= 16, "a source port that is in use is replaced by another"
+    assert sent[-1] - sent[0] >= (len(sent) - 1) * agent.WALK_GAP_S * 0.9
 
 
 @pytest.mark.parametrize(
