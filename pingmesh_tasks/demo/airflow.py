@@ -70,6 +70,7 @@ class DemoAirflow:
             "AIRFLOW__API_AUTH__JWT_SECRET": self.jwt_secret,
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # also how late a worker may notice that its task ended
             "PYTHONWARNINGS": "ignore",
             **self.extra,
         }
