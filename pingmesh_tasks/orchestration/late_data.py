@@ -36,7 +36,7 @@ def late_data(dag_id: str, run_id: str, allowed_s: float, now: datetime) -> Find
         unit="s",
         threshold=allowed_s,
         since=now - timedelta(seconds=allowed_s),
-        detail=f"Run {cut(run_id, 100)} of DAG {dag_id} is not done {allowed_s:.0f} s after it was queued: "
+        detail=f"Run {cut(run_id, 100)} of DAG {dag_id} has not succeeded {allowed_s:.0f} s after it was queued: "
         "what it measures comes late, and so do alarms that need it.",
         advice="Look at the run in Airflow: is a task red or waiting, are the scheduler and the object store up?",
     )
