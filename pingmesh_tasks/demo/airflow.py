@@ -26,7 +26,8 @@ INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME", "SPARK_HOME")
 PROCESSES = ("scheduler", "dag-processor", "api-server", "triggerer")
 START_TIMEOUT_S = 240
 #: How long a process waits for another's write to SQLite; with five seconds, the default, a busy machine loses tasks.
-LOCK_PATIENCE_S = 60
+#: Below the time-outs of those who ask the API.
+LOCK_PATIENCE_S = 20
 
 
 @dataclass(frozen=True, slots=True)
