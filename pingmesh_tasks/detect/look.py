@@ -121,8 +121,3 @@ class Look:
     @cached_property
     def _position(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.places.names)}
-
-
-def is_down(suspect: Suspect, share: float) -> bool:
-    """Tell whether nothing gets through a suspect, rather than some of it."""
-    return suspect.share >= share

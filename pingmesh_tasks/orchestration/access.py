@@ -21,7 +21,7 @@ from pingmesh_tasks.access.raw import read_raw, read_raw_header
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet import keys
 from pingmesh_tasks.fleet.connect import HostOutcome, Session, for_each_host
-from pingmesh_tasks.fleet.inventory import Host, LogServer
+from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
 from pingmesh_tasks.orchestration.stages import HEALTHY, Run, load_run_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
@@ -46,7 +46,7 @@ def server_names(run: Run) -> list[str]:
 
 def collect_logs(run: Run, name: str) -> dict[str, int]:
     """Bring what is new in the logs of a data server to `raw/`; return the new bytes, the backlog and what was lost."""
-    server = _server(run, name)
+    server = server_called(load_run_inventory(run), name)
     host = Host(server.name, server.address, ssh_port=server.ssh_port, ssh_user=server.ssh_user)
     logs = [(ACCESS, server.path)] + [(ERRORS, server.errors_path)] * bool(server.errors_path)
     outcomes: list[CollectOutcome] = []
@@ -79,7 +79,7 @@ def build_access_tables(run: Run, name: str) -> dict[str, int]:
     """Split the window's lines into `client`, `operation` and quarantine; return how many became what."""
     from pingmesh_tasks.access.grammar import AccessSinks, write_access_tables
 
-    server, window, store = _server(run, name), run.window, run.store
+    server, window, store = server_called(load_run_inventory(run), name), run.window, run.store
     with tempfile.TemporaryDirectory() as folder:
         sinks = AccessSinks(*(Path(folder, table) for table in ("client", "operation", "rejected")))
         lines = _unpack(store, ACCESS, name, window, Path(folder))
@@ -128,7 +128,7 @@ def summarize_usage(run: Run, name: str) -> dict[str, int]:
     from pingmesh_tasks.access.grammar import REJECTED
     from pingmesh_tasks.access.usage import summarize_usage
 
-    server, window, store = _server(run, name), run.window, run.store
+    server, window, store = server_called(load_run_inventory(run), name), run.window, run.store
     rejected = store.find(layout.quarantined_lines(ACCESS, window, name))
     usage = summarize_usage(
         window,
@@ -192,8 +192,9 @@ def _online(store: ObjectStore, window: Window, steps: int = 60) -> pl.DataFrame
     return pl.concat(frames)
 
 
-def _server(run: Run, name: str) -> LogServer:
-    for server in load_run_inventory(run).log_servers:
+def server_called(inventory: Inventory, name: str) -> LogServer:
+    """Return a data server of the inventory. Raises ConfigError where it has left it."""
+    for server in inventory.log_servers:
         if server.name == name:
             return server
     raise ConfigError(f"the inventory has no log server {name!r} any more; start a new run")

@@ -29,6 +29,7 @@ from pingmesh_tasks.detect.finding import Evaluation, anomaly_rows
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.inventory import Inventory, LogServer
 from pingmesh_tasks.orchestration import hot
+from pingmesh_tasks.orchestration.access import server_called
 from pingmesh_tasks.orchestration.late_data import ended_in_time
 from pingmesh_tasks.orchestration.rulebook import read_rules
 from pingmesh_tasks.orchestration.stages import Part, Run, load_run_inventory, read_inventory
@@ -81,7 +82,7 @@ def judge_access(run: Run, name: str) -> dict[str, int]:
     from pingmesh_tasks.detect.access_normal import update_access_normal
 
     window, store, inventory = run.window, run.store, load_run_inventory(run)
-    server = _server(inventory, name)
+    server = server_called(inventory, name)
     before = _newest(store, "access_normal", window, name)
     rejected = store.find(layout.quarantined_lines("access", window, name))
     view = AccessView(
@@ -256,13 +257,6 @@ def _countries(server: LogServer) -> Any:
     from pingmesh_tasks.access.countries import Countries
 
     return Countries(server.countries).of
-
-
-def _server(inventory: Inventory, name: str) -> LogServer:
-    for server in inventory.log_servers:
-        if server.name == name:
-            return server
-    raise ConfigError(f"the inventory has no log server {name!r} any more; start a new run")
 
 
 def _incident(form: Mapping[str, Any]) -> str:
