@@ -1,9 +1,9 @@
 """Does an alarm get lost, or told twice under two ids, when everything around it is killed? On the running demo.
 
-Faults follow one another (a host down, a user who floods a node) while a task, the triggerer, the scheduler, the S3
-server or the inbox gets a kill -9 at random moments. Airflow's processes come back by themselves; the
-S3 server and the inbox are started again after a few seconds. In the end each fault must have been told, under one id,
-and have been told to be over. A mail that comes twice with the same id is what at-least-once means, and is counted.
+Faults follow one another (a host down, a user who floods a node) while a task, its worker, the triggerer, the
+scheduler, the S3 server or the inbox gets a kill -9 at random moments. Airflow's processes come back by themselves;
+the S3 server and the inbox are started again after a few seconds. In the end each fault must have been told, under one
+id, and have been told to be over. A mail that comes twice with the same id is what at-least-once means, and is counted.
 
     make demo        (or: python -m pingmesh_tasks.demo.run up --no-outage)
     python benchmarks/alarm_under_kills.py [--kills 50] [--seed 1]
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -41,6 +42,7 @@ from pingmesh_tasks.store.objects import ObjectStore
 FAULT_S, BETWEEN_FAULTS_S = 60.0, 100.0
 DOWN_S = 4.0
 PATIENCE_S = 900.0
+UUID = "[0-9a-f]{8}-"
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,23 @@ class Caused:
     at_s: float
 
 
-def processes(leader: int, title: str) -> list[int]:
-    """Pids of the leader's process group whose command line holds `title`."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+def airflows(demo: Demo) -> dict[int, str]:
+    """Pid and title of all of Airflow's processes; a task is in a session of its own, so parents are followed."""
+    parents, titles = {}, {}
+    for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            pid = int(entry.parent.name)
-            if title in entry.read_bytes().replace(b"\0", b" ").decode(errors="replace") and os.getpgid(pid) == leader:
-                found.append(pid)
-    return found
+            pid = int(entry.name)
+            parents[pid] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            titles[pid] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    found = {demo.airflow.daemon.pid}
+    while more := {pid for pid, parent in parents.items() if parent in found and pid not in found}:
+        found |= more
+    return {pid: titles[pid] for pid in found if pid in titles}
 
 
-def kill_airflows(demo: Demo, title: str, but: str = "\n") -> bool:
-    """Kill -9 one process of Airflow whose title has `title` and not `but`; say whether there was one."""
-    leader = demo.airflow.daemon.pid
-    pids = [pid for pid in processes(leader or 0, title) if pid not in processes(leader or 0, but)]
+def kill_airflows(demo: Demo, title: str) -> bool:
+    """Kill -9 one process of Airflow whose title fits the pattern `title`; say whether there was one."""
+    pids = [pid for pid, is_called in airflows(demo).items() if re.search(title, is_called)]
     if pids:
         with suppress(ProcessLookupError):
             os.kill(random.choice(pids), signal.SIGKILL)
@@ -85,9 +89,10 @@ def kill_daemon(daemon: Daemon, start: Callable[[], object]) -> bool:
 
 def victims(demo: Demo) -> dict[str, Callable[[], bool]]:
     return {
-        "task": lambda: kill_airflows(demo, "LocalExecutor:", but="<idle>"),
-        "triggerer": lambda: kill_airflows(demo, "airflow triggerer"),
-        "scheduler": lambda: kill_airflows(demo, "airflow scheduler"),
+        "task": lambda: kill_airflows(demo, f"^airflow worker -- {UUID}"),
+        "worker": lambda: kill_airflows(demo, f"^airflow worker -- LocalExecutor: {UUID}"),
+        "triggerer": lambda: kill_airflows(demo, r"airflow triggerer\b"),
+        "scheduler": lambda: kill_airflows(demo, r"airflow scheduler\b"),
         "S3 server": lambda: kill_daemon(demo.s3.daemon, demo.s3.start),
         "inbox": lambda: kill_daemon(demo.inbox, demo.start_inbox),
     }
