@@ -50,12 +50,16 @@ class HeatmapPattern:
 
 
 def classify_heatmap(pairs: pl.DataFrame, inventory: Inventory) -> HeatmapPattern:
-    """Return the pattern of a window's `pair_latency` (any order; of its columns, `rows.Rows` names those needed).
+    """Return the pattern of a window's `pair_latency` (any order; of its columns, `rows.Rows` names those needed)."""
+    places = Places.of(inventory)
+    return classify_rows(code_rows(pairs, places), places)
+
+
+def classify_rows(rows: Rows, places: Places) -> HeatmapPattern:
+    """Return the pattern of rows, of which the ends, `answered` and `rtt_p99_us` count.
 
     Where several hold, the widest is named: podsets that are down, spines, podsets that are slow, hosts.
     """
-    places = Places.of(inventory)
-    rows = code_rows(pairs, places)
     white = rows.answered == 0
     between_dcs = places.dc[rows.a] != places.dc[rows.b]
     red = rows.rtt_p99_us > np.where(between_dcs, RED_INTER_DC_US, RED_US)

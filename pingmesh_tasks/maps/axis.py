@@ -77,6 +77,12 @@ class MapAxis:
         return {"axis": self.id, "topology": self.has_topology, "hosts": self.names, "addresses": addresses, **spans}
 
 
+def on_axis(pairs: pl.DataFrame, axis: MapAxis) -> pl.DataFrame:
+    """Return `pairs` with `src` and `dst` as positions on the axis; rows of hosts that are not on it are left out."""
+    positions = pl.col("src", "dst").cast(axis.host_type, strict=False).to_physical().cast(pl.UInt32)
+    return pairs.with_columns(positions).drop_nulls(["src", "dst"])
+
+
 def _spans(places: Sequence[tuple[str, ...]]) -> list[Span]:
     starts = [at for at, place in enumerate(places) if at == 0 or place != places[at - 1]]
     stops = [*starts[1:], len(places)]

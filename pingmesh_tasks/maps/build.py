@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.maps import codes
-from pingmesh_tasks.maps.axis import MapAxis
-from pingmesh_tasks.maps.codes import METRICS, Codes
+from pingmesh_tasks.maps.axis import MapAxis, on_axis
+from pingmesh_tasks.maps.codes import CHANGE, METRICS, Codes
+from pingmesh_tasks.maps.usual import UsualMedians
 
 #: Columns of `pair_latency` that a map is made from.
 COLUMNS = ["src", "dst", "sent", "answered", "lost", *(m.column for m in METRICS.values() if m.column)]
@@ -46,22 +47,28 @@ class MeshMap:
 class MapBuilder:
     """Puts parts of a window's `pair_latency` (with `COLUMNS`, in any order) where they belong.
 
-    Memory is 16 bytes a cell beside one part. Raises ConfigError beyond MOST_HOSTS.
+    With `usual` (and the column `protocol`) the map has `change`: of a pair of which nothing is usual, NOT_PLANNED.
+    Memory is 18 bytes a cell beside one part. Raises ConfigError beyond MOST_HOSTS.
     """
 
-    def __init__(self, axis: MapAxis) -> None:
+    def __init__(self, axis: MapAxis, usual: UsualMedians | None = None) -> None:
         count = len(axis.hosts)
         if count > MOST_HOSTS:
             raise ConfigError(f"a map of {count} hosts is too large, {MOST_HOSTS} are the most; look at its groups")
-        self.axis, self._count, self._strangers = axis, count, 0
-        self._flat = {name: np.zeros(count * count, np.uint16) for name in METRICS}
+        self.axis, self._count, self._strangers, self._usual = axis, count, 0, usual
+        names = [*([CHANGE.name] if usual else []), *METRICS]
+        self._flat = {name: np.zeros(count * count, np.uint16) for name in names}
 
     def add(self, pairs: pl.DataFrame) -> None:
         known = on_axis(pairs, self.axis)
         self._strangers += pairs.height - known.height
         cell = known["src"].to_numpy().astype(np.int64) * self._count + known["dst"].to_numpy()
         once = not (np.diff(np.sort(cell)) == 0).any()
-        for name, found in _encode(known).items():
+        encoded = _encode(known)
+        if self._usual:
+            usual_ln = self._usual.ln_of(known["protocol"], cell)
+            encoded[CHANGE.name] = _encode_change(known["rtt_p50_us"], usual_ln, encoded["p50"])
+        for name, found in encoded.items():
             flat = self._flat[name]
             if once:
                 flat[cell] = np.maximum(flat[cell], found)
@@ -75,18 +82,12 @@ class MapBuilder:
         )
 
 
-def build_mesh_map(parts: Iterable[pl.DataFrame], inventory: Inventory) -> MeshMap:
+def build_mesh_map(parts: Iterable[pl.DataFrame], inventory: Inventory, usual: UsualMedians | None = None) -> MeshMap:
     """Return the map of a window's pairs."""
-    builder = MapBuilder(MapAxis.of(inventory))
+    builder = MapBuilder(MapAxis.of(inventory), usual)
     for part in parts:
         builder.add(part)
     return builder.finish()
-
-
-def on_axis(pairs: pl.DataFrame, axis: MapAxis) -> pl.DataFrame:
-    """Return `pairs` with `src` and `dst` as positions on the axis; rows of hosts that are not on it are left out."""
-    positions = pl.col("src", "dst").cast(axis.host_type, strict=False).to_physical().cast(pl.UInt32)
-    return pairs.with_columns(positions).drop_nulls(["src", "dst"])
 
 
 def write_codes(matrix: Codes, metadata: Mapping[str, Any]) -> bytes:
@@ -155,6 +156,12 @@ def _encode(pairs: pl.DataFrame) -> dict[str, Codes]:
     for values in found.values():
         values[silent] = codes.MISSING
     return found
+
+
+def _encode_change(us: pl.Series, usual_ln: NDArray[np.float32], p50: Codes) -> Codes:
+    """Return the codes of what became of the medians; the states are those of `p50`."""
+    ratio = codes.encode_ratio(np.log(np.maximum(_whole(us), 1)) - usual_ln)
+    return np.where(codes.is_measured(p50), ratio, p50)
 
 
 def _whole(us: pl.Series) -> NDArray[np.uint32]:

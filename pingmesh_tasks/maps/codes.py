@@ -1,7 +1,7 @@
 """A figure of a pair as two bytes: small enough to send 6 million of them to a browser, exact enough to draw.
 
     0            never to be measured
-    1 … 4090     measured: a round trip in steps of 0.5 %, a share in steps of 1/4000, or a count
+    1 … 4090     measured: a round trip in steps of 0.5 %, a share in steps of 1/4000, a count, or a ratio about 2048
     4093         answered, but only after retransmits: no round trip to trust
     4094         planned, but the source sent nothing
     4095         probes were sent, none was answered
@@ -21,13 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Codes = NDArray[np.uint16]
-Kind = Literal["log", "share", "count"]
+Kind = Literal["log", "share", "count", "ratio"]
 
 NOT_PLANNED, UNCLEAN, MISSING, FAILED = 0, 4093, 4094, 4095
 STATES = {NOT_PLANNED: "not_planned", UNCLEAN: "unclean", MISSING: "missing", FAILED: "failed"}
 MOST = 4090
 STEP = 1.005
 SHARE_STEPS = 4000
+#: The code of a ratio of 1.
+MIDDLE = 2048
 CODE_COUNT = 4096
 
 _LOG_STEP = math.log(STEP)
@@ -50,6 +52,7 @@ class Metric:
     column: str | None = None
 
 
+#: What every map has, of windows, hours and days.
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -63,6 +66,9 @@ METRICS: Mapping[str, Metric] = {
         Metric("sent", "count", "probes"),
     )
 }
+#: A pair's p50 by its normal p50. Only windows have it, and old ones do not.
+CHANGE = Metric("change", "ratio", "ratio")
+ALL_METRICS: Mapping[str, Metric] = {**METRICS, CHANGE.name: CHANGE}
 
 
 def encode_us(us: NDArray[np.uint32]) -> Codes:
@@ -82,15 +88,22 @@ def encode_count(count: NDArray[Any]) -> Codes:
     return np.asarray(1 + np.minimum(count, MOST - 1), np.uint16)
 
 
+def encode_ratio(ln: NDArray[np.floating[Any]]) -> Codes:
+    """Return the codes of ratios, given as their logarithms: code c is `STEP ** (c - MIDDLE)`; NaN is NOT_PLANNED."""
+    codes = np.clip(np.rint(np.nan_to_num(ln) / _LOG_STEP) + MIDDLE, 1, MOST)
+    return np.where(np.isnan(ln), NOT_PLANNED, codes).astype(np.uint16)
+
+
 _DECODE: Mapping[Kind, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "log": lambda code: np.exp((code - 1) * _LOG_STEP),
     "share": lambda code: (code - 1) / SHARE_STEPS,
     "count": lambda code: code - 1,
+    "ratio": lambda code: np.exp((code - MIDDLE) * _LOG_STEP),
 }
 
 
 def decode(codes: NDArray[Any], kind: Kind) -> NDArray[np.float64]:
-    """Return what codes stand for (µs, share, count); NaN for the states."""
+    """Return what codes stand for (µs, share, count, ratio); NaN for the states."""
     given = np.asarray(codes, np.float64)
     return np.where(is_measured(codes), _DECODE[kind](given), np.nan)
 

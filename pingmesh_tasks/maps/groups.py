@@ -23,8 +23,8 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pingmesh_tasks.maps.axis import GROUPS, MapAxis
-from pingmesh_tasks.maps.build import METADATA, on_axis
+from pingmesh_tasks.maps.axis import GROUPS, MapAxis, on_axis
+from pingmesh_tasks.maps.build import METADATA
 from pingmesh_tasks.probes.summary import BUCKETS_PER_DECADE, LADDER_BUCKETS, QUANTILES, nearest_rank
 from pingmesh_tasks.store.schemas import GROUP_LATENCY, check_schema
 

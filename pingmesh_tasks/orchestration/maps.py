@@ -2,7 +2,8 @@
 
     summarize_latency → build_mesh_map
 
-The map's parts are written in the order of `METRICS`, and a window counts as there once the last of them is.
+The map's parts are written in the order of `METRICS`, and a window counts as there once the last of them is. A window's
+map has `change` too, against the normal of before it, whether or not the window itself has been judged meanwhile.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.maps import build, groups
+from pingmesh_tasks.maps import build, groups, usual
 from pingmesh_tasks.maps.axis import MapAxis
+from pingmesh_tasks.maps.pattern import pattern_of
 from pingmesh_tasks.orchestration.stages import Part, Run, read_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
-from pingmesh_tasks.store.tables import read_parts
+from pingmesh_tasks.store.pieces import ParquetObject
+from pingmesh_tasks.store.tables import newest_window, read_parts
 from pingmesh_tasks.windows import Window
 
 log = logging.getLogger(__name__)
-MAP, GROUP = "mesh_map", "group_latency"
+MAP, GROUP, NORMAL = "mesh_map", "group_latency", "normal"
 #: What is worked on at a time takes some 300 bytes a row beside the table.
 ROWS_AT_ONCE = 200_000
 COLUMNS = sorted({*build.COLUMNS, *groups.COLUMNS})
@@ -30,14 +33,14 @@ COLUMNS = sorted({*build.COLUMNS, *groups.COLUMNS})
 class MapMaker:
     """Lays pairs out as the page reads them. A mesh of more than MOST_HOSTS has groups, and no map."""
 
-    def __init__(self, axis: MapAxis) -> None:
+    def __init__(self, axis: MapAxis, medians: usual.UsualMedians | None = None) -> None:
         self.axis, self.groups = axis, groups.GroupBuilder(axis)
-        self._map = build.MapBuilder(axis) if len(axis.hosts) <= build.MOST_HOSTS else None
+        self._map = build.MapBuilder(axis, medians) if len(axis.hosts) <= build.MOST_HOSTS else None
         if not self._map:
             log.warning("no map is made of %d hosts: %d are the most", len(axis.hosts), build.MOST_HOSTS)
 
     def add(self, pairs: pl.DataFrame) -> None:
-        """Add pairs with `COLUMNS`, in any order."""
+        """Add pairs with `COLUMNS` (and `protocol` where medians are compared), in any order."""
         for some in pairs.iter_slices(ROWS_AT_ONCE):
             self.groups.add(some)
             if self._map:
@@ -50,9 +53,11 @@ class MapMaker:
         for kind, data in groups.group_parts(self.groups.finish(), self.axis, **about):
             store.put(layout.table(layout.at_level(GROUP, level), window, kind), data)
             written += len(data)
-        for metric, data in build.map_parts(self._map.finish(), **about) if self._map else ():
-            store.put(layout.table(layout.at_level(MAP, level), window, metric), data)
-            written += len(data)
+        if self._map:
+            mesh = self._map.finish()
+            for metric, data in build.map_parts(mesh, **about, pattern=pattern_of(mesh)):
+                store.put(layout.table(layout.at_level(MAP, level), window, metric), data)
+                written += len(data)
         return written
 
 
@@ -61,7 +66,20 @@ def build_mesh_map(run: Run, part: Part) -> dict[str, int]:
 
     Returns how many hosts there are, and the bytes written.
     """
-    maker = MapMaker(MapAxis.of(read_inventory(run, part)))
-    for shard in read_parts(run.store, "pair_latency", run.window, COLUMNS):
+    axis = MapAxis.of(read_inventory(run, part))
+    before = newest_window(run.store, NORMAL, run.window)
+    maker = MapMaker(axis, _usual(run.store, before, axis))
+    for shard in read_parts(run.store, "pair_latency", run.window, [*COLUMNS, "protocol"]):
         maker.add(shard)
-    return {"hosts": len(maker.axis.hosts), "bytes": maker.keep(run.store, run.window, plan=part.plan)}
+    written = maker.keep(run.store, run.window, plan=part.plan, normal=before and before.id)
+    return {"hosts": len(axis.hosts), "bytes": written}
+
+
+def _usual(store: ObjectStore, window: Window | None, axis: MapAxis) -> usual.UsualMedians:
+    """Return what is usual after a window, read a row group at a time; nothing where there is no window."""
+    medians = usual.UsualMedians(axis)
+    for key in store.keys(layout.table_prefix(NORMAL, window)) if window else ():
+        if file := ParquetObject.find(store, key):
+            for group in range(file.metadata.num_row_groups):
+                medians.add(pl.DataFrame(file.read([group], usual.COLUMNS)))
+    return medians

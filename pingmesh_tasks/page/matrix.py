@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pingmesh_tasks.maps.build import read_codes
-from pingmesh_tasks.maps.codes import METRICS, Codes, pool_max, pool_mean
+from pingmesh_tasks.maps.codes import ALL_METRICS, Codes, pool_max, pool_mean
 from pingmesh_tasks.page.cache import BytesCache
+from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.page.windows import MAP, MapWindow
 from pingmesh_tasks.store.objects import ObjectStore
 
@@ -23,9 +24,19 @@ Matrix = tuple[Codes, dict[str, Any]]
 
 
 def read_matrix(store: ObjectStore, cache: BytesCache, at: MapWindow, metric: str) -> Matrix:
-    """Return one metric's full matrix and what its file says of it; kept in the cache, for it never changes."""
+    """Return one metric's full matrix and what its file says of it; kept in the cache, for it never changes.
+
+    Raises NoAnswer where the map has no such metric.
+    """
     key = at.key(MAP, metric)
-    return cache.get((key, at.version), lambda: read_codes(store.get(key)), lambda matrix: matrix[0].nbytes)
+
+    def read() -> Matrix:
+        data = store.find(key)
+        if data is None:
+            raise NoAnswer("no_table", f"the {at.level} {at.window.id} has no {metric}; a new run of it may make one")
+        return read_codes(data)
+
+    return cache.get((key, at.version), read, lambda matrix: matrix[0].nbytes)
 
 
 def matrix_answer(at: MapWindow, metric: str, lod: int, pool: Pool, matrix: Matrix) -> bytes:
@@ -36,12 +47,13 @@ def matrix_answer(at: MapWindow, metric: str, lod: int, pool: Pool, matrix: Matr
         "window": at.window.id,
         "level": at.level,
         "metric": metric,
-        "unit": METRICS[metric].unit,
-        "code": METRICS[metric].kind,
+        "unit": ALL_METRICS[metric].unit,
+        "code": ALL_METRICS[metric].kind,
         "lod": lod,
         "pool": pool,
         "side": len(codes),
         **{name: told[name] for name in ("hosts", "plan", "axis", "codes", "cells")},
+        **{name: told.get(name) for name in ("normal", "pattern")},
     }
     return frame(header, codes)
 

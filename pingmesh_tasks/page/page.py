@@ -15,7 +15,7 @@ from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.pinglist import read_plan
 from pingmesh_tasks.maps.axis import MapAxis
 from pingmesh_tasks.maps.build import METADATA
-from pingmesh_tasks.maps.codes import METRICS
+from pingmesh_tasks.maps.codes import ALL_METRICS, METRICS
 from pingmesh_tasks.page.cache import BytesCache
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.page.matrix import Matrix, Pool, matrix_answer, read_matrix
@@ -26,12 +26,13 @@ from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.pieces import ParquetObject
 from pingmesh_tasks.windows import LEVELS_S, Window, levels_above, window_containing
 
-#: Three full matrices of 2 500 hosts and what else is asked beside them.
+#: A full matrix of 2 500 hosts (12.5 MB) and what else is asked beside it: browsers keep what never changes.
 CACHE_BYTES = 24_000_000
 #: What is answered of where no start is given: the newest of each level.
 USUAL_SPAN = {"window": timedelta(days=1), "hour": timedelta(days=7), "day": timedelta(days=31)}
 #: Requests to the store at a time, beside each other's waiting.
 AT_ONCE = 16
+LEVELS = ("window", *LEVELS_S)
 MOST_WINDOWS = 4_032
 S = TypeVar("S")
 T = TypeVar("T")
@@ -66,7 +67,10 @@ class Page:
             "bad_us": self.settings.latency_bad_us,
             "windows": [one.document() for one in windows],
             "newest": newest and {**newest.document(), **self.identity(newest)},
-            "metrics": [{"name": m.name, "unit": m.unit, "code": m.kind} for m in METRICS.values()],
+            "metrics": [
+                {"name": m.name, "unit": m.unit, "code": m.kind, "levels": LEVELS[: None if m.name in METRICS else 1]}
+                for m in ALL_METRICS.values()
+            ],
             "levels": self._levels_at(newest),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -16,12 +17,17 @@ from pingmesh_tasks.page.groups import distribution
 from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.page.places import number_of
 from pingmesh_tasks.page.windows import MapWindow
+from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.pieces import ParquetObject
 from pingmesh_tasks.store.schemas import PAIR_LATENCY
 
 MOST_POINTS = 60
 SERIES = ("p50", "p99", "loss", "sent")
 POINT = ["p50_us", "p99_us", "loss", "sent", "state"]
+NORMAL = ["normal_p50_us", "normal_windows"]
 FIGURES = [name for name in PAIR_LATENCY if name not in ("window", "src", "dst", "ladder_bucket", "ladder_count")]
+#: What is told of a protocol, as a file has it.
+COLUMNS = [*FIGURES, *NORMAL]
 
 
 def pair(page: Page, at: MapWindow, src: str, dst: str) -> dict[str, Any]:
@@ -30,14 +36,10 @@ def pair(page: Page, at: MapWindow, src: str, dst: str) -> dict[str, Any]:
     number_of(axis, "host", dst)
     place = number_of(axis, "host", src) / len(axis.hosts)
     for key in _likely_parts(page, at, place):
-        file = page.parquet(key)
-        where = [group for group in file.groups_with("src", src) if group in file.groups_with("dst", dst)]
-        if not where:
-            continue
-        rows = file.read(where, list(PAIR_LATENCY))
-        rows = rows.filter(pc.and_(pc.equal(rows["src"], src), pc.equal(rows["dst"], dst)))
-        if len(rows):
-            return {"window": at.window.id, "src": src, "dst": dst, "protocols": list(map(_told, rows.to_pylist()))}
+        if rows := _rows(page.parquet(key), src, dst, list(PAIR_LATENCY)):
+            usual = _usual(page, at, src, dst)
+            told = [_told(row) | usual.get(row["protocol"], dict.fromkeys(NORMAL)) for row in rows]
+            return {"window": at.window.id, "src": src, "dst": dst, "protocols": told}
     raise NoAnswer("no_pair", f"{src} was not to probe {dst} in window {at.window.id}")
 
 
@@ -93,6 +95,33 @@ def _likely_parts(page: Page, at: MapWindow, place: float) -> Iterator[str]:
     keys = page.store.keys(at.prefix("pair_latency"))
     at_first = min(int(place * len(keys)), max(len(keys) - 1, 0))
     yield from sorted(keys, key=lambda key: abs(keys.index(key) - at_first))
+
+
+def _rows(file: ParquetObject, src: str, dst: str, columns: list[str]) -> list[dict[str, Any]]:
+    """Return a pair's rows of a table that is sorted by source and destination."""
+    held = set(file.groups_with("dst", dst))
+    where = [group for group in file.groups_with("src", src) if group in held]
+    if not where:
+        return []
+    rows = file.read(where, columns)
+    found = rows.filter(pc.and_(pc.equal(rows["src"], src), pc.equal(rows["dst"], dst)))
+    return list(found.to_pylist())
+
+
+def _usual(page: Page, at: MapWindow, src: str, dst: str) -> dict[str, dict[str, Any]]:
+    """Return a pair's normal by protocol: that of before the window, which its map was held against, if it is left."""
+    window_id = page.footer(at, "sent").note_json(METADATA).get("normal")
+    if not window_id:
+        return {}
+    file = ParquetObject.find(page.store, layout.table("normal", page.parse(window_id)))
+    if file is None:
+        return {}
+    rows = _rows(file, src, dst, ["src", "dst", "protocol", "windows", "p50_ln"])
+    return {
+        row["protocol"]: {"normal_p50_us": round(math.exp(row["p50_ln"]), 1), "normal_windows": row["windows"]}
+        for row in rows
+        if row["p50_ln"] is not None
+    }
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.maps.codes import METRICS
+from pingmesh_tasks.maps.codes import CHANGE, METRICS
 from pingmesh_tasks.page.cache import BytesCache
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.store import layout
@@ -107,4 +107,6 @@ def version_of(parts: Iterable[Entry], window: Window, level: str = "window") ->
     wanted = [layout.table(layout.at_level(MAP, level), window, name) for name in METRICS]
     if any(key not in tags for key in wanted):
         return None
-    return hashlib.sha256("\n".join(tags[key] for key in wanted).encode()).hexdigest()[:_VERSION_DIGITS]
+    change = layout.table(layout.at_level(MAP, level), window, CHANGE.name)
+    told = [tags[key] for key in (*wanted, change) if key in tags]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:_VERSION_DIGITS]

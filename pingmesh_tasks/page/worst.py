@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pingmesh_tasks.maps.axis import MapAxis
-from pingmesh_tasks.maps.codes import FAILED, METRICS, MISSING, NOT_PLANNED, STATES, Codes, decode
+from pingmesh_tasks.maps.codes import ALL_METRICS, FAILED, MISSING, NOT_PLANNED, STATES, Codes, decode
 from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.page.places import span_of
 from pingmesh_tasks.page.windows import MapWindow
@@ -42,7 +42,7 @@ def worst(page: Page, at: MapWindow, metric: str, count: int, src: str | None, d
 
 
 def _cell(code: int, metric: str) -> dict[str, Any]:
-    value = float(decode(np.array([code]), METRICS[metric].kind)[0])
+    value = float(decode(np.array([code]), ALL_METRICS[metric].kind)[0])
     measured = np.isfinite(value)
     state = "measured" if measured else STATES.get(code, "measured")
     return {"state": state, "code": code, "value": round(value, 4) if measured else None}

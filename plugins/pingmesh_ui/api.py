@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import RedirectResponse, Response
 
-from pingmesh_tasks.maps.codes import METRICS
+from pingmesh_tasks.maps.codes import ALL_METRICS
 from pingmesh_tasks.page import groups as from_groups
 from pingmesh_tasks.page import pairs as from_pairs
 from pingmesh_tasks.page import tables as from_tables
@@ -37,7 +37,7 @@ BAD = "bad_parameter"
 Moment = Annotated[str, Field(pattern=r"^\d{8}T\d{6}Z$", description="Like 20261121T220500Z")]
 Version = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$", description="A window's `v`: the answer may be kept forever")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-MetricName = Literal["p50", "p90", "p99", "max", "jitter", "loss", "unanswered", "sent"]
+MetricName = Literal["p50", "p90", "p99", "max", "jitter", "loss", "unanswered", "sent", "change"]
 LevelName = Literal["window", "hour", "day"]
 
 
@@ -107,7 +107,7 @@ class MatrixQuery(Strict):
     v: Version | None = None
 
 
-assert set(METRICS) == set(MetricName.__args__)  # type: ignore[attr-defined]  # noqa: S101
+assert set(ALL_METRICS) == set(MetricName.__args__)  # type: ignore[attr-defined]  # noqa: S101
 
 
 @router.get("/boot")
@@ -186,7 +186,7 @@ async def pair(request: Request, query: Annotated[PairQuery, Query()]) -> Respon
     def work(page: Page, at: MapWindow) -> dict[str, Any]:
         return from_pairs.pair(page, at, query.src, query.dst)
 
-    return await _list_at(request, query, "protocols", from_pairs.FIGURES, work)
+    return await _list_at(request, query, "protocols", from_pairs.COLUMNS, work)
 
 
 class SeriesQuery(Between):

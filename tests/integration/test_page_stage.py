@@ -2,9 +2,10 @@
 
 import pytest
 
+from pingmesh_tasks.detect.normal import update_normal
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.fleet.pinglist import plan_document, plan_version
-from pingmesh_tasks.maps.codes import FAILED, METRICS
+from pingmesh_tasks.maps.codes import ALL_METRICS, FAILED, decode
 from pingmesh_tasks.orchestration.maps import build_mesh_map
 from pingmesh_tasks.orchestration.stages import Part, Run
 from pingmesh_tasks.page import groups, pairs, worst
@@ -58,12 +59,30 @@ def test_a_run_makes_the_window_ready_for_the_page(run):
     assert (mesh["pairs"], mesh["sent"]) == (PAIRS.height, PAIRS["sent"].sum())
 
 
+def test_a_window_is_held_against_the_normal_of_before_it_and_never_of_itself(run):
+    page, at = Page(run.store, run.settings), WINDOW.shifted(-1)
+    write_table(run.store, "normal", WINDOW, update_normal(None, PAIRS, INVENTORY))
+    build_mesh_map(run, PART)
+    matrix, told = page.full(page.window(WINDOW.id), "change")
+    assert (told["normal"], told["cells"]["measured"]) == (None, 0)
+    write_table(run.store, "normal", at, update_normal(None, mesh_frame(INVENTORY, at, seed=3), INVENTORY))
+    build_mesh_map(run, PART)
+    page = Page(run.store, run.settings)
+    matrix, told = page.full(page.window(WINDOW.id), "change")
+    assert told["normal"] == at.id
+    assert decode(matrix[1, 2:3], "ratio")[0] == pytest.approx(300, rel=0.5)
+    assert (matrix[:, 9] == FAILED).sum() == 39
+    (slow,) = pairs.pair(page, page.window(WINDOW.id), NAMES[1], NAMES[2])["protocols"]
+    assert slow["rtt_p50_us"] / slow["normal_p50_us"] == pytest.approx(decode(matrix[1, 2:3], "ratio")[0], rel=0.01)
+    assert slow["normal_windows"] == 1
+
+
 def test_a_second_run_leaves_equal_objects(run):
     build_mesh_map(run, PART)
     before = {key: run.store.get(key) for key in run.store.keys("tables/") if "pair_latency" not in key}
     build_mesh_map(run, PART)
     assert {key: run.store.get(key) for key in before} == before
-    assert len(before) == len(METRICS) + 5
+    assert len(before) == len(ALL_METRICS) + 5
 
 
 def test_a_mesh_too_large_for_a_map_has_its_groups(run, monkeypatch):

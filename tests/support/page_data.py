@@ -4,7 +4,8 @@
 
 Latency is log-normal about 30 µs in the ToR, 80 µs in the DC and 2 ms between DCs. One host is dead, one silent, one
 ToR lossy, one podset slow, and one pair in a hundred is not planned. `pair_latency` is written for the newest window
-only. Users and findings have names as strangers write them into logs with `--hostile`.
+only, and what is normal for the one before it; the first window has no normal. Users and findings have names as
+strangers write them into logs with `--hostile`.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from pingmesh_tasks.maps import codes
 from pingmesh_tasks.maps.axis import MapAxis
 from pingmesh_tasks.maps.build import MeshMap, map_parts
 from pingmesh_tasks.maps.groups import NO_RTT, GroupBuilder, PairColumns, group_parts
+from pingmesh_tasks.maps.pattern import pattern_of
 from pingmesh_tasks.probes.summary import ladder_buckets
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore, S3Access
-from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS, PAIR_LATENCY, SESSION
+from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS, NORMAL, PAIR_LATENCY, SESSION
 from pingmesh_tasks.store.tables import write_table
 from pingmesh_tasks.windows import Window, window_containing
 from tests.support.usage_frames import HOSTILE, busy
@@ -39,6 +41,8 @@ DCS, PODSETS, TORS = 5, 5, 5
 PROBES = 30
 SERVER = "east"
 NAMES = ("alice", "bob", "陈思远", "dave", "erin", "frank")
+#: Of so many windows the normal is said to be.
+NORMAL_WINDOWS = 40
 _UNIT_BUCKETS = 3
 
 
@@ -105,18 +109,29 @@ class MadeMesh:
         whole = {name: np.maximum(np.rint(values), 1).astype(np.uint32) for name, values in us.items()}
         return WindowOfPairs(whole, sent, np.minimum(lost, sent).astype(np.uint32))
 
-    def codes(self, made: WindowOfPairs) -> MeshMap:
-        """Return the map of a window."""
+    def codes(self, made: WindowOfPairs, *, usual: bool = True) -> MeshMap:
+        """Return the map of a window; what is `usual` for a pair is its base."""
         probes = np.maximum(made.sent, 1)
         found = {name: codes.encode_us(made.us[name]) for name in ("p50", "p90", "p99", "max", "jitter")}
         for values in found.values():
             values[made.answered == 0] = codes.FAILED
         found |= {"loss": codes.encode_share(made.lost / probes), "sent": codes.encode_count(made.sent)}
         found["unanswered"] = found["loss"].copy()
+        ratio = np.log(made.us["p50"] / self.base) if usual else np.full(self.base.shape, np.nan)
+        found["change"] = np.where(made.answered == 0, codes.FAILED, codes.encode_ratio(ratio)).astype(np.uint16)
         for values in found.values():
             values[made.sent == 0] = codes.MISSING
             values[~self.planned] = codes.NOT_PLANNED
-        return MeshMap(self.axis, {name: found[name] for name in codes.METRICS})
+        return MeshMap(self.axis, {name: found[name] for name in ("change", *codes.METRICS)})
+
+    def normal(self) -> pl.DataFrame:
+        """Return what is normal, as `detect.normal` leaves it."""
+        src, dst = np.nonzero(self.planned)
+        names, ln = pl.Series(self.names), pl.Series(np.log(self.base[src, dst]))
+        rows = {"src": names.gather(src), "dst": names.gather(dst), "p50_ln": ln, "p99_ln": ln + 0.3}
+        plain = {"protocol": "tcp", "windows": NORMAL_WINDOWS, "p50_dev": 0.06, "p99_dev": 0.1, "loss": 0.001}
+        frame = pl.DataFrame(rows).with_columns(**{name: pl.lit(value) for name, value in plain.items()})
+        return frame.select(list(NORMAL)).cast(dict(NORMAL)).sort("src", "dst")  # type: ignore[arg-type]
 
     def groups(self, made: WindowOfPairs) -> GroupBuilder:
         builder = GroupBuilder(self.axis)
@@ -213,8 +228,7 @@ def fill(
         figures = mesh.window(seed)
         for kind, data in group_parts(mesh.groups(figures).finish(), mesh.axis, **about):
             store.put(layout.table("group_latency", window, kind), data)
-        for metric, data in map_parts(mesh.codes(figures), **about):
-            store.put(layout.table("mesh_map", window, metric), data)
+        _write_map(store, mesh.codes(figures, usual=seed > 0), window, version, made[seed - 1] if seed else None)
         _write_fleet(store, mesh, window)
         _write_use(store, window, names)
         found = Evaluation(
@@ -223,10 +237,18 @@ def fill(
         write_table(store, "anomaly", window, anomaly_rows(found), "mesh")
         state = advance(state, found, Policy(), window.end)
     store.put(layout.alert_state(), to_json(state))
+    if pairs and windows > 1:
+        write_table(store, "normal", made[-2], mesh.normal())
     for shard in range(0, count if pairs else 0, 250):
         rows = mesh.pairs(figures, last, slice(shard, min(shard + 250, count)))
         write_table(store, "pair_latency", last, rows, layout.shard(shard // 250, -(-count // 250)))
     return made
+
+
+def _write_map(store: ObjectStore, mesh: MeshMap, window: Window, plan: str, before: Window | None) -> None:
+    noted = {"plan": plan, "window": window.id, "normal": before and before.id, "pattern": pattern_of(mesh)}
+    for metric, data in map_parts(mesh, **noted):
+        store.put(layout.table("mesh_map", window, metric), data)
 
 
 def _write_fleet(store: ObjectStore, mesh: MadeMesh, window: Window) -> None:

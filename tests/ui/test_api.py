@@ -25,7 +25,7 @@ from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.tables import read_table
 from pingmesh_tasks.windows import Window
 from tests.support.page_api_server import TOKEN, page_app, serving
-from tests.support.page_data import MadeMesh, fill, inventory_of
+from tests.support.page_data import NORMAL_WINDOWS, MadeMesh, fill, inventory_of
 from tests.support.usage_frames import HOSTILE
 
 HOSTS, WINDOWS = 60, 5
@@ -275,13 +275,39 @@ def test_a_window_is_not_there_before_its_last_part_is(store, empty, monkeypatch
 # --- the map
 
 
-@pytest.mark.parametrize("metric", list(codes.METRICS))
+@pytest.mark.parametrize("metric", list(codes.ALL_METRICS))
 def test_a_matrix_is_that_of_the_window(client, metric):
     header, matrix = unpack(client.get("/api/v1/matrix", params={"window": NEWEST, "metric": metric}).content)
     wanted = MESH.codes(MESH.window(WINDOWS - 1)).codes[metric]
     assert matrix.tolist() == wanted.tolist()
     assert (header["side"], header["hosts"], header["metric"], header["lod"]) == (HOSTS, HOSTS, metric, 0)
     assert sum(header["cells"].values()) == HOSTS * HOSTS
+
+
+def test_a_map_says_after_which_window_its_normal_was_and_what_it_looks_like(client):
+    told = [
+        unpack(client.get("/api/v1/matrix", params={"window": one["id"], "metric": "change"}).content)[0]
+        for one in ask(client, "windows")["windows"]
+    ]
+    assert [header["normal"] for header in told] == [None, *(header["window"] for header in told[:-1])]
+    assert told[0]["cells"]["measured"] == 0
+    assert told[-1]["pattern"]["name"] == "host_down"
+    assert told[-1]["pattern"]["suspects"] == [NAMES[MESH.dead]]
+
+
+def test_change_is_offered_of_windows_and_asked_for_where_it_is_not_said_so(client, store, empty, monkeypatch):
+    offered = {metric["name"]: metric["levels"] for metric in ask(client, "boot")["metrics"]}
+    assert offered.pop("change") == ["window"]
+    assert set(map(tuple, offered.values())) == {("window", "hour", "day")}
+    monkeypatch.setattr("pingmesh_tasks.page.windows.FRESH_S", 0.0)
+    old = fill(store, 6, 1, end=END, pairs=False)[0]
+    version = ask(empty, "boot")["newest"]["v"]
+    store.delete([layout.table("mesh_map", old, "change")])
+    assert ask(empty, "boot")["newest"]["v"] != version
+    for path in ("matrix", "worst"):
+        answer = empty.get(f"/api/v1/{path}", params={"window": old.id, "metric": "change"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_table")
+        assert "run" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("pool", ["max", "mean"])
@@ -365,6 +391,9 @@ def test_a_pair_is_told_as_its_table_has_it(client, filled):
         (told,) = ask(client, "pair", window=NEWEST, src=src, dst=dst)["protocols"]
         for name in ("sent", "answered", "lost", "rtt_p50_us", "rtt_p99_us", "scope"):
             assert told[name] == wanted[name], name
+        at = NAMES.index(src), NAMES.index(dst)
+        assert told["normal_p50_us"] == pytest.approx(MESH.base[at], rel=1e-3)
+        assert told["normal_windows"] == NORMAL_WINDOWS
         shares = [share for _, share in told["cdf"]]
         assert shares == sorted(shares)
         assert bool(shares) == bool(wanted["answered"])

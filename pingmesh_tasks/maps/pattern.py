@@ -1,0 +1,50 @@
+"""The pattern of a map in one word (`detect.patterns`), from its p99 alone: what is noted in the map's files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pingmesh_tasks.detect.patterns import classify_rows
+from pingmesh_tasks.detect.places import Places
+from pingmesh_tasks.detect.rows import Rows
+from pingmesh_tasks.fleet.inventory import Inventory
+from pingmesh_tasks.maps import codes
+from pingmesh_tasks.maps.build import MeshMap
+
+#: Of more suspects only their number is noted.
+MOST_SUSPECTS = 20
+
+
+def pattern_of(mesh: MeshMap) -> dict[str, Any]:
+    """Return the pattern's name, its first suspects and how many there are, and the shares that are white and red."""
+    axis, p99 = mesh.axis, mesh.codes["p99"].ravel()
+    places = Places.of(Inventory(axis.hosts, has_topology=axis.has_topology))
+    cell = np.flatnonzero(p99 != codes.NOT_PLANNED)
+    code = p99[cell]
+    src, dst = (end.astype(np.int32) for end in np.divmod(cell, len(axis.hosts)))
+    us = codes.decode(np.arange(codes.CODE_COUNT), "log").astype(np.float32)
+    none = np.broadcast_to(np.uint8(0), len(cell))
+    rows = Rows(
+        a=src,
+        b=dst,
+        protocol=none,
+        sent=none,
+        answered=(code != codes.FAILED) & (code != codes.MISSING),
+        lost=none,
+        retransmitted=none,
+        refused=none,
+        unreachable=none,
+        local_error=none,
+        rtt_p50_us=np.broadcast_to(np.float32(np.nan), len(cell)),
+        rtt_p99_us=us[code],
+    )
+    found = classify_rows(rows, places)
+    return {
+        "name": found.name,
+        "suspects": list(found.suspects[:MOST_SUSPECTS]),
+        "count": len(found.suspects),
+        "white": round(found.white, 4),
+        "red": round(found.red, 4),
+    }
