@@ -20,10 +20,25 @@ from pingmesh_tasks.windows import cron
 PREFIX = "PINGMESH_"
 #: Variables with our prefix that are not settings: where tests find things, what the demo listens on.
 FOREIGN = ("PINGMESH_TEST_", "PINGMESH_SAMPLES", "PINGMESH_DEMO_")
+#: Bytes as they came for a week, tables and pictures for a month, hours and what was said for a year, days for five.
+KEEP_D: Mapping[str, int | None] = {
+    "raw": 7,
+    "quarantine": 30,
+    "tables": 30,
+    "hours": 400,
+    "days": 1830,
+    "artifacts": 30,
+    "tables/probe": 7,
+    "tables/usage": 400,
+    "tables/anomaly": 400,
+    "tables/notice": 400,
+}
 
 Share = Annotated[float, Field(ge=0, le=1)]
 #: Separated by commas in the environment.
 Recipients = tuple[Annotated[str, Field(pattern=r"^[^@\s,<>]+@[^@\s,<>]+$")], ...]
+#: `name=days` separated by commas in the environment; None is `forever`. Two days are what stages look back.
+KeepDays = Mapping[str, Annotated[int, Field(ge=2)] | None]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{2,62}$")]
 
 
@@ -65,6 +80,10 @@ class Settings(BaseModel):
     s3_bucket: Annotated[BucketName, Field(description="Made on first use")] = "pingmesh"
     s3_region: Annotated[str, Field(min_length=1)] = "us-east-1"
 
+    # how long it keeps things
+    keep_d: Annotated[KeepDays, Field(description="Days by kind of object, beside the defaults")] = KEEP_D
+    keep_dry_run: Annotated[bool, Field(description="Only say daily what is too old; false: delete it")] = True
+
     # the alarm
     rules: Annotated[str | None, Field(description="Path or s3:// URI of a YAML with your limits")] = None
     alert_email_to: Annotated[Recipients, Field(description="Who gets e-mails, separated by commas")] = ()
@@ -104,6 +123,17 @@ class Settings(BaseModel):
     @classmethod
     def _addresses_are_split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("keep_d", mode="before")
+    @classmethod
+    def _ages_are_split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        given = [part.strip() for part in value.split(",") if part.strip()]
+        if bad := [part for part in given if "=" not in part]:
+            raise ValueError(f"{bad[0]!r} is not like tables=30 or hours=forever")
+        pairs = [(name.strip(), days.strip()) for name, _, days in (part.partition("=") for part in given)]
+        return {**KEEP_D, **{name: None if days == "forever" else days for name, days in pairs}}
 
     @field_validator("ssh_dir")
     @classmethod

@@ -8,11 +8,13 @@ their folder. No reader relies on the order of a listing.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.windows import Window
 
-ARTIFACTS = "artifacts"
+ARTIFACTS, PLANS = "artifacts", "control/pinglist"
 _SHARD = re.compile(r"\.(?P<shard>\d{3,}-of-\d{3,})\.parquet$")
 
 
@@ -27,7 +29,7 @@ def window_id_of(key: str) -> str:
 
 def plan(version: str) -> str:
     """A plan: the inventory and the policy that every ping list of one version follows from."""
-    return f"control/pinglist/{version}.json"
+    return f"{PLANS}/{version}.json"
 
 
 def raw_probe_prefix(window: Window) -> str:
@@ -142,3 +144,67 @@ def hot_facts(key: str) -> tuple[int, bool] | None:
     """Return when a batch was written, in ms since the epoch, and whether it is notable; None for a key of no batch."""
     found = _HOT_BATCH.fullmatch(key)
     return (int(found["ms"]), found["mark"] == "n") if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """What a key tells of its object.
+
+    `kind` is its first folders, e.g. `raw/probe`, `tables/pair_latency`, `artifacts/heatmap`, `control/pinglist`;
+    `start` where its window begins (of a hot batch: when it was written), None for a plan; `part` which data server,
+    metric or group it is of, "" for a host or a shard.
+    """
+
+    kind: str
+    start: datetime | None
+    part: str = ""
+
+
+#: Where everything is that `facts` knows; plans last.
+AGING = ("raw/", "quarantine/", "tables/", f"{ARTIFACTS}/", HOT, f"{PLANS}/")
+
+
+def kind_of_table(table: str) -> str:
+    """The kind (`KeyFacts`) of a table's parts."""
+    return f"tables/{table}"
+
+
+def kind_of_artifact(name: str) -> str:
+    """The kind (`KeyFacts`) of an artifact."""
+    return f"{ARTIFACTS}/{name}"
+
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+_TIME = r"date=(?P<date>\d{4}-\d\d-\d\d)/hour=(?P<hour>\d\d)/(?P<window>\d{8}T\d{6}Z)"
+_FORMS = [
+    re.compile(form, re.ASCII)
+    for form in (
+        rf"(?P<kind>(raw|quarantine)/probe)/{_TIME}/{_NAME}\.pms",
+        rf"(?P<kind>raw/(access|errors))/server=(?P<part>{_NAME})/{_TIME}\.log\.zst",
+        rf"(?P<kind>quarantine/[a-z_]+)/{_TIME}\.(?P<part>{_NAME})\.ndjson",
+        rf"(?P<kind>tables/[a-z_]+)/{_TIME}\.(\d{{3,}}-of-\d{{3,}}\.|(?P<part>{_NAME})\.)?parquet",
+        rf"(?P<kind>{ARTIFACTS}/[a-z_]+)/{_TIME}\.(?P<part>[a-z]+)",
+        rf"(?P<kind>{PLANS})/[0-9a-f]{{16}}\.json",
+    )
+]
+
+
+def facts(key: str) -> KeyFacts | None:
+    """Return what a key tells that one of the functions above made; None for any other key.
+
+    None too, on purpose, for what belongs to no window and no plan: cursors, the alarm's memory, `latest`.
+    """
+    if hot := hot_facts(key):
+        return KeyFacts(HOT.rstrip("/"), datetime.fromtimestamp(hot[0] / 1000, UTC))
+    found = next((found for form in _FORMS if (found := form.fullmatch(key))), None)
+    if found is None:
+        return None
+    told = found.groupdict()
+    if "window" not in told:
+        return KeyFacts(told["kind"], None)
+    try:
+        window = Window.parse(told["window"], 60)
+    except ConfigError:
+        return None
+    agrees = _partition(window) == f"date={told['date']}/hour={told['hour']}"
+    return KeyFacts(told["kind"], window.start, told.get("part") or "") if agrees else None

@@ -7,10 +7,10 @@ request, the key and the server, never the credentials.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Entry:
     key: str
     tag: str
     size: int
+    modified: datetime
 
 
 class ObjectStore:
@@ -189,12 +190,17 @@ class ObjectStore:
 
     def entries(self, prefix: str) -> list[Entry]:
         """Return what a listing tells of the objects of `keys(prefix)`, in the same order."""
+        return sorted(self.walk(prefix), key=lambda entry: entry.key)
+
+    def walk(self, prefix: str = "") -> Iterator[Entry]:
+        """Tell the same as it comes, in whatever order: for who need not hold the whole listing."""
         folder = prefix[: prefix.rfind("/") + 1]
         with self._asking("list", prefix):
-            found = (entry for page in obstore.list(self._s3, prefix=folder) for entry in page)
-            ours = (entry for entry in found if entry["path"].startswith(prefix))
-            told = (Entry(entry["path"], (entry["e_tag"] or "").strip('"'), entry["size"]) for entry in ours)
-            return sorted(told, key=lambda entry: entry.key)
+            for page in obstore.list(self._s3, prefix=folder, chunk_size=1000):
+                for told in page:
+                    if told["path"].startswith(prefix):
+                        tag = (told["e_tag"] or "").strip('"')
+                        yield Entry(told["path"], tag, told["size"], told["last_modified"])
 
     async def keys_after_async(self, folder: str, after: str, most: int | None = None) -> list[str]:
         """Return the keys directly in a flat `folder` that sort after `after`, sorted here; of a long list, `most`.
@@ -234,6 +240,11 @@ class ObjectStore:
         for key in keys:
             with self._asking("delete", key):
                 obstore.delete(self._s3, key)
+
+    def delete_batch(self, keys: Sequence[str]) -> None:
+        """Delete objects, up to a thousand with one request; one that is gone already is no fault."""
+        with self._asking("delete", keys[0] if keys else ""):
+            obstore.delete(self._s3, list(keys))
 
     @contextmanager
     def _asking(self, request: str, key: str) -> Iterator[None]:

@@ -11,7 +11,9 @@ import pytest
 REPO = Path(__file__).parents[2]
 DAG_FILES = sorted((REPO / "dags").glob("*.py"))
 HEAVY = ("polars", "pyarrow", "matplotlib", "asyncssh", "obstore", "boto3")
-EXPECTED = {"pingmesh", "access_logs", "latency_rollups", "anomaly_alerts", "alert_admin", "fleet_admin"}
+EXPECTED = {
+    *("pingmesh", "access_logs", "latency_rollups", "anomaly_alerts", "alert_admin", "fleet_admin", "retention"),
+}
 TASKS_OF_PINGMESH = {
     "plan_pinglists",
     "shard.ensure_keys",
@@ -83,6 +85,16 @@ def test_a_day_is_rolled_up_after_its_hour_even_where_there_is_no_hour_level(dag
     assert dag.get_task("roll_up_hour").downstream_task_ids == {"roll_up_day"}
     assert dag.get_task("roll_up_day").trigger_rule == "none_failed"
     assert dag.get_task("wait_for_windows").reschedule  # no worker is held while it waits
+
+
+def test_retention_deletes_nothing_until_it_is_told_to(dags):
+    dag = dags["retention"]
+    assert dag.params["dry_run"] is True
+    assert dag.params["max_share"] == 0.5
+    for bad in (0, 1.1):
+        with pytest.raises(Exception, match="Invalid input"):
+            dag.params.update({"max_share": bad})
+            dag.params.validate()
 
 
 def test_params_are_checked_before_a_run_starts(dags):
