@@ -42,8 +42,8 @@ class ChannelHealth:
 class AlertState:
     """Everything that the alarm remembers. Incidents and notices are in the order in which they came.
 
-    `looked_at` has the end of the last look by `<lane> <source>`. `hot_key` and `anomaly_keys` are the consumer's
-    cursors: what it has evaluated already. `dropped_notices` counts those that a full outbox had to let go.
+    `looked_at` has the end of the last look by `<lane> <source>`. `dropped_notices` counts those that a full outbox had
+    to let go.
     """
 
     open: tuple[Incident, ...] = ()
@@ -53,8 +53,6 @@ class AlertState:
     outbox: tuple[Entry, ...] = ()
     channels: Mapping[str, ChannelHealth] = field(default_factory=dict)
     looked_at: Mapping[str, datetime] = field(default_factory=dict)
-    hot_key: str | None = None
-    anomaly_keys: tuple[str, ...] = ()
     dropped_notices: int = 0
 
     def incident(self, incident_id: str) -> Incident | None:

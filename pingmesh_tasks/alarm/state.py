@@ -11,7 +11,6 @@ Silence of data ends nothing: an incident is over when looks that judged it foun
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -45,10 +44,9 @@ __all__ = [
     "set_channels",
     "silence",
     "unsilence",
-    "with_cursors",
 ]
 
-_MAX_ANOMALY_KEYS, _MAX_SOURCES = 400, 400
+_MAX_SOURCES = 400
 
 
 def advance(
@@ -76,9 +74,3 @@ def dismiss(state: AlertState, incident_id: str, by: str, now: datetime) -> Aler
     turn = Turn(state, Policy(), now, nothing_wider)
     turn.close_by_hand(open_incident(state, incident_id), by)
     return post(turn.state(), turn.notices)
-
-
-def with_cursors(state: AlertState, *, hot_key: str | None = None, anomaly_keys: Iterable[str] = ()) -> AlertState:
-    """Note what was evaluated: the last hot key, and keys of `anomaly` objects (the newest 400 are kept)."""
-    kept = tuple(dict.fromkeys((*state.anomaly_keys, *anomaly_keys)))[-_MAX_ANOMALY_KEYS:]
-    return replace(state, hot_key=hot_key or state.hot_key, anomaly_keys=kept)

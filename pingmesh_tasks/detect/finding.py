@@ -10,7 +10,7 @@ verdict, since silence must neither raise an alarm by guess nor end one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -71,13 +71,6 @@ class Evaluation:
 def anomaly_rows(evaluation: Evaluation) -> pl.DataFrame:
     """Return the rows of the table `anomaly`: one a finding."""
     return pl.DataFrame([_row(evaluation, finding) for finding in evaluation.findings], schema=ANOMALY, orient="row")
-
-
-def findings_of(rows: pl.DataFrame) -> Iterable[Finding]:
-    """Return the findings that rows of `anomaly` hold."""
-    names = [name for name in Finding.__dataclass_fields__ if name != "evidence"]
-    for row in rows.iter_rows(named=True):
-        yield Finding(**{name: row[name] for name in names}, evidence=tuple(json.loads(row["evidence"])))
 
 
 def _row(evaluation: Evaluation, finding: Finding) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Two questions, in this order:
 - *Do packets get lost on ports that arrive?* Then routers of one distance are compared: of the packets that went
   beyond each, pooled over all ports that pass it, how many were answered (fbtracert pools the same way; the contrast
   within a tier is the one of facts with a fair coin: Fisher's exact test). Where a tier has one router, the test of
-  fbtracert's `isLossy` on the pooled hit rates says where loss starts.
+  fbtracert's `isLossy` (main.go of facebookarchive/fbtracert) on the pooled hit rates says where loss starts.
 
 A silent hop is never read as a fault when a later one answers. Distances whose routers answer more rarely than the
 target does limit their ICMP, and are left out of the counts.
@@ -17,7 +17,7 @@ target does limit their ICMP, and are left out of the counts.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import comb
 from typing import Any, Literal
@@ -64,18 +64,6 @@ class HopRow:
         return 1 - self.beyond_answered / self.beyond_sent if self.beyond_sent else 0.0
 
 
-def lossy_hop(rates: Sequence[float]) -> int | None:
-    """Return the index after which loss starts, or None: fbtracert's `isLossy` on hit rates by distance.
-
-    The first hop with a rate above those of *all* later hops, if more than two lie from it to the end: a router that
-    merely answers rarely is followed by hops that answer well. (main.go of facebookarchive/fbtracert)
-    """
-    for index, rate in enumerate(rates):
-        if all(later < rate for later in rates[index + 1 :]):
-            return index if len(rates) - index > 2 else None
-    return None
-
-
 def find_loss(traces: Iterable[PathTrace]) -> LossStart:
     """Return where loss starts, pooled over traces of one direction (or of one target). Never raises."""
     traces = list(traces)
@@ -102,21 +90,6 @@ def find_loss(traces: Iterable[PathTrace]) -> LossStart:
         return LossStart("refused", words, None, 0, len(paths), 1.0)
     sent = sum(hop.sent for path in paths for hop in path.hops if hop.what in FINAL)
     return LossStart("clear", f"all {len(paths)} ports arrive ({sent} packets at the target)", None, 0, len(paths), 1.0)
-
-
-def lossy_ports(trace: PathTrace) -> dict[int, str]:
-    """Return, for each source port whose own hit rates fall and stay low, the router after which they do.
-
-    With the few packets of one trace this is a hint for a port that loses nearly all; `find_loss` pools the ports.
-    """
-    found = {}
-    for path in trace.paths:
-        hops = [hop for hop in path.hops if hop.sent]
-        rates = [hop.answered / hop.sent for hop in hops]
-        index = lossy_hop(rates)
-        if index is not None and (router := hops[index].router) and not path.reached:
-            found[path.source_port] = router
-    return found
 
 
 def hop_table(traces: Iterable[PathTrace]) -> tuple[HopRow, ...]:

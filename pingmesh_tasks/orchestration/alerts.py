@@ -112,15 +112,13 @@ def look(run: Run) -> dict[str, int]:
     pieces, newest = hot.read_recent(run.store, since - timedelta(seconds=HOT_MARGIN_S), now)
     evaluations = [_look_at_mesh(run, inventory, pieces, since, now)] if pieces else []
     evaluations += [_look_at_server(run, server, pieces, since, now) for server in inventory.log_servers if pieces]
-    after = remember(run, inventory, evaluations, now, hot_key=newest)
+    after = remember(run, inventory, evaluations, now)
     if newest:
         hot.save_cursor(run.store, newest, BUSY_HEARTBEAT_S if after.open else None)
     return {"pieces": len(pieces), "findings": sum(len(e.findings) for e in evaluations)} | _counts(after)
 
 
-def remember(
-    run: Run, inventory: Inventory, evaluations: Sequence[Evaluation], now: datetime, hot_key: str | None = None
-) -> AlertState:
+def remember(run: Run, inventory: Inventory, evaluations: Sequence[Evaluation], now: datetime) -> AlertState:
     """Change the alarm's memory by some looks (none: only time has passed) and return it."""
     policy, wider = policy_of(run.settings), hierarchy_of(inventory)
     looks: Sequence[Evaluation | None] = evaluations or [None]
@@ -129,7 +127,7 @@ def remember(
         after = before
         for evaluation in looks:
             after = state.advance(after, evaluation, policy, now, wider)
-        return state.with_cursors(after, hot_key=hot_key)
+        return after
 
     return AlertFile(run.store).update(change)
 

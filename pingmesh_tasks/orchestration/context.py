@@ -43,7 +43,7 @@ def current_run(length_s: int | None = None) -> Run:
         settings=with_form(settings, params),
         store=open_store(settings),
         ssh=ssh_access(settings, SSH),
-        bootstrap=ssh_access(settings, BOOTSTRAP) if _connection(BOOTSTRAP) else None,
+        bootstrap=ssh_access(settings, BOOTSTRAP) if find_connection(BOOTSTRAP) else None,
         only_hosts=tuple(params.get("hosts") or ()),
         dispatches=not is_past(context["dag_run"], window),
     )
@@ -79,7 +79,7 @@ def is_past(dag_run: Any, window: Window) -> bool:
 
 def open_store(settings: Settings) -> ObjectStore:
     """Return the object store: key pair from the connection `pingmesh_s3`, else from the environment."""
-    connection = _connection(S3)
+    connection = find_connection(S3)
     login = connection.login if connection else os.environ.get("AWS_ACCESS_KEY_ID")
     password = connection.password if connection else os.environ.get("AWS_SECRET_ACCESS_KEY")
     if not login or not password:
@@ -97,7 +97,7 @@ def ssh_access(settings: Settings, connection_id: str) -> SshAccess:
     Extra `key_file` names a private key of yours, `known_hosts` a file of yours; without them both are kept in
     `PINGMESH_SSH_DIR`, where `ensure_keys` makes the first and fills the second.
     """
-    connection = _connection(connection_id)
+    connection = find_connection(connection_id)
     if connection is None:
         raise ConfigError(f"define the Airflow connection {connection_id!r} (type ssh: login is the user on the hosts)")
     if not connection.login:
@@ -119,7 +119,8 @@ def ui_url() -> str | None:
     return str(conf.get("api", "base_url", fallback="")).rstrip("/") or None
 
 
-def _connection(connection_id: str) -> Any:
+def find_connection(connection_id: str) -> Any:
+    """Return an Airflow connection, or None where there is none."""
     try:
         return Connection.get(connection_id)
     except AirflowNotFoundException:

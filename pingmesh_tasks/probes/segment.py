@@ -22,7 +22,7 @@ import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -166,11 +166,6 @@ def verify_segment(data: bytes) -> SegmentSummary:
         pinglist=headers[-1].pinglist,
         targets=_join_tables(chunks)[0],
     )
-
-
-def read_targets(data: bytes) -> Targets:
-    """Return the destinations that a segment starts with: what its host was told to probe. Raises SegmentError."""
-    return _join_tables(islice(_walk(data), 1))[0]
 
 
 def read_columns(data: bytes) -> SegmentColumns:

@@ -6,10 +6,11 @@ import pytest
 
 from pingmesh_tasks.access.sessions import pair_sessions
 from pingmesh_tasks.detect.access import AccessView, evaluate_access, one_line
-from pingmesh_tasks.detect.finding import anomaly_rows, findings_of
+from pingmesh_tasks.detect.finding import anomaly_rows
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
 from pingmesh_tasks.store.schemas import LOG_STATUS
 from tests.support.access_frames import SERVER, WINDOW, Log, errors
+from tests.support.anomaly_rows import findings_of
 from tests.support.usage_frames import HOSTILE
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pingmesh_tasks.detect.hops import find_loss, hop_evidence, hop_table, lossy_hop, lossy_ports
+from pingmesh_tasks.detect.hops import find_loss, hop_evidence, hop_table
 from pingmesh_tasks.fleet.paths import Hop, PathTrace, PortPath
 
 TARGET = "10.2.1.1"
@@ -198,28 +198,6 @@ def test_the_table_pools_ports_by_router_and_counts_what_went_beyond():
     assert first == (
         {"hop": 3, "router": "10.254.0.1", "ports": 8, "stop_here": 8, "sent_beyond": 32, "loss_beyond": 1.0},
     )
-
-
-def test_ports_that_fall_silent_are_named_with_their_router():
-    found = lossy_ports(traced(behind("10.254.0.1")))
-    assert found == {port: "10.254.0.1" for port in range(PORTS) if way(port)[2] == "10.254.0.1"}
-
-
-@pytest.mark.parametrize(
-    ("rates", "index"),
-    [
-        ([1, 1, 1, 1, 1, 1], None),
-        ([1, 1, 1, 0.9, 0.9, 0.9], 2),
-        ([1, 0.2, 1, 1, 1], None),  # a router that limits its answers
-        ([1, 1, 0.5, 0.4, 0.4], 1),
-        ([1, 1, 1, 0.5, 0.5], 2),
-        ([1, 1, 1, 1, 0.5], None),  # too near the end for a verdict
-        ([0.9, 0.8, 0.8, 0.8, 0.8], 0),
-        ([], None),
-    ],
-)
-def test_is_lossy_reads_hit_rates_as_fbtracert_does(rates, index):
-    assert lossy_hop(rates) == index
 
 
 def test_a_tier_that_limits_its_answers_counts_as_no_loss_beyond_the_others():

@@ -16,7 +16,6 @@ import pytest
 from pingmesh_tasks.alarm.alert import AlertState
 from pingmesh_tasks.alarm.memory import AlertFile
 from pingmesh_tasks.alarm.outbox import post
-from pingmesh_tasks.alarm.state import with_cursors
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store import layout
 from tests.support.notices import notice
@@ -79,9 +78,9 @@ def test_an_object_is_replaced_only_by_who_has_seen_its_last_version(store):
 def test_of_many_writers_none_loses_what_it_had_to_add(store):
     file = AlertFile(store)
     with ThreadPoolExecutor(4) as pool:
-        add = [lambda state, n=n: with_cursors(state, anomaly_keys=[f"key{n}"]) for n in range(12)]
+        add = [lambda state, n=n: post(state, [notice(id=f"{n:012x}-opened1")]) for n in range(12)]
         list(pool.map(file.update, add))
-    assert set(file.load().anomaly_keys) == {f"key{n}" for n in range(12)}
+    assert {entry.notice.id for entry in file.load().outbox} == {f"{n:012x}-opened1" for n in range(12)}
 
 
 def test_a_change_that_changes_nothing_writes_nothing(store):

@@ -10,7 +10,7 @@ import pytest
 
 from pingmesh_tasks.errors import SegmentError
 from pingmesh_tasks.probes import segment as reader
-from pingmesh_tasks.probes.segment import decode_segment, read_columns, read_targets, verify_segment
+from pingmesh_tasks.probes.segment import decode_segment, read_columns, verify_segment
 from pingmesh_tasks.store.schemas import PROBE, check_schema
 from tests.support.segments import START_US, TABLE, WINDOW_ID, chunk, forged_chunk, header, packed, segment
 
@@ -65,6 +65,7 @@ def test_the_headers_add_up_without_the_columns_being_unpacked(monkeypatch):
     data = chunk(ROWS, TABLE, scheduled=5, skipped={"rate": 2}, agent="old") + chunk(
         [], number=1, scheduled=4, sent=1, skipped={"rate": 1, "sockets": 2}, agent="new", pinglist="second"
     )
+    targets = read_columns(data).targets
     monkeypatch.setattr(reader, "_unpack_columns", None)
     summary = verify_segment(data)
     assert (summary.host, summary.address, summary.window.id) == ("db-1", "10.0.0.1", WINDOW_ID)
@@ -73,7 +74,7 @@ def test_the_headers_add_up_without_the_columns_being_unpacked(monkeypatch):
     assert summary.skipped == {"rate": 3, "sockets": 2}
     assert (summary.agent, summary.pinglist) == ("new", "second")
     assert summary.targets.names == ("db-2", "db-2", "db-3")
-    assert summary.targets == read_targets(data)
+    assert summary.targets == targets
 
 
 def test_a_window_in_which_nothing_was_due_is_a_segment_without_rows():
