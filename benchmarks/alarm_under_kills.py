@@ -122,7 +122,7 @@ def torment(demo: Demo, kills: int) -> tuple[list[Caused], Counter[str]]:
 def mails(demo: Demo, since_s: float) -> list[Told]:
     while True:
         with suppress(httpx.HTTPError):
-            return told_since(demo, since_s)
+            return told_since(demo, since_s, limit=10_000)
         time.sleep(1)
 
 

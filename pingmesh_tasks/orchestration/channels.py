@@ -22,14 +22,15 @@ from airflow.providers.http.hooks.http import HttpHook
 from airflow.providers.slack.hooks.slack import SlackHook
 from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 from airflow.providers.smtp.hooks.smtp import SmtpHook
-from airflow.sdk import Connection
-from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowException
 from requests.exceptions import RequestException
-from slack_sdk.errors import SlackClientError
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web import SlackResponse
 
 from pingmesh_tasks.notify.channel import Channel, ChannelError
 from pingmesh_tasks.notify.mail import build_mail
 from pingmesh_tasks.notify.message import Message
+from pingmesh_tasks.orchestration.context import find_connection
 from pingmesh_tasks.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,14 +39,6 @@ TIMEOUT_S = 8
 ID_HEADER = "X-Pingmesh-Notice-Id"
 
 GetConnection = Callable[[str], Any]
-
-
-def find_connection(connection_id: str) -> Any:
-    """Return an Airflow connection, or None where there is none."""
-    try:
-        return Connection.get(connection_id)
-    except AirflowNotFoundException:
-        return None
 
 
 def open_channels(
@@ -104,7 +97,24 @@ class SlackApi:
             "metadata": {"event_type": "pingmesh_notice", "event_payload": {"id": message.id}},
         }
         with _asking("Slack's API"):
-            self._hook.call("chat.postMessage", json=body)
+            posted = self._hook.call("chat.postMessage", json=body)
+        if message.heatmap:
+            self._reply_with(message.heatmap, message.id, posted)
+
+    def _reply_with(self, heatmap: bytes, notice_id: str, posted: Any) -> None:
+        """Put the heatmap into the message's thread. The message is sent: a bot that may not is no refusal of it."""
+        picture = {"content": heatmap, "filename": "heatmap.png", "title": "Heatmap", "alt_txt": "Latency of all pairs"}
+        try:
+            with _asking("Slack's API"):
+                self._hook.send_file_v2(
+                    channel_id=posted["channel"],
+                    thread_ts=posted["ts"],
+                    file_uploads=picture,  # type: ignore[arg-type]
+                )
+        except ChannelError as error:
+            log.warning(
+                "%s is in Slack without its heatmap (the bot needs the scope files:write): %s", notice_id, error
+            )
 
 
 class Mail:
@@ -191,6 +201,8 @@ class _asking:
 
 def _reason(error: BaseException) -> str:
     """Return why, without the URL that a message of `requests` or `urllib` may hold."""
+    if isinstance(error, SlackApiError) and isinstance(error.response, SlackResponse):
+        return f"{type(error).__name__}: {str(error.response.get('error'))[:100]!r}"
     if isinstance(error, RequestException) or "://" in str(error) or "/services/" in str(error):
         response = getattr(error, "response", None)
         return type(error).__name__ + (f", status {response.status_code}" if response is not None else "")

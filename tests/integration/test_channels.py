@@ -9,10 +9,12 @@ import socket
 import ssl
 import subprocess
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import monotonic
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -30,6 +32,7 @@ pytestmark = pytest.mark.integration
 SETTINGS = load_settings({"PINGMESH_INVENTORY": "x.csv", "PINGMESH_ALERT_EMAIL_TO": "ops@example.org, net@example.org"})
 MESSAGE = compose(notices.notice(), notices.LINKS, b"\x89PNG heatmap", [notices.TRACE])
 SECRET = "T000/B000/secret"
+FILES = {"ok": True, "files": [{"id": "F1"}]}
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +51,15 @@ class HttpSink:
     def __init__(self) -> None:
         self.got: list[tuple[str, dict[str, str], bytes]] = []
         self.status = 200
+        self.answers: dict[str, dict[str, object]] = {}  # to a path of Slack's API
         sink = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 sink.got.append((self.path, dict(self.headers), body))
-                answer = b'{"ok": true}' if self.path.startswith("/api/") else b"ok"
+                told = sink.answers.get(self.path, {"ok": True, "channel": "C01", "ts": "1.000001"})
+                answer = json.dumps(told).encode() if self.path.startswith("/api/") else b"ok"
                 self.send_response(sink.status)
                 self.send_header("Content-Length", str(len(answer)))
                 self.send_header("Location", "http://127.0.0.1:1/")
@@ -121,6 +126,12 @@ def opened(modules):
     return {channel.name: channel for channel in on}, off
 
 
+def slack_api(modules, connections, web):
+    extra = {"base_url": f"{web.url}/api/", "channel": "#alarms"}
+    connect(connections, "pingmesh_slack", conn_type="slack", password="xoxb-secret", extra=extra)
+    return opened(modules)[0]["slack"]
+
+
 def test_without_connections_every_channel_is_off_and_says_why(modules):
     on, off = opened(modules)
     assert on == {}
@@ -154,13 +165,29 @@ def test_slack_gets_blocks_by_a_webhook(modules, connections, web):
 
 
 def test_slack_gets_blocks_by_its_api(modules, connections, web):
-    extra = {"base_url": f"{web.url}/api/", "channel": "#alarms"}
-    connect(connections, "pingmesh_slack", conn_type="slack", password="xoxb-secret", extra=extra)
-    opened(modules)[0]["slack"].send(MESSAGE)
+    slack_api(modules, connections, web).send(replace(MESSAGE, heatmap=None))
     ((path, headers, body),) = web.got
     assert (path, headers["Authorization"]) == ("/api/chat.postMessage", "Bearer xoxb-secret")
     assert json.loads(body)["channel"] == "#alarms"
     assert json.loads(body)["metadata"]["event_payload"] == {"id": MESSAGE.id}
+
+
+def test_slack_gets_the_heatmap_in_the_thread_of_its_message(modules, connections, web):
+    upload = {"ok": True, "file_id": "F1", "upload_url": f"{web.url}/upload/F1"}
+    web.answers = {"/api/files.getUploadURLExternal": upload, "/api/files.completeUploadExternal": FILES}
+    slack_api(modules, connections, web).send(MESSAGE)
+    paths = [path for path, _, _ in web.got]
+    assert paths[0] == "/api/chat.postMessage" and paths[-1] == "/api/files.completeUploadExternal"
+    assert b"\x89PNG heatmap" in web.got[paths.index("/upload/F1")][2]
+    done = dict(parse_qsl(web.got[-1][2].decode())) or json.loads(web.got[-1][2])
+    assert (done["channel_id"], done["thread_ts"]) == ("C01", "1.000001")
+
+
+def test_a_slack_bot_that_may_not_send_files_still_tells_and_says_so(modules, connections, web, caplog):
+    web.answers = {"/api/files.getUploadURLExternal": {"ok": False, "error": "missing_scope"}}
+    slack_api(modules, connections, web).send(MESSAGE)
+    assert [path for path, _, _ in web.got] == ["/api/chat.postMessage", "/api/files.getUploadURLExternal"]
+    assert "files:write" in caplog.text and "missing_scope" in caplog.text
 
 
 def test_a_webhook_gets_the_documented_json_with_the_id(modules, connections, web):
