@@ -15,6 +15,8 @@ and `latency_sla`.
 Windows that are missing are counted in the task's log and return value. A **backfill** over a day makes its hours and
 the day. What was made of more windows than are left is kept.
 
+**When it is late**, not done 45 minutes after it was queued, an alarm says so; two runs in a row that end close it.
+
 **When it is red**
 
 | task | look at |
@@ -32,8 +34,10 @@ from airflow.sdk import TriggerRule, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from pingmesh_tasks.orchestration import assets
+from pingmesh_tasks.orchestration.callbacks import late_data_alert
 from pingmesh_tasks.orchestration.defaults import ONE_BY_ONE, every_window
 from pingmesh_tasks.orchestration.sensors import HourSensor
+from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.windows import LEVELS_S
 
 TABLES = ("pair_latency", "group_latency", "mesh_map", "sla")
@@ -41,6 +45,7 @@ TABLES = ("pair_latency", "group_latency", "mesh_map", "sla")
 
 @dag(
     schedule=every_window(LEVELS_S["hour"]),
+    deadline=late_data_alert(load_settings(), timedelta(minutes=45)),
     doc_md=__doc__,
     dag_display_name="Latency roll-ups",
     description="Every hour: merge its windows, and the hours of its day; report who kept the limits.",
@@ -74,16 +79,23 @@ def roll_up_hour():
     doc_md="Merge the hours of the day so far.",
 )
 def roll_up_day():
-    return _roll_up("day")
+    return _roll_up("day", ends="latency_rollups")
 
 
-def _roll_up(level):
-    from pingmesh_tasks.orchestration import context, rollups
+def _roll_up(level, *, ends=None):
+    """Roll up a level; `ends` is the DAG whose run is then over, whether there was something to merge or not."""
+    from pingmesh_tasks.orchestration import context, late_data, rollups
 
+    run, skipped = context.current_run(LEVELS_S["hour"]), None
     try:
-        return rollups.roll_up(context.current_run(LEVELS_S["hour"]), level)
+        told = rollups.roll_up(run, level)
     except rollups.NothingToMerge as reason:
-        raise AirflowSkipException(str(reason)) from None
+        skipped = AirflowSkipException(str(reason))
+    if ends:
+        late_data.run_ended(run, ends)
+    if skipped:
+        raise skipped
+    return told
 
 
 latency_rollups()

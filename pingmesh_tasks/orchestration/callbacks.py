@@ -18,9 +18,9 @@ from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference  # type:
 from pingmesh_tasks.settings import Settings
 
 
-def late_data_alert(settings: Settings, windows: float = 2) -> DeadlineAlert:
-    """Return the deadline of a run: so many windows after it was queued its data are late."""
-    allowed = timedelta(seconds=windows * settings.window_s)
+def late_data_alert(settings: Settings, allowed: timedelta | None = None) -> DeadlineAlert:
+    """Return the deadline of a run: so long (None: two windows) after it was queued its data are late."""
+    allowed = allowed or timedelta(seconds=2 * settings.window_s)
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=allowed,

@@ -1,7 +1,8 @@
 """Late data are an alarm too: what is remembered and told of a run that missed its deadline (`callbacks`).
 
 Such a run opens an incident of its DAG; runs that end in time close it (`ended_in_time`, called where a window's look
-is remembered). It is an incident like any other: told once, repeated hourly, acknowledged, silenced by the same form.
+is remembered, and `run_ended` by the last task of a DAG that looks at nothing). It is an incident like any other: told
+once, repeated hourly, acknowledged, silenced by the same form.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pingmesh_tasks.notify.channel import Channel, ChannelError
 from pingmesh_tasks.notify.delivery import deliver
 from pingmesh_tasks.notify.message import Message, compose
 from pingmesh_tasks.notify.words import LATE_DATA
+from pingmesh_tasks.orchestration.stages import Run
 from pingmesh_tasks.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,12 @@ def ended_in_time(store: ObjectStore, dag_id: str, policy: Policy, now: datetime
     if any(incident.source == dag_id for incident in file.load().open):
         clear = Evaluation(dag_id, "window", now, frozenset({LATE_DATA}))
         file.update(lambda state: advance(state, clear, policy, now))
+
+
+def run_ended(run: Run, dag_id: str) -> None:
+    """Note that a run of a DAG ended now, unless it only looked back."""
+    if run.dispatches:
+        ended_in_time(run.store, dag_id, Policy(), datetime.now(UTC))
 
 
 def tell_late(

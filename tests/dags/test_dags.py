@@ -87,6 +87,11 @@ def test_a_day_is_rolled_up_after_its_hour_even_where_there_is_no_hour_level(dag
     assert dag.get_task("wait_for_windows").reschedule  # no worker is held while it waits
 
 
+def test_who_has_windows_says_when_they_are_late(dags):
+    late = {name: dag.deadline[0].interval.total_seconds() for name, dag in dags.items() if dag.deadline}
+    assert late == {"pingmesh": 600, "access_logs": 600, "latency_rollups": 2_700}
+
+
 def test_retention_deletes_nothing_until_it_is_told_to(dags):
     dag = dags["retention"]
     assert dag.params["dry_run"] is True

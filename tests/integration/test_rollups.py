@@ -5,17 +5,19 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import httpx
 import numpy as np
 import polars as pl
 import pytest
 
+from pingmesh_tasks.alarm.memory import AlertFile
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.fleet.pinglist import plan_document, plan_version
 from pingmesh_tasks.maps.codes import METRICS, decode
-from pingmesh_tasks.orchestration import rollups
+from pingmesh_tasks.orchestration import late_data, rollups
 from pingmesh_tasks.orchestration.maps import build_mesh_map
 from pingmesh_tasks.orchestration.stages import Part, Run
 from pingmesh_tasks.page import groups, pairs
@@ -143,6 +145,14 @@ def test_what_was_made_of_more_windows_than_are_left_is_kept(run):
     with pytest.raises(rollups.NothingToMerge, match="made of 4 windows, of which only 3 are left"):
         rollups.roll_up(run, "hour")
     assert read_sorted(run, "pair_latency_hour", HOUR)["sent"].max() == 4 * 30
+
+
+def test_two_runs_that_end_close_what_a_late_one_opened_and_one_that_looks_back_does_not(run):
+    file, now = AlertFile(run.store), datetime.now(UTC)
+    late_data.tell_late(run.store, [], {}, late_data.late_data("latency_rollups", "run", 2_700, now), now)
+    for looks_back, still_open in ((True, 1), (False, 1), (True, 1), (False, 0)):
+        late_data.run_ended(replace(run, dispatches=not looks_back), "latency_rollups")
+        assert len(file.load().open) == still_open
 
 
 @pytest.mark.parametrize(("window_s", "level"), [(3_600, "hour"), (7_200, "hour"), (86_400, "day")])
