@@ -28,15 +28,25 @@ export async function get(path, query, signal) {
   return response.json();
 }
 
-/** Airflow's own API, with the user's session: the one thing the page asks to be done. */
-export async function triggerAdmin(conf) {
-  const root = HOME.pathname.replace(/pingmesh\/$/, "");
-  const response = await fetch(`${root}api/v2/dags/alert_admin/dagRuns`, {
-    method: "POST",
-    credentials: "same-origin",
-    headers: { "content-type": "application/json", accept: "application/json" },
-    body: JSON.stringify({ logical_date: null, conf }),
-  });
+const ADMIN_RUNS = `${HOME.pathname.replace(/pingmesh\/$/, "")}api/v2/dags/alert_admin/dagRuns`;
+
+/** Airflow's own API, with the user's session: the one thing the page asks to be done. Its answer is the Dag run. */
+export const triggerAdmin = (conf) => askAirflow(ADMIN_RUNS, {
+  method: "POST",
+  headers: { "content-type": "application/json", accept: "application/json" },
+  body: JSON.stringify({ logical_date: null, conf }),
+});
+
+/** How that run is going: its `state` is queued, running, success or failed. */
+export const adminRun = (id) => askAirflow(`${ADMIN_RUNS}/${encodeURIComponent(id)}`, { headers: { accept: "application/json" } });
+
+async function askAirflow(path, options) {
+  let response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", ...options });
+  } catch (error) {
+    throw Object.assign(new Error(error.message), { code: "offline" });
+  }
   if (!response.ok) throw await failure(response);
   return response.json();
 }
