@@ -26,7 +26,6 @@ class PingmeshPlugin(AirflowPlugin):
             "url_route": "pingmesh",
             "nav_top_level": True,
             "icon": "pingmesh/static/@/icon.svg",
-            "icon_dark_mode": "pingmesh/static/@/icon-dark.svg",
         },
         {
             "name": "Pingmesh",
