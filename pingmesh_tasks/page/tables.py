@@ -12,6 +12,7 @@ import polars as pl
 
 from pingmesh_tasks.alarm.incident import Incident, Silence, Symptom
 from pingmesh_tasks.alarm.memory import from_json
+from pingmesh_tasks.notify.traces import read_traces
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.page.windows import DAY_S
@@ -95,7 +96,10 @@ def logs(page: Page, window_id: str | None) -> dict[str, Any]:
 
 
 def incidents(page: Page, state: str) -> dict[str, Any]:
-    """Return what the alarm remembers: incidents that are `open`, `closed` or `all`; silences; health of channels."""
+    """Return what the alarm remembers: incidents that are `open`, `closed` or `all`; silences; health of channels.
+
+    An incident has the traces that its messages showed.
+    """
     data = page.store.find(layout.alert_state())
     if data is None:
         return {"incidents": [], "silences": [], "channels": [], "looked_at": {}}
@@ -103,8 +107,9 @@ def incidents(page: Page, state: str) -> dict[str, Any]:
     chosen = [("open", one) for one in memory.open] if state != "closed" else []
     chosen += [("closed", one) for one in memory.closed] if state != "open" else []
     chosen.sort(key=lambda item: item[1].opened_at, reverse=True)
+    traces = read_traces(page.store) if chosen else {}
     return {
-        "incidents": [_incident(name, one) for name, one in chosen],
+        "incidents": [_incident(name, one) | {"traces": traces.get(one.id, [])} for name, one in chosen],
         "silences": [_silence(one) for one in memory.silences],
         "channels": [
             {"channel": name, "on": health.on, "failures": health.failures, "since": _told(health.since)}
