@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.made_up_mesh import HOSTILE, Mesh, serving
 
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 OpenPage = Callable[..., Any]
 IMG = HOSTILE[0]
 INCIDENT: dict[str, Any] = {
@@ -186,6 +188,31 @@ def test_filters_are_part_of_the_link(open_alarms: Callable[..., Any]):
     again.select_option("select[aria-label=State]", "")
     assert "aq=" not in again.url
     assert "ast=" not in again.url
+
+
+def test_from_a_host_in_trouble_a_link_leads_to_its_alarms_and_back(open_page: OpenPage, served: str):
+    page = open_page(f"{served}#tab=fleet", ready=False)
+    Alarm().answer(page)
+    page.locator("#panel-fleet tbody tr", has_text="host03").get_by_role("button", name="Alarms").click()
+    rows = page.locator("#panel-alarms .split > .scroll tbody tr")
+    rows.first.wait_for()
+    assert rows.count() == 1
+    assert page.input_value("#panel-alarms input[type=search]") == "host03"
+    page.go_back()
+    page.locator("#panel-fleet tbody tr", has_text="host03").wait_for()
+    assert "aq=" not in page.url
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_alarms(open_alarms: Callable[..., Any], scheme: str):
+    page = open_alarms(Alarm(), "&inc=a1b2c3d4e5f0", color_scheme=scheme)
+    page.wait_for_selector(".detail table")
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+    serious = [
+        (rule["id"], rule["nodes"][0]["html"][:160]) for rule in found if rule["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
 
 
 def test_what_is_silenced_says_by_whom_until_when_and_why_and_is_ended_by_a_button(open_alarms: Callable[..., Any]):

@@ -6,14 +6,15 @@ import { address, get } from "../api.js";
 import { h, name } from "../dom.js";
 import { t } from "../i18n.js";
 import { ruleName } from "../rules.js";
-import { onChange, spell, state, update } from "../state.js";
+import { onChange, state, update } from "../state.js";
 import { createAdmin } from "./admin.js";
+import { readFilters, writeFilters } from "./filters.js";
 import { TAGS, drawIncident, moment, severityTag, tag } from "./incident.js";
 import { active, drawChannels, drawSilences } from "./quiet.js";
 
 const EVERY_MS = 15_000, SHOWN = 300;
-/** Filters by their key in the link. */
-const FILTERS = {
+/** The fields of the filters. */
+const FIELDS = {
   ast: () => select("alarms.status", [["", t("alarms.all")], ...["open", "acknowledged", "silenced", "closed", "finding"].map((key) => [key, t(`incident.${key}`)])]),
   asev: () => select("alarms.severity", [["", t("alarms.all")], ["critical", t("severity.critical")], ["warning", t("severity.warning")]]),
   asrc: () => select("alarms.source", [["", t("alarms.all")], ["mesh", t("tab.mesh")], ["data", t("tab.data")]]),
@@ -21,7 +22,7 @@ const FILTERS = {
 };
 
 export function open(panel, context) {
-  const fields = Object.fromEntries(Object.entries(FILTERS).map(([key, make]) => [key, make()]));
+  const fields = Object.fromEntries(Object.entries(FIELDS).map(([key, make]) => [key, make()]));
   const table = h("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": t("tab.alarms") }), detail = h("div", { class: "detail", hidden: true, "aria-live": "polite" });
   const silences = h("section", { class: "silences" }), channels = h("section", { class: "channels" }), admin = createAdmin(context, refresh);
   const file = (path, query) => h("a", { href: address(path, { ...query, format: "csv", download: 1 }), download: `pingmesh-${path}.csv` }, t(`alarms.csv.${path}`));
@@ -40,16 +41,8 @@ export function open(panel, context) {
   const wanted = (row) => (!fields.ast.value || row.state === fields.ast.value) && (!fields.asev.value || row.severity === fields.asev.value)
     && (!fields.asrc.value || (fields.asrc.value === "mesh") === (row.source === "mesh")) && `${row.subject} ${row.rule} ${ruleName(row.rule)} ${row.detail} ${row.source}`.toLowerCase().includes(fields.aq.value.trim().toLowerCase());
 
-  for (const [key, field] of Object.entries(fields)) field.oninput = () => {
-    state[key] = field.value || undefined; // undefined is what state.js has for them, and leaves out of the link
-    const hash = spell();
-    history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
-    draw();
-  };
-  const readLink = () => {
-    const link = new URLSearchParams(location.hash.slice(1));
-    for (const [key, field] of Object.entries(fields)) { field.value = link.get(key) ?? ""; state[key] = field.value || undefined; }
-  };
+  for (const field of Object.values(fields)) field.oninput = () => { writeFilters(Object.fromEntries(Object.entries(fields).map(([key, one]) => [key, one.value]))); draw(); };
+  const readLink = () => { for (const [key, value] of Object.entries(readFilters())) fields[key].value = value; };
   addEventListener("popstate", () => { readLink(); draw(); });
   onChange((changed) => { if (changed.has("inc")) draw(); });
 

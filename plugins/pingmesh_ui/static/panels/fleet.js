@@ -1,9 +1,10 @@
 /** The fleet: what became of every host at each stage of a window; those that need a hand come first. */
 import { address, get } from "../api.js";
-import { h, name } from "../dom.js";
+import { h, isolate, name } from "../dom.js";
 import { formatBytes, formatCount, formatUs, formatWindow } from "../format.js";
 import { t } from "../i18n.js";
 import { state, update } from "../state.js";
+import { showAlarmsOf } from "./filters.js";
 
 const STAGES = ["keys", "dispatch", "collect"], GOOD = new Set(["ok", "unchanged", "no_data_yet"]), SHOWN = 500;
 
@@ -59,6 +60,8 @@ function drawTiles(box, hosts) {
 const outcomeTag = (row) => (row ? h("span", { class: `tag ${GOOD.has(row.outcome) ? "good" : "bad"}`, title: row.detail ?? "" }, `${GOOD.has(row.outcome) ? "✓" : "✕"} ${words(row.outcome)}`) : h("span", { class: "muted" }, "–"));
 const words = (outcome) => { const text = t(`outcome.${outcome}`); return text === `outcome.${outcome}` ? outcome.replaceAll("_", " ") : text; };
 
+const alarmsOf = (host) => h("button", { class: "link", title: t("alarms.of.host", { host: isolate(host) }), onclick: () => showAlarmsOf(host) }, t("tab.alarms"));
+
 function drawTable(box, context, hosts) {
   if (!hosts.length) { box.replaceChildren(h("p", { class: "blank" }, t("nobody"))); return; }
   const detail = (host) => Object.values(host.stages).filter((row) => !GOOD.has(row.outcome)).map((row) => row.detail).find(Boolean) ?? "";
@@ -67,6 +70,6 @@ function drawTable(box, context, hosts) {
     h("tbody", {}, hosts.slice(0, SHOWN).map((host) => {
       const any = host.stages.dispatch ?? host.stages.collect ?? {};
       return h("tr", {}, h("td", {}, h("button", { class: "link", onclick: () => { context.arrive?.(); update({ tab: "mesh", sel: `${host.host}>`, at: "" }, { step: true }); } }, name(host.host))), STAGES.map((stage) => h("td", {}, outcomeTag(host.stages[stage]))),
-        h("td", { class: "muted" }, (any.agent_version ?? "").slice(0, 8)), h("td", { class: "n" }, any.clock_offset_us === null || any.clock_offset_us === undefined ? "–" : `${any.clock_offset_us < 0 ? "−" : "+"}${formatUs(Math.abs(any.clock_offset_us))}`), h("td", { class: "muted" }, name(detail(host))));
+        h("td", { class: "muted" }, (any.agent_version ?? "").slice(0, 8)), h("td", { class: "n" }, any.clock_offset_us === null || any.clock_offset_us === undefined ? "–" : `${any.clock_offset_us < 0 ? "−" : "+"}${formatUs(Math.abs(any.clock_offset_us))}`), h("td", { class: "muted" }, name(detail(host)), host.bad ? [" ", alarmsOf(host.host)] : ""));
     }))), hosts.length > SHOWN ? h("p", { class: "keys" }, t("more.rows", { n: hosts.length - SHOWN })) : "");
 }
