@@ -9,7 +9,7 @@
 | `acknowledge` | someone looks after the `incident`: no reminders until it grows or ends |
 | `silence` | say nothing for `hours` of the `incident`, or of everything that the four patterns match |
 | `unsilence` | end the silence `silence_id` now; what is still wrong is then said |
-| `dismiss` | end the `incident` by hand, e.g. of a host that has left |
+| `dismiss` | end the `incident` by hand; one whose host left the inventory ends by itself |
 
 Patterns are globs: `host0*`, `dc1/podset2/*`, `*`. **Run again** at any time: a second acknowledgement changes nothing.
 

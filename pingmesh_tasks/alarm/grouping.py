@@ -17,6 +17,8 @@ Family = Literal["path", "use", "data"]
 Suspect = tuple[str, str]
 #: Names every wider suspect that contains one: `wider(source, scope, subject)`. See `hierarchy.hierarchy_of`.
 Wider = Callable[[str, str, str], Collection[Suspect]]
+#: Whether what a finding of a source is about is still in the inventory. See `hierarchy.members_of`.
+Known = Callable[[str, Finding], bool]
 
 RANK: Mapping[str, int] = {"warning": 1, "critical": 2}
 #: How good a name for a fault a scope is; the first that fits is the suspect. A path's fault is named by the widest

@@ -1,14 +1,16 @@
-"""Which suspect contains which: a pair its hosts' ToRs, a ToR its podset, every path the mesh."""
+"""Which suspect contains which: a pair its hosts' ToRs, a ToR its podset, every path the mesh; and which are left."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from pingmesh_tasks.alarm.grouping import Suspect, Wider
-from pingmesh_tasks.detect.finding import MESH
+from pingmesh_tasks.alarm.grouping import Known, Suspect, Wider
+from pingmesh_tasks.detect.catalogue import ACCESS_RULES
+from pingmesh_tasks.detect.finding import MESH, Finding
 from pingmesh_tasks.fleet.inventory import Host, Inventory
 
 INTER_DC: Suspect = ("tier", "inter_dc")
+_OF_DATA_SERVERS = {rule.name for rule in ACCESS_RULES}
 
 
 def hierarchy_of(inventory: Inventory) -> Wider:
@@ -33,6 +35,31 @@ def hierarchy_of(inventory: Inventory) -> Wider:
         return around - {(scope, subject)}
 
     return wider
+
+
+def members_of(inventory: Inventory) -> Known:
+    """Return the function that says whether what a finding is about is in the inventory.
+
+    A pair is while both of its hosts are, a ToR, podset or DC while it has a host, anything of a data server while that
+    is; what an inventory does not list (a tier, a DAG) always is.
+    """
+    hosts = {host.name for host in inventory.hosts}
+    places = {"/".join(host.tor_key[:depth]) for host in inventory.hosts for depth in (1, 2, 3)}
+    servers = {server.name for server in inventory.log_servers}
+
+    def known(source: str, finding: Finding) -> bool:
+        if source != MESH:
+            return source in servers or finding.rule not in _OF_DATA_SERVERS
+        if finding.scope in ("host", "pair"):
+            return hosts.issuperset(finding.subject.split(">", 1))
+        return finding.scope not in ("tor", "podset", "dc") or finding.subject in places
+
+    return known
+
+
+def all_known(source: str, finding: Finding) -> bool:
+    """The inventory where none is known."""
+    return True
 
 
 def nothing_wider(source: str, scope: str, subject: str) -> Collection[Suspect]:

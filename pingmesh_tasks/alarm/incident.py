@@ -22,6 +22,8 @@ from pingmesh_tasks.detect.finding import Finding, Lane, Severity
 Kind = Literal["opened", "escalated", "reminder", "resolved"]
 Key = tuple[str, str, str, str]
 
+#: Who closes an incident whose suspect has left the inventory.
+INVENTORY = "inventory"
 _LOOKS_KEPT = 8
 _MAX_EVIDENCE_BYTES = 2_500
 _MAX_SUBJECT, _MAX_DETAIL, _MAX_ADVICE, _MAX_CELL, _MAX_COLUMNS = 200, 500, 400, 100, 12
@@ -48,6 +50,7 @@ class Policy:
     long says so. `echo_s`: after the hot lane has seen a fault end, the window that held its last moments does not
     open it again; give it the length of a window at least. `storm`: so many findings of one rule in one look that
     nothing explains are told one by one; more are one incident of the whole source, until a third is left.
+    `gone_looks`: so many looks at the mesh in a row by an inventory without the suspect end it.
     `retry_s` (doubled up to `retry_max_s`) and `give_up_s` are the outbox's; a channel that failed `failing_after`
     times in a row is reported by the others.
     """
@@ -59,6 +62,7 @@ class Policy:
     flap_hold_s: float = 900
     echo_s: float = 600
     storm: int = 15
+    gone_looks: int = 3
     clear_looks: Mapping[str, int] = field(default_factory=lambda: {"hot": 3, "window": 2})
     retry_s: float = 15
     retry_max_s: float = 900
@@ -88,7 +92,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """One rule's view of one subject. `looks` has a letter a look and lane, newest last: `x` seen, `.` clear."""
+    """One rule's view of one subject. `looks` has a letter a look and lane, newest last: `x` seen, `.` clear.
+
+    `absent` counts the last looks at the mesh whose inventory did not have the subject.
+    """
 
     source: str
     finding: Finding
@@ -96,6 +103,7 @@ class Symptom:
     judged_at: Mapping[str, datetime] = field(default_factory=dict)
     seen_by: tuple[str, ...] = ()
     confirmed: bool = False
+    absent: int = 0
 
     @property
     def key(self) -> Key:
@@ -150,7 +158,8 @@ class Incident:
 
     `unlisted` counts symptoms beyond those in the newest look. `said` is None until a notice has spoken of it;
     `notices` counts them and makes their ids. `absorbed` are incidents that turned out to be part of it, to
-    be mentioned next time. `closed_by` is the lane that saw the end, or who dismissed it.
+    be mentioned next time. `closed_by` is the lane that saw the end, `inventory` where its suspect has left it, or who
+    dismissed it.
     """
 
     id: str
@@ -179,7 +188,10 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing to be said, with its stable id. `note` says what changed, `members` what else is part of it."""
+    """One thing to be said, with its stable id. `note` says what changed, `members` what else is part of it.
+
+    `closed_by` is the incident's, of a notice that says it is over.
+    """
 
     id: str
     incident: str
@@ -193,6 +205,7 @@ class Notice:
     members: tuple[str, ...] = ()
     more_members: int = 0
     acknowledged_by: str | None = None
+    closed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ Pure: the same inputs give the same state and the same ids, so that a run which 
 does its transition again on the winner's. An evaluation that is not newer than the last of its source and lane changes
 nothing, so that no rerun says a thing twice. Every list is bounded: the JSON stays under about a megabyte.
 
-Silence of data ends nothing: an incident is over when looks that judged it found it clear (`Policy.clear_looks`).
+Silence of data ends nothing: an incident is over when looks that judged it found it clear (`Policy.clear_looks`), or
+when what it is about has left the inventory (`Policy.gone_looks`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from pingmesh_tasks.alarm.alert import AlertState, ChannelHealth, Delivery, Entry
-from pingmesh_tasks.alarm.grouping import Wider
-from pingmesh_tasks.alarm.hierarchy import hierarchy_of, nothing_wider
+from pingmesh_tasks.alarm.grouping import Known, Wider
+from pingmesh_tasks.alarm.hierarchy import all_known, hierarchy_of, members_of, nothing_wider
 from pingmesh_tasks.alarm.incident import Incident, Notice, Policy, Silence, Symptom
 from pingmesh_tasks.alarm.outbox import due, mark_failed, mark_sent, post, set_channels
 from pingmesh_tasks.alarm.quiet import acknowledge, open_incident, silence, unsilence
@@ -40,6 +41,7 @@ __all__ = [
     "hierarchy_of",
     "mark_failed",
     "mark_sent",
+    "members_of",
     "post",
     "set_channels",
     "silence",
@@ -55,12 +57,14 @@ def advance(
     policy: Policy,
     now: datetime,
     wider: Wider = nothing_wider,
+    known: Known = all_known,
 ) -> AlertState:
     """Return the state after one look (None: only time has passed), with what is to be said in its outbox.
 
-    `wider` knows what contains what (`hierarchy_of(inventory)`); `now` is the time of the transition.
+    `wider` knows what contains what (`hierarchy_of(inventory)`), `known` what the inventory of the look has
+    (`members_of(inventory)`); `now` is the time of the transition.
     """
-    turn = Turn(state, policy, now, wider)
+    turn = Turn(state, policy, now, wider, known)
     if evaluation is not None:
         turn.look(evaluation)
     turn.settle()
@@ -70,7 +74,7 @@ def advance(
 
 
 def dismiss(state: AlertState, incident_id: str, by: str, now: datetime) -> AlertState:
-    """End an incident by hand, e.g. of a host that has left the inventory. Raises ConfigError if it is not open."""
+    """End an incident by hand. Raises ConfigError if it is not open."""
     turn = Turn(state, Policy(), now, nothing_wider)
     turn.close_by_hand(open_incident(state, incident_id), by)
     return post(turn.state(), turn.notices)

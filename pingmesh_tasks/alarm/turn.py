@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pingmesh_tasks.alarm.alert import AlertState
 from pingmesh_tasks.alarm.grouping import (
     RANK,
+    Known,
     Suspect,
     Wider,
     explains,
@@ -23,7 +24,9 @@ from pingmesh_tasks.alarm.grouping import (
     urgency,
     whole_of,
 )
+from pingmesh_tasks.alarm.hierarchy import all_known
 from pingmesh_tasks.alarm.incident import (
+    INVENTORY,
     Incident,
     Key,
     Kind,
@@ -31,6 +34,7 @@ from pingmesh_tasks.alarm.incident import (
     Policy,
     Said,
     Symptom,
+    cut,
     distinct,
     incident_id,
     key_of,
@@ -38,7 +42,7 @@ from pingmesh_tasks.alarm.incident import (
     trimmed,
 )
 from pingmesh_tasks.alarm.quiet import silenced
-from pingmesh_tasks.detect.finding import Evaluation, Finding
+from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 
 MAX_OPEN, MAX_CLOSED, MAX_PENDING = 60, 60, 200
 MAX_OTHERS, MAX_OTHERS_IN_ALL = 12, 600
@@ -47,8 +51,10 @@ MAX_OTHERS, MAX_OTHERS_IN_ALL = 12, 600
 class Turn:
     """The tables of one transition; `look` and `settle` change them, `state` reads them out."""
 
-    def __init__(self, state: AlertState, policy: Policy, now: datetime, wider: Wider) -> None:
-        self.before, self.policy, self.now, self.wider = state, policy, now, wider
+    def __init__(
+        self, state: AlertState, policy: Policy, now: datetime, wider: Wider, known: Known = all_known
+    ) -> None:
+        self.before, self.policy, self.now, self.wider, self.known = state, policy, now, wider, known
         self.open = {incident.id: incident for incident in state.open}
         self.pending = {symptom.key: symptom for symptom in state.pending}
         self.closed = list(state.closed)
@@ -80,6 +86,10 @@ class Turn:
         if last is not None and evaluation.at <= last:
             return
         self.looked_at[f"{evaluation.lane} {evaluation.source}"] = evaluation.at
+        if evaluation.source == MESH:  # every look at the mesh is one at the inventory, for all sources
+            for incident in self.open.values():
+                lead, *others = map(self._missed, incident.symptoms)
+                self.open[incident.id] = replace(incident, lead=lead, others=tuple(others))
         seen = {key_of(evaluation.source, finding): finding for finding in self._findings(evaluation)}
         known: set[Key] = set(self.pending)
         for incident in self._of(evaluation.source):
@@ -121,17 +131,21 @@ class Turn:
             self.wider,
         )
 
+    def _missed(self, symptom: Symptom) -> Symptom:
+        """Return a symptom with how often in a row what it is about was not in the inventory."""
+        return replace(symptom, absent=0 if self.known(symptom.source, symptom.finding) else symptom.absent + 1)
+
     def _looked(self, symptom: Symptom, evaluation: Evaluation, seen: dict[Key, Finding]) -> Symptom:
         finding = seen.get(symptom.key)
-        if finding is None and not _judged(symptom, evaluation):
+        if finding is None and not (_judged(symptom, evaluation) and self.known(symptom.source, symptom.finding)):
             return symptom
         return symptom.looked(evaluation.lane, finding, self.policy, self.now)
 
     def _is_echo(self, evaluation: Evaluation, finding: Finding) -> bool:
-        """Whether a window brings what the hot lane has seen end."""
+        """Whether a window brings what the hot lane has seen end, or what has left the inventory since."""
         return evaluation.lane == "window" and any(
             incident.source == evaluation.source
-            and incident.closed_by == "hot"
+            and incident.closed_by in ("hot", INVENTORY)
             and incident.closed_at is not None
             and evaluation.at <= incident.closed_at + timedelta(seconds=self.policy.echo_s)
             and explains(evaluation.source, incident.lead.finding, finding, self.wider)
@@ -245,13 +259,18 @@ class Turn:
             self._settle(incident)
 
     def _settle(self, incident: Incident) -> None:
-        live = [symptom for symptom in incident.symptoms if symptom.cleared_by(self.policy, self.now) is None]
+        gone = {symptom.key for symptom in incident.symptoms if symptom.absent >= self.policy.gone_looks}
+        left = [symptom for symptom in incident.symptoms if symptom.key not in gone]
+        live = [symptom for symptom in left if symptom.cleared_by(self.policy, self.now) is None]
         if incident.lead.cleared_by(self.policy, self.now) == "hot":  # what only a window saw is the past of this fault
             live = [symptom for symptom in live if "hot" in symptom.seen_by]
         held = (self.now - incident.last_seen).total_seconds() < self.policy.hold_s(incident.returns)
-        confirmed = [symptom for symptom in live if symptom.confirmed] or ([incident.lead] if held else [])
+        is_gone = incident.lead.key in gone
+        confirmed = [symptom for symptom in live if symptom.confirmed]
+        confirmed = confirmed or ([incident.lead] if held and not is_gone else [])
         if not confirmed:
-            self._close(incident, incident.lead.cleared_by(self.policy, self.now) or "window")
+            lane = incident.lead.cleared_by(self.policy, self.now) or "window"
+            self._close(incident, INVENTORY if is_gone else lane)
             for symptom in live:  # it never had its quorum: it waits for it again
                 self.pending[symptom.key] = only_named(symptom)
             return
@@ -266,7 +285,8 @@ class Turn:
                 lead=lead,
                 others=tuple(map(only_named, others)),
                 since=min(incident.since, lead.finding.since),
-            )
+            ),
+            "is no longer in the inventory" if is_gone else "is well again",
         )
 
     def _close(self, incident: Incident, by: str) -> None:
@@ -274,15 +294,20 @@ class Turn:
         incident = replace(incident, others=(), closed_at=self.now, closed_by=by)
         if incident.said and not silenced(self.before.silences, incident, self.now):
             lasted = _span((self.now - incident.since).total_seconds())
-            note = f"It lasted {lasted}; {_LANES.get(by, by)}"
+            left = incident.lead.finding.subject if incident.source == MESH else incident.source
+            gone = f"{cut(left, 120)} is no longer in the inventory."
+            note = f"It lasted {lasted}; {gone if by == INVENTORY else _LANES.get(by, by)}"
             incident = self._say(incident, "resolved", note)
         self.closed.append(replace(incident, lead=only_named(incident.lead), said=None, acknowledged_by=None))
 
     def close_by_hand(self, incident: Incident, by: str) -> None:
         self._close(incident, f"{by} closed it by hand.")
 
-    def _speak(self, incident: Incident) -> None:
-        """Say what is new about an open incident, if anything is, and put it back."""
+    def _speak(self, incident: Incident, left_because: str) -> None:
+        """Say what is new about an open incident, if anything is, and put it back.
+
+        `left_because` is said of a suspect that is none any more.
+        """
         finding, said = incident.lead.finding, incident.said
         if silenced(self.before.silences, incident, self.now):
             self.open[incident.id] = replace(incident, silenced=True)
@@ -299,7 +324,7 @@ class Turn:
             kind, notes = "escalated", [*changes, took_in]
             incident = replace(incident, acknowledged_by=None)
         elif (said.scope, said.subject) != incident.lead.suspect:
-            notes = [f"{said.scope} {said.subject} is well again; what is left is {finding.scope} {finding.subject}."]
+            notes = [f"{said.scope} {said.subject} {left_because}; what is left is {finding.scope} {finding.subject}."]
         elif unhidden:
             notes = ["A silence has ended, and this is still there."]
         elif stale and not incident.stale_said:
@@ -335,6 +360,7 @@ class Turn:
             members=tuple(map(_named, incident.others)),
             more_members=incident.unlisted,
             acknowledged_by=incident.acknowledged_by,
+            closed_by=incident.closed_by,
         )
         self.notices.append(notice)
         said = Said(self.now, finding.scope, finding.subject, finding.severity)

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from pingmesh_tasks.alarm.grouping import is_storm
-from pingmesh_tasks.alarm.incident import Notice, cut
-from pingmesh_tasks.detect.finding import Finding
+from pingmesh_tasks.alarm.incident import INVENTORY, Notice, cut
+from pingmesh_tasks.detect.finding import MESH, Finding
 
 #: The rule of a DAG whose run is late; its subject is the DAG.
 LATE_DATA = "late_data"
@@ -91,6 +91,11 @@ def title(notice: Notice) -> str:
     who = _SCOPES[finding.scope] if finding.scope == "mesh" else f"{_SCOPES[finding.scope]} {subject}"
     rule = one_line(finding.rule.replace("_", " "), 40)
     if notice.kind == "resolved":
+        if notice.closed_by == INVENTORY:
+            left = who if notice.source == MESH else f"{_SCOPES['server']} {one_line(notice.source, 70)}"
+            return f"{left} is no longer in the inventory"
+        if notice.closed_by not in (None, "hot", "window"):
+            return f"{who}: {rule} was closed by hand"
         return f"{who} {_ENDS[finding.rule]}" if finding.rule in _ENDS else f"{who}: {rule} is over"
     if is_storm(finding):
         return f"{who} has {finding.value:.0f} faults at once: {rule}"

@@ -22,7 +22,7 @@ import polars as pl
 
 from pingmesh_tasks.alarm import quiet, state
 from pingmesh_tasks.alarm.alert import AlertState
-from pingmesh_tasks.alarm.hierarchy import hierarchy_of
+from pingmesh_tasks.alarm.hierarchy import hierarchy_of, members_of
 from pingmesh_tasks.alarm.incident import Policy, Silence
 from pingmesh_tasks.alarm.memory import AlertFile
 from pingmesh_tasks.detect.finding import Evaluation, anomaly_rows
@@ -120,13 +120,13 @@ def look(run: Run) -> dict[str, int]:
 
 def remember(run: Run, inventory: Inventory, evaluations: Sequence[Evaluation], now: datetime) -> AlertState:
     """Change the alarm's memory by some looks (none: only time has passed) and return it."""
-    policy, wider = policy_of(run.settings), hierarchy_of(inventory)
+    policy, wider, known = policy_of(run.settings), hierarchy_of(inventory), members_of(inventory)
     looks: Sequence[Evaluation | None] = evaluations or [None]
 
     def change(before: AlertState) -> AlertState:
         after = before
         for evaluation in looks:
-            after = state.advance(after, evaluation, policy, now, wider)
+            after = state.advance(after, evaluation, policy, now, wider, known)
         return after
 
     return AlertFile(run.store).update(change)

@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pingmesh_tasks.alarm.hierarchy import hierarchy_of
+from pingmesh_tasks.alarm.hierarchy import hierarchy_of, members_of
 from pingmesh_tasks.alarm.incident import Policy, Silence
 from pingmesh_tasks.alarm.memory import MAX_BYTES, from_json, to_json
 from pingmesh_tasks.alarm.state import AlertState, acknowledge, advance, dismiss, silence, unsilence
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.errors import ConfigError, StoreError
-from pingmesh_tasks.fleet.inventory import Host, Inventory
+from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
+from pingmesh_tasks.notify.words import title
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 RULES = frozenset(
@@ -27,6 +28,7 @@ INVENTORY = Inventory(
         for n in range(120)
     ),
     has_topology=True,
+    log_servers=(LogServer("data1", "10.9.0.1", "/log", "UTC"),),
 )
 
 
@@ -46,13 +48,18 @@ class Alarm:
 
     def __init__(self, **policy) -> None:
         self.state, self.policy, self.now = AlertState(), Policy(**policy), NOON
-        self.wider, self.said = hierarchy_of(INVENTORY), []
+        self.said = []
+        self.use(INVENTORY)
+
+    def use(self, inventory: Inventory) -> None:
+        """Look by this inventory from now on."""
+        self.wider, self.known = hierarchy_of(inventory), members_of(inventory)
 
     def look(self, *findings, after=10.0, lane="hot", source=MESH, unjudged=(), judged=RULES, lag=0.0) -> list[str]:
         self.now += timedelta(seconds=after)
         at = self.now - timedelta(seconds=lag)
         evaluation = Evaluation(source, lane, at, judged, findings, dict.fromkeys(unjudged, "too little"))
-        return self._take(advance(self.state, evaluation, self.policy, self.now, self.wider))
+        return self._take(advance(self.state, evaluation, self.policy, self.now, self.wider, self.known))
 
     def wait(self, seconds: float) -> list[str]:
         self.now += timedelta(seconds=seconds)
@@ -127,6 +134,102 @@ def test_all_subjects_of_a_scope_can_be_unjudged_at_once(alarm):
     for _ in range(6):
         assert alarm.look(source="data1", unjudged=[("user", "*")]) == []
     assert [alarm.look(source="data1") for _ in range(3)][-1] == ["resolved bob"]
+
+
+def without(*names: str, tor: str = "", servers: tuple[LogServer, ...] = ()) -> Inventory:
+    """The inventory after some hosts, or all of a ToR, have left it."""
+    stay = (host for host in INVENTORY.hosts if host.name not in names and "/".join(host.tor_key) != tor)
+    return Inventory(tuple(stay), True, servers)
+
+
+def test_a_host_that_left_the_inventory_is_told_to_have_left_it_and_not_to_be_well(alarm):
+    alarm.look(DEAD)
+    alarm.use(without("host004"))
+    assert [alarm.look(), alarm.look(), alarm.look()] == [[], [], ["resolved host004"]]
+    assert alarm.last.note == "It lasted 60 s; host004 is no longer in the inventory."
+    assert title(alarm.last) == "Host host004 is no longer in the inventory"
+    assert not alarm.state.open
+    assert alarm.state.closed[-1].closed_by == "inventory"
+
+
+def test_an_inventory_that_is_back_at_once_ends_nothing(alarm):
+    """Somebody was writing it, or a run by hand looked by another one."""
+    alarm.look(DEAD)
+    for _ in range(4):
+        alarm.use(without("host004"))
+        assert alarm.look() == alarm.look() == []
+        alarm.use(INVENTORY)
+        assert alarm.look(DEAD) == []
+    assert len(alarm.state.open) == 1
+
+
+def test_windows_alone_see_a_host_leave_too(alarm):
+    alarm.look(DEAD, lane="window", after=300)
+    alarm.use(without("host004"))
+    assert [alarm.look(lane="window", after=300) for _ in range(3)] == [[], [], ["resolved host004"]]
+
+
+def test_a_window_that_still_knew_the_host_does_not_open_it_again(alarm):
+    alarm.look(DEAD)
+    alarm.use(without("host004"))
+    assert [alarm.look() for _ in range(3)][-1] == ["resolved host004"]
+    alarm.use(INVENTORY)
+    assert alarm.look(DEAD, lane="window", lag=30) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "after", "ends"),
+    [
+        (finding("loss", "pair", "host004>host099"), without("host099"), True),
+        (TOR, without(tor="dc1/p0/t0"), True),
+        (TOR, without("host004"), False),
+        (PODSET, without(tor="dc1/p0/t0"), False),
+        (finding("loss", "tier", "dc1/spine"), without("host004"), False),
+        (finding("loss", "mesh", "mesh"), without("host004"), False),
+    ],
+)
+def test_what_has_no_host_left_has_left_with_them(alarm, fault, after, ends):
+    alarm.look(replace(fault, severity="critical"))
+    alarm.use(after)
+    alarm.look(fault, source="nobody", after=0)
+    said = [alarm.look(*(() if ends else (fault,))) for _ in range(3)]
+    assert (said[-1] != []) == ends
+    if ends:
+        assert alarm.last.note.endswith(f"{fault.subject} is no longer in the inventory.")
+
+
+def test_what_a_host_that_left_had_hidden_is_told_as_what_is_left(alarm):
+    slow = finding("latency_normal", "host", "host005", "critical")
+    alarm.look(TOR, slow)
+    gone = without(tor=TOR.subject)
+    alarm.use(Inventory((*gone.hosts, Host("host005", "10.9.9.9", podset="p1", tor="t0")), True))
+    said = [alarm.look(slow) for _ in range(3)]
+    assert said[-1] == ["reminder host005"]
+    assert alarm.last.note == "tor dc1/p0/t0 is no longer in the inventory; what is left is host host005."
+
+
+def test_a_data_server_that_left_takes_its_incidents_along_and_no_other_does(alarm):
+    east, west = (LogServer(name, "10.9.0.1", "/log", "UTC") for name in ("east", "west"))
+    alarm.use(without(servers=(east, west)))
+    late = finding("late_data", "server", "pingmesh")
+    alarm.look(late, source="pingmesh", judged={"late_data"}, lane="window")
+    for source in ("east", "west"):
+        alarm.look(finding("user_rate", "user", "bob", "warning"), source=source)
+    alarm.use(without(servers=(west,)))
+    assert [alarm.look() for _ in range(4)] == [[], [], ["resolved bob"], []]
+    assert (alarm.last.source, alarm.last.note.partition("; ")[2]) == ("east", "east is no longer in the inventory.")
+    assert title(alarm.last) == "Data server east is no longer in the inventory"
+    assert {incident.source for incident in alarm.state.open} == {"west", "pingmesh"}
+
+
+def test_what_flaps_is_not_held_open_once_it_has_left(alarm):
+    for _ in range(3):
+        alarm.look(DEAD)
+        for _ in range(3):
+            alarm.look()
+    alarm.look(DEAD)
+    alarm.use(without("host004"))
+    assert [alarm.look() for _ in range(3)][-1] == ["resolved host004"]
 
 
 def test_what_cannot_be_judged_any_more_says_so_once_and_then_hourly(alarm):
@@ -364,10 +467,11 @@ def test_what_gets_worse_is_told_though_somebody_looks_after_it(alarm):
     assert alarm.state.open[0].acknowledged_by is None
 
 
-def test_an_incident_of_a_host_that_left_can_be_closed_by_hand(alarm):
+def test_an_incident_can_be_closed_by_hand(alarm):
     alarm.look(DEAD)
     alarm._take(dismiss(alarm.state, alarm.state.open[0].id, "eve", alarm.now))
     assert (alarm.last.kind, "eve closed it by hand" in alarm.last.note) == ("resolved", True)
+    assert title(alarm.last) == "Host host004: host down was closed by hand"
     assert not alarm.state.open
 
 

@@ -166,6 +166,21 @@ def test_a_host_that_is_back_is_judged_by_what_it_answers_now(run, store):
     assert alerts.look(run)["findings"] == 0
 
 
+def test_a_dead_host_that_is_taken_out_of_the_inventory_is_told_to_have_left_it(run, store, inbox):
+    now = datetime.now(UTC)
+    put_probes(store, now, dead=lambda second: second > 45)
+    alerts.look(run)
+    tell.tell(run)
+    inventory = Path(run.settings.inventory)
+    inventory.write_text("".join(line for line in inventory.open() if "host04" not in line))
+    for _ in range(3):
+        assert len(AlertFile(store).load().open) == 1
+        alerts.look(run)
+    assert AlertFile(store).load().open == ()
+    tell.tell(run)
+    assert about(inbox, "host04")[1] == "[Resolved] Host host04 is no longer in the inventory"
+
+
 def test_a_fleet_that_was_never_heard_of_is_not_missed(run, store):
     contacts = tuple(Contact(name, "host", 0, False, None, "failed: no key yet") for name in HOSTS)
     now = datetime.now(UTC)
