@@ -38,7 +38,7 @@ CSP = (
     "worker-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 LATENCIES = ("p50", "p90", "p99", "max", "jitter")
-UNCLEAN, MISSING, FAILED, ALL_LOST = 4093, 4094, 4095, 4001
+UNCLEAN, MISSING, FAILED, ALL_LOST, MIDDLE = 4093, 4094, 4095, 4001, 2048
 WINDOW_S = 300
 SHAPES = {100: (1, 2, 5, 10), 1000: (2, 5, 5, 20), 2500: (5, 5, 5, 20)}
 HOSTILE = (
@@ -57,7 +57,9 @@ Codes = NDArray[np.uint16]
 @dataclass
 class Mesh:
     """`hosts` servers over `windows` windows that end at `end`. Faults: host 2 is dead, host n-3's agent is silent, one
-    ToR loses, one podset is slow; in the first half of the windows nothing is wrong but the lossy ToR."""
+    ToR loses, one podset is slow; in the first half of the windows nothing is wrong but the lossy ToR. The first window
+    has no normal, and the first `old` windows are from before there was `change`. `podset_down`: nobody of the first
+    podset answers."""
 
     hosts: int = 8
     windows: int = 24
@@ -66,6 +68,8 @@ class Mesh:
     end: datetime = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
     expired: bool = False
     broken: bool = False
+    podset_down: bool = False
+    old: int = 0
     posts: list[Any] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
@@ -106,6 +110,7 @@ class Mesh:
         base = np.where(self.dc[:, None] == self.dc[None], base, 2600).astype(np.float32)
         noise = np.exp(rng.standard_normal((n, n), dtype=np.float32) * 0.16)
         us = base * np.roll(noise, (index * 7, index * 3), (0, 1)) * (1 + 0.12 * math.sin(index / 4))
+        usual = base * noise
         us *= {"p50": 1, "p90": 1.4, "p99": 2.3, "max": 4.1, "jitter": 0.4}.get(metric, 1)
         if sick:
             slow = self.podset == min(int(self.podset.max()), 3)
@@ -114,13 +119,16 @@ class Mesh:
                 us[:, slow] *= 2.6
             us[(5 % n), (6 % n)] *= 30
         lossy = self.tor == min(int(self.tor.max()), 7)
-        loss = np.where(rng.random((n, n)) < 0.004, 1 / 30, 0).astype(np.float32)
+        loss = np.roll(np.where(rng.random((n, n)) < 0.004, 1 / 30, 0).astype(np.float32), index * 5, 1)
         if self.tor.max() > 0:
-            loss[lossy] = np.maximum(loss[lossy], rng.random((int(lossy.sum()), n)) * 0.14)
+            loss[lossy] = np.maximum(loss[lossy], rng.random((int(lossy.sum()), n)) * (0.14 if sick else 0.04))
         elif sick:
             loss[4 % n, :] = 0.08
         if metric in ("loss", "unanswered"):
             codes = (1 + np.rint(loss * 4000)).astype(np.uint16)
+        elif metric == "change":
+            codes = np.clip(MIDDLE + np.rint(np.log(us / usual) / math.log(1.005)), 1, 4090).astype(np.uint16)
+            codes *= index > 0
         elif metric == "sent":
             codes = np.full((n, n), 31, np.uint16)
         else:
@@ -130,18 +138,29 @@ class Mesh:
             codes[n - 3, :] = MISSING
             if metric not in ("loss", "unanswered", "sent"):
                 codes[1, n - 2] = UNCLEAN
+        if sick and self.podset_down:
+            codes[self.podset == 0] = MISSING
+            codes[:, self.podset == 0] = ALL_LOST if metric in ("loss", "unanswered") else FAILED
         codes[np.arange(n), np.arange(n)] = 0
         return codes
 
     def _answer(self, window: str, metric: str, lod: int, pool: str) -> tuple[dict[str, Any], bytes]:
         codes = self.matrix(window, metric)
         values = codes[(codes > 0) & (codes <= 4090)]
-        at = lambda q: int(np.quantile(values, q, method="nearest"))  # noqa: E731
+        ranks = {"low": 0, "p01": 0.01, "p50": 0.5, "p99": 0.99, "high": 1} if len(values) else {}
+        spread = {name: int(np.quantile(values, q, method="nearest")) for name, q in ranks.items()}
+        sick, index = self.state(window)
+        name, suspects = ("host_down", [self.names[2]]) if sick else ("normal", [])
+        if sick and self.podset_down:
+            name, suspects = "podset_down", [self.groups()["podsets"][0]["name"]]
+        kind = {"loss": "share", "unanswered": "share", "change": "ratio"}.get(metric, "log")
         header = {
-            "window": window, "level": "window", "metric": metric, "unit": "share" if metric == "loss" else "us",
-            "code": "share" if metric in ("loss", "unanswered") else "log", "lod": lod, "pool": pool,
+            "window": window, "level": "window", "metric": metric, "unit": {"log": "us"}.get(kind, kind),
+            "code": kind, "lod": lod, "pool": pool,
             "hosts": self.hosts, "plan": "p1", "axis": "a1",
-            "codes": {"low": at(0), "p01": at(0.01), "p50": at(0.5), "p99": at(0.99), "high": at(1)},
+            "codes": spread if len(values) else None,
+            "normal": self.ids()[index - 1] if index else None,
+            "pattern": {"name": name, "suspects": suspects, "count": len(suspects), "white": 0, "red": 0},
             "cells": {
                 "measured": len(values), "failed": int((codes == FAILED).sum()),
                 "missing": int((codes == MISSING).sum()), "unclean": int((codes == UNCLEAN).sum()),
@@ -244,8 +263,10 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
         ids = mesh.ids()
         newest = None if mesh.empty else entry(ids[-1]) | {"plan": "p1", "axis": "a1", "hosts": mesh.hosts}
         empty = {"code": "no_data", "message": "No window has been measured yet.", "next_run_after": "20261122T030500Z"}
-        metrics = [{"name": m, "unit": "us", "code": "log"} for m in LATENCIES]
-        metrics.append({"name": "loss", "unit": "share", "code": "share"})
+        every = ["window", "hour", "day"]
+        metrics = [{"name": m, "unit": "us", "code": "log", "levels": every} for m in LATENCIES]
+        metrics.append({"name": "loss", "unit": "share", "code": "share", "levels": every})
+        metrics.append({"name": "change", "unit": "ratio", "code": "ratio", "levels": ["window"]})
         return {
             "page": 1, "user": "admin", "now": "20261122T030010Z", "window_s": WINDOW_S, "slow_us": 1000,
             "bad_us": 5000,
@@ -267,6 +288,9 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
 
     def matrix(request: Request) -> Response:
         q = request.query_params
+        if q["metric"] == "change" and mesh.state(q["window"])[1] < mesh.old:
+            error = {"code": "no_table", "message": "the window has no change; a new run of it may make one"}
+            return JSONResponse({"error": error}, 404, headers=HEADERS)
         header, codes = mesh.answer(q["window"], q["metric"], int(q.get("lod", 0)), q.get("pool", "max"))
         text = json.dumps(header).encode()
         text += b" " * (-(8 + len(text)) % 8)
@@ -306,7 +330,7 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
     def pair(request: Request) -> Any:
         q = request.query_params
         row, column = mesh.names.index(q["src"]), mesh.names.index(q["dst"])
-        code = {m: int(mesh.matrix(q["window"], m)[row, column]) for m in (*LATENCIES, "loss")}
+        code = {m: int(mesh.matrix(q["window"], m)[row, column]) for m in (*LATENCIES, "loss", "change")}
         us = {m: round(1.005 ** (c - 1)) if 0 < c <= 4090 else None for m, c in code.items()}
         lost = 30 if code["loss"] == ALL_LOST else round(30 * max(0, min(code["loss"], 4000) - 1) / 4000)
         sent = 0 if code["p50"] in (0, MISSING) else 30
@@ -316,8 +340,11 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
             "retransmitted": 0, "refused": 0, "unreachable": 0, "reset": 0, "bad_reply": 0, "local_error": 0,
             "rtt_min_us": us["p50"] and us["p50"] * 0.8, "rtt_p50_us": us["p50"], "rtt_p90_us": us["p90"],
             "rtt_p95_us": us["p90"], "rtt_p99_us": us["p99"], "rtt_max_us": us["max"], "rtt_mean_us": us["p50"],
-            "jitter_us": us["jitter"], "cdf": cdf,
+            "jitter_us": us["jitter"], "cdf": cdf, "normal_p50_us": None, "normal_windows": None,
         }  # fmt: skip
+        if (index := mesh.state(q["window"])[1]) and us["p50"]:
+            ratio = 1.005 ** (code["change"] - MIDDLE)
+            entry |= {"normal_p50_us": round(us["p50"] / ratio, 1), "normal_windows": index}
         return {"window": q["window"], "src": q["src"], "dst": q["dst"], "protocols": [entry]}
 
     def series(request: Request) -> Any:
@@ -335,6 +362,8 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
 
     def cdf(request: Request) -> Any:
         q = request.query_params
+        if q["of"] == "pair":
+            raise ValueError("of=pair")
         rows, columns = mesh.rows_of(q.get("src")), mesh.rows_of(q.get("dst"))
         codes = mesh.matrix(q["window"], "p50")[rows][:, columns]
         us = np.sort(1.005 ** (codes[(codes > 0) & (codes <= 4090)].astype(float) - 1))

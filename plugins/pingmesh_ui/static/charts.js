@@ -7,8 +7,8 @@ import { $, h, isolate } from "./dom.js";
 import { saveBlob } from "./export.js";
 import { formatCount, formatMoment, formatShare, formatTime, formatUs, parseId } from "./format.js";
 import { t } from "./i18n.js";
-import { findRange } from "./map/axis.js";
-import { downloadLink, ends } from "./mesh.js";
+import { downloadLink } from "./mesh.js";
+import { ends, subjectOf } from "./small.js";
 import { onChange, state, update } from "./state.js";
 import { colours, onTheme } from "./theme.js";
 
@@ -87,18 +87,8 @@ function titles({ series, cdf, bars }) {
   bars.title.textContent = t("chart.bars", { what: t("crumbs.all") });
 }
 
-/** What the selection is for the API: { of, src, dst }. */
-function asked(view) {
-  const [src, dst] = ends(), a = findRange(view.axis, src), b = findRange(view.axis, dst);
-  if (!state.sel || !a || !b) return { of: "mesh" };
-  if (a.kind === "host" && b.kind === "host") return { of: "pair", src, dst };
-  if (a.kind === "all") return { of: "host", dst };
-  if (b.kind === "all") return { of: "host", src };
-  return { of: a.kind, src, dst };
-}
-
 async function drawSeries(view, one) {
-  const windows = view.time.windows, query = { ...asked(view), from: windows[0].id, to: view.time.endOf(windows.at(-1).id) };
+  const windows = view.time.windows, query = { ...subjectOf(view), from: windows[0].id, to: view.time.endOf(windows.at(-1).id) };
   one.link("series", query);
   const { points } = await get("series", query), paint = colours();
   if (!points.some((point) => point.p50_us > 0 || point.loss > 0)) { one.say(t("chart.nothing")); return; }
@@ -125,10 +115,18 @@ async function drawSeries(view, one) {
   }, (event) => update({ w: points[event.dataIndex]?.window }, { step: true }));
 }
 
+/** The distribution of a pair, of the protocol that was answered most, as `cdf` tells those of groups. */
+function ofPair({ window, protocols }) {
+  const p = protocols.reduce((best, one) => (one.answered > best.answered ? one : best));
+  return { window, count: p.cdf.length, cdf: p.cdf, min_us: p.rtt_min_us, max_us: p.rtt_max_us, quantiles: { p50_us: p.rtt_p50_us, p99_us: p.rtt_p99_us } };
+}
+
 async function drawCdf(view, one) {
-  const query = { window: view.window.id, ...asked(view) }, paint = colours();
-  one.link("cdf", query);
-  const both = await Promise.all([get("cdf", query), state.cmp ? get("cdf", { ...query, window: state.cmp }).catch(() => null) : null]);
+  const query = { window: view.window.id, ...subjectOf(view) }, paint = colours(), path = query.of === "pair" ? "pair" : "cdf";
+  if (path === "pair") delete query.of;
+  one.link(path, query);
+  const ask = (of) => get(path, of).then((answer) => (path === "pair" ? ofPair(answer) : answer));
+  const both = await Promise.all([ask(query), state.cmp ? ask({ ...query, window: state.cmp }).catch(() => null) : null]);
   if (!both[0].count) { one.say(t("chart.nothing")); return; }
   const styles = [[paint.s0, "solid"], [paint.muted, [5, 3]]];
   await one.set({

@@ -1,23 +1,26 @@
 /** What is known of a cell: in the tooltip, in words for ears, and of the selection in the panel beside the map. */
 import { get } from "./api.js";
 import { $, h, isolate, name } from "./dom.js";
-import { formatCount, formatShare, formatUs, formatValue } from "./format.js";
+import { formatClock, formatCount, formatShare, formatTimes, formatUs, formatValue } from "./format.js";
 import { t } from "./i18n.js";
 import { findRange } from "./map/axis.js";
-import { FAILED, MISSING, NOT_PLANNED, UNCLEAN, decode, isValue } from "./map/codes.js";
-import { codeAt, ends, sharpen } from "./mesh.js";
+import { FAILED, MISSING, NOT_PLANNED, UNCLEAN, decode, isChange, isValue } from "./map/codes.js";
+import { codeAt, sharpen } from "./mesh.js";
+import { ends, smallCharts } from "./small.js";
 import { state, update } from "./state.js";
 
 const STATES = { [NOT_PLANNED]: "state.not_planned", [UNCLEAN]: "state.unclean", [MISSING]: "state.missing", [FAILED]: "state.failed" };
 const PATIENCE_MS = 140, KEPT = 400;
+/** A normal of fewer windows is said to be young: an hour of five minutes. */
+const SETTLED = 12;
 const known = new Map();
 
-const stateWords = (code) => (code === null ? t("state.loading") : t(STATES[code]));
+const stateWords = (code, kind) => (code === null ? t("state.loading") : t(code === NOT_PLANNED && isChange(kind) ? "state.nothing" : STATES[code]));
 
 /** One sentence: who to whom, how much, how much lost. */
 export function describeCell(view, cell) {
   const { hosts } = view.axis, code = codeAt(view, cell), kind = view.kind();
-  const what = code !== null && isValue(code) ? `${t(`metric.${view.metric().name}`)} ${formatValue(decode(code, kind), kind)}` : stateWords(code);
+  const what = code !== null && isValue(code) ? `${t(`metric.${view.metric().name}`)} ${formatValue(decode(code, kind), kind)}` : stateWords(code, kind);
   const loss = view.loss && view.loss.n === view.axis.n ? view.loss.codes[cell.y * view.axis.n + cell.x] : 0;
   const lost = isValue(loss) && view.metric().name !== "loss" ? `, ${t("metric.loss")} ${formatShare(Math.min(1, decode(loss, "share")))}` : "";
   return t("cell", { src: isolate(hosts[cell.y].name), dst: isolate(hosts[cell.x].name), what: what + lost });
@@ -37,7 +40,7 @@ export function showTip(view, cell, event) {
     clearTimeout(timer);
     const { src, dst } = pairAt(view, exact), asked = `${view.window.id} ${src} ${dst}`;
     if (known.has(asked)) fillTip(view, exact, cell, known.get(asked));
-    else if (codeAt(view, exact) && !document.documentElement.dataset.playing) timer = setTimeout(async () => {
+    else if ((codeAt(view, exact) || (isChange(view.kind()) && exact.x !== exact.y)) && !document.documentElement.dataset.playing) timer = setTimeout(async () => {
       const answer = await askPair(view, src, dst).catch(() => null);
       if (shown === key && answer) fillTip(view, exact, cell, answer);
     }, PATIENCE_MS);
@@ -66,8 +69,8 @@ function fillTip(view, cell, pointed, answer) {
   const block = cell.x !== pointed.x || cell.y !== pointed.y;
   $("tip").replaceChildren(
     h("div", { class: "pair" }, name(a.name), " → ", name(b.name), view.topology ? h("div", { class: "place" }, `${place(a)} → ${place(b)}`) : ""),
-    h("div", { class: value || !code ? "big" : "big gone" }, value ? formatValue(decode(code, kind), kind) : stateWords(code)),
-    h("div", { class: "place" }, [t(`metric.${view.metric().name}`), block ? t("tip.worst_here") : "", kind === "ratio" ? t("tip.against", { window: state.cmp }) : ""].filter(Boolean).join(" · ")),
+    h("div", { class: value || !code ? "big" : "big gone" }, value ? formatValue(decode(code, kind), kind) : stateWords(code, kind)),
+    h("div", { class: "place" }, [t(`metric.${view.metric().name}`), block ? t("tip.worst_here") : "", view.compares() ? t("tip.against", { window: formatClock(state.cmp) }) : ""].filter(Boolean).join(" · ")),
     answer ? figures(answer) : "",
   );
 }
@@ -79,12 +82,18 @@ function figures({ protocols }) {
   for (const p of protocols) {
     if (protocols.length > 1) rows.push([t("protocol"), p.protocol]);
     if (p.rtt_p50_us !== null) rows.push(["p50 / p90 / p99", [p.rtt_p50_us, p.rtt_p90_us, p.rtt_p99_us].map(formatUs).join(" / ")], [t("metric.max"), formatUs(p.rtt_max_us)], [t("metric.jitter"), formatUs(p.jitter_us)]);
-    if (p.normal_p50_us) rows.push([t("normal"), formatUs(p.normal_p50_us)]);
+    if (p.normal_p50_us) rows.push([t("normal"), againstNormal(p)]);
     rows.push([t("probes"), t("probes.of", { answered: formatCount(p.answered), sent: formatCount(p.sent) })]);
     if (p.sent) rows.push([t("lost"), `${formatCount(p.lost)} (${formatShare(p.lost / p.sent)})`]);
     for (const key of ["retransmitted", "refused", "unreachable", "reset", "bad_reply", "local_error"]) if (p[key]) rows.push([t(key), formatCount(p[key])]);
   }
   return list(rows);
+}
+
+/** `1.8 × its normal of 240 µs`; of a pair that did not answer only what would be normal. */
+function againstNormal({ rtt_p50_us: us, normal_p50_us: normal, normal_windows: windows }) {
+  const words = us === null ? formatUs(normal) : t("normal.times", { times: formatTimes(us / normal), value: formatUs(normal) });
+  return windows < SETTLED ? `${words} ${t("normal.young", { n: windows })}` : words;
 }
 
 export const list = (rows) => h("dl", {}, rows.flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]));
@@ -107,15 +116,27 @@ export async function fillPicked(view) {
       const answer = await askPair(view, src, dst);
       if (state.sel !== sel || view.window.id !== window) return;
       const cell = { x: b.start, y: a.start }, code = codeAt(view, cell);
-      box.replaceChildren(close, title, code !== null && !isValue(code) ? h("p", { class: code ? "gone" : "keys" }, stateWords(code)) : "", figures(answer), h("div", { class: "row" }, turn,
+      box.replaceChildren(close, title, code !== null && !isValue(code) ? h("p", { class: code ? "gone" : "keys" }, stateWords(code, view.kind())) : "", figures(answer), h("div", { class: "row" }, turn,
         h("button", { onclick: () => update({ sel: `${src}>` }, { step: true }) }, t("from.host", { host: isolate(src) })), h("button", { onclick: () => update({ sel: `>${dst}` }, { step: true }) }, t("to.host", { host: isolate(dst) }))));
     } catch (error) {
       if (state.sel === sel) box.replaceChildren(close, title, h("p", { class: "keys" }, error.code === "not_found" || error.status === 404 ? t("state.not_planned") : error.message));
     }
     return;
   }
-  box.replaceChildren(close, title, blockSummary(view, { x0: b.start, x1: b.stop, y0: a.start, y1: a.stop }), h("p", { class: "keys" }, t("drill.hint")));
+  const key = [view.window.id, state.sel, state.lv, view.time.windows[0].id, view.time.windows.at(-1).id].join(), isNew = pictures.key !== key;
+  if (isNew && pictures.sel !== state.sel) pictures.box.replaceChildren();
+  box.replaceChildren(close, title, blockSummary(view, { x0: b.start, x1: b.stop, y0: a.start, y1: a.stop }), pictures.box, h("p", { class: "keys" }, t("drill.hint")));
+  if (!isNew || document.documentElement.dataset.playing) return;
+  Object.assign(pictures, { key, sel: state.sel });
+  clearTimeout(pictures.timer);
+  pictures.timer = setTimeout(async () => {
+    const drawn = await smallCharts(view);
+    if (pictures.key === key) pictures.box.replaceChildren(...drawn);
+  }, PATIENCE_MS);
 }
+
+/** The small charts of the selected group: kept while the panel is filled anew, drawn again for another window. */
+const pictures = { key: "", sel: "", timer: 0, box: h("div", {}) };
 
 /** A block that was dragged: its figures, and the way to compare it with another time. */
 function fillBlock(view, box) {

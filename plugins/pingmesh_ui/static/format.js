@@ -1,5 +1,5 @@
 /** Numbers and times in the reader's language. Times are UTC, as everywhere in this house. */
-import { language } from "./i18n.js";
+import { language, t } from "./i18n.js";
 
 const cache = new Map();
 function formatter(kind, options) {
@@ -29,8 +29,17 @@ export function formatRatio(ratio) {
   return !Number.isFinite(ratio) ? "–" : ratio >= 1 ? `× ${three(ratio)}` : `÷ ${three(1 / ratio)}`;
 }
 
-export const formatValue = (value, kind) =>
-  kind === "share" ? formatShare(value) : kind === "ratio" ? formatRatio(value) : kind === "count" ? formatCount(value) : formatUs(value);
+/** `1.8 ×`, for sentences: how many times something. */
+export const formatTimes = (ratio) => (Number.isFinite(ratio) ? `${three(ratio)} ×` : "–");
+
+/** `+3.3 pp`, `−0.05 pp`, `0 pp`: a difference of shares in percentage points. */
+export function formatPoints(points) {
+  if (!Number.isFinite(points)) return "–";
+  return `${points > 0 ? "+" : points < 0 ? "−" : ""}${three(Math.abs(100 * points))} ${t("unit.points")}`;
+}
+
+const FORMATS = { share: formatShare, ratio: formatRatio, count: formatCount, points: formatPoints };
+export const formatValue = (value, kind) => (FORMATS[kind] ?? formatUs)(value);
 
 /** The Date of `20261121T220500Z`, and back. */
 export const parseId = (id) => new Date(id.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, "$1-$2-$3T$4:$5:$6Z"));
@@ -47,6 +56,9 @@ export const formatWindow = (id, lengthS) => {
   const start = parseId(id), end = new Date(+start + 1000 * lengthS);
   return `${formatDay(start)}, ${formatTime(start)}–${formatTime(end)} UTC`;
 };
+
+/** The day and time at which a window begins. */
+export const formatClock = (id) => `${formatDay(parseId(id))}, ${formatTime(parseId(id))} UTC`;
 
 /** `2 h 5 min`, `43 s`. */
 export function formatDuration(seconds) {

@@ -1,10 +1,11 @@
 /** The legend: the ramp with its numbers, and what each hatch says. */
 import { $, h } from "./dom.js";
-import { formatValue } from "./format.js";
+import { formatClock, formatValue } from "./format.js";
 import { t } from "./i18n.js";
-import { FAILED, MISSING, NOT_PLANNED, UNCLEAN } from "./map/codes.js";
+import { FAILED, MISSING, NOT_PLANNED, UNCLEAN, isChange } from "./map/codes.js";
 import { buildLut, colourAt, css, place, ticks } from "./map/palette.js";
 import { sample } from "./map/sampler.js";
+import { state } from "./state.js";
 import { theme } from "./theme.js";
 
 const STEPS = 240;
@@ -15,13 +16,22 @@ export function drawLegend(view) {
     c.fillStyle = css(colourAt(scale, valueAt(scale, (i + 0.5) / STEPS)));
     c.fillRect(i, 0, 1, 1);
   }
-  const marks = [[FAILED, "state.failed.short"], [MISSING, "state.missing.short"], [UNCLEAN, "state.unclean.short"], [NOT_PLANNED, "state.not_planned"]];
+  const marks = [[FAILED, "state.failed.short"], [MISSING, "state.missing.short"], [UNCLEAN, "state.unclean.short"], [NOT_PLANNED, isChange(scale.kind) ? "state.nothing" : "state.not_planned"]];
   $("legend").replaceChildren(
-    h("h2", {}, `${t(`metric.${view.metric().name}`)}${scale.kind === "ratio" ? ` · ${t("tip.change")}` : ""}`),
+    h("h2", {}, `${t(`metric.${view.metric().name}`)}${view.compares() ? ` · ${t("tip.change")}` : ""}`),
     ramp,
     h("div", { class: "ticks" }, labels(scale)),
-    h("div", { class: "marks" }, marks.map(([code, key]) => h("span", {}, swatch(scale, code), t(key))), h("span", {}, lossSwatch(), t("legend.loss"))),
+    isChange(scale.kind) ? h("p", { class: "place" }, unit(view)) : "",
+    h("div", { class: "marks" }, marks.map(([code, key]) => h("span", {}, swatch(scale, code), t(key))), view.map.hatch ? h("span", {}, lossSwatch(), t("legend.loss")) : ""),
   );
+}
+
+/** What the numbers of a change are multiples of, or points against. */
+function unit(view) {
+  if (view.compares()) return t(`legend.${view.scale.kind}`, { window: formatClock(state.cmp) });
+  if (!view.levels) return "";
+  const { normal } = view.header;
+  return normal ? t("legend.normal", { window: formatClock(normal) }) : t("verdict.no_normal");
 }
 
 /** The number at a place of the ramp; thresholds are thirds. */

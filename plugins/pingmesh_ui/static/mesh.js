@@ -6,19 +6,22 @@ import { address, get, pyramid } from "./api.js";
 import { $, h, isolate, name } from "./dom.js";
 import { describeCell, fillPicked, showTip } from "./detail.js";
 import { saveCells, savePicture } from "./export.js";
-import { formatCount, formatRatio, formatShare, formatUs, formatValue, formatWindow } from "./format.js";
+import { formatTimes, formatUs, formatValue, formatWindow } from "./format.js";
 import { t } from "./i18n.js";
 import { drawLegend } from "./legend.js";
 import { findRange, lineage, makeAxis, selectHosts } from "./map/axis.js";
-import { FAILED, HIGHEST, decode, isValue } from "./map/codes.js";
+import { FAILED, HIGHEST, MIDDLE, decode, isChange, isValue } from "./map/codes.js";
 import { createMap } from "./map/map.js";
 import { fitScale } from "./map/palette.js";
 import { hostScores } from "./map/worst.js";
 import { ruleName } from "./rules.js";
+import { ends } from "./small.js";
 import { onChange, state, update } from "./state.js";
 import { colours, onTheme, theme } from "./theme.js";
 
-const KINDS = { log: "us", share: "share", count: "count", ratio: "ratio" }, RINGS = 3, LISTED = 12;
+/** How the numbers of a metric's codes are read: as they are, and as what became of them since another window. */
+const KINDS = { log: "us", share: "share", count: "count", ratio: "ratio" }, COMPARED = { log: "ratio", share: "points" };
+const RINGS = 3, LISTED = 12;
 /** Above so many hosts the first picture is of pooled cells, and so is every step of play: one level a factor of two. */
 const DRAWN = 900;
 
@@ -26,14 +29,15 @@ export async function openMesh(context) {
   const { boot } = context;
   const view = {
     context, arriving: true, window: null, header: null, levels: null, worst: null, axis: null, hosts: null, plan: null, fits: new Map(), scores: null,
-    metric: () => boot.metrics.find((metric) => metric.name === state.m) ?? boot.metrics[0],
-    kind: () => (state.cmp && KINDS[view.metric().code] === "us" ? "ratio" : KINDS[view.metric().code] ?? "us"),
+    metric: () => boot.metrics.find((metric) => metric.name === state.m && isOffered(metric)) ?? boot.metrics[0],
+    compares: () => Boolean(state.cmp) && view.metric().code in COMPARED,
+    kind: () => (view.compares() ? COMPARED : KINDS)[view.metric().code] ?? "us",
     cellText: (cell) => describeCell(view, cell),
   };
   const words = {
     get destination() { return t("destination.arrow"); },
     get source() { return t("source.arrow"); },
-    value: (value) => (view.kind() === "share" ? formatShare(value) : view.kind() === "ratio" ? formatRatio(value) : view.kind() === "count" ? formatCount(value) : formatUs(value)),
+    value: (value) => formatValue(value, view.kind()),
   };
   const map = (view.map = createMap($("cells"), $("overlay"), {
     hover: (cell, event) => showTip(view, cell, event),
@@ -131,20 +135,40 @@ export async function load(view, entry, { playing = false, frame = null } = {}) 
     view.loss = loss.levels[0];
     report(null);
   } catch (error) {
-    if (error.name !== "AbortError") report(error, () => load(view, entry));
+    if (error.code === "no_table") showNoTable(view);
+    else if (error.name !== "AbortError") report(error, () => load(view, entry));
   } finally {
     if (view.abort === abort) $("loading").hidden = true;
   }
 }
 
+/** Whether a metric is there at this level of time. */
+const isOffered = (metric) => !metric.levels || metric.levels.includes(state.lv || "window");
 const map_ = (view) => view.map;
+
+/** The window is from before its map had this metric: say so where the map would be, and what can be done. */
+function showNoTable(view) {
+  view.levels = view.worst = null;
+  view.map.setLevels(null, null);
+  view.map.rings = [];
+  $("worst").replaceChildren();
+  $("verdict").textContent = "";
+  look(view);
+  view.context.report(null);
+  $("empty").replaceChildren(
+    h("h2", {}, t("error.no_table")),
+    h("p", {}, t("no_table.what")),
+    h("button", { class: "primary", onclick: () => update({ m: "", lo: "", hi: "" }, { step: true }) }, t("no_table.other", { metric: t(`metric.${view.context.boot.metrics[0].name}`) })),
+  );
+  $("empty").hidden = false;
+}
+
 export const lodFor = (n) => (n <= DRAWN ? 0 : Math.ceil(Math.log2(n / DRAWN)));
 const query = (view, entry) => ({ window: entry.id, metric: view.metric().name, v: entry.v });
 
 /** The matrix of `base`, as a difference where one is asked for; with `loss` its layer of loss too. */
 export async function matrices(view, base, signal, loss) {
-  const share = view.metric().code === "share", compare = view.kind() === "ratio" && state.cmp;
-  const against = compare ? { ...base, window: state.cmp, v: view.time.entry(state.cmp)?.v } : null;
+  const share = view.metric().code === "share", against = view.compares() ? { ...base, window: state.cmp, v: view.time.entry(state.cmp)?.v } : null;
   const order = base.lod ? null : view.axis?.order ?? null;
   const [main, means] = await Promise.all([
     pyramid({ query: base, kind: "max", share, order, against }, signal),
@@ -194,6 +218,7 @@ function accept(view, { header, levels, means, worst }, partial) {
   view.levels = levels;
   if (worst) view.worst = worst;
   view.map.setLevels(levels, means ?? (partial ? undefined : null));
+  if (view.axis.n) $("empty").hidden = true;
   look(view);
   verdict(view);
   listWorst(view);
@@ -208,45 +233,49 @@ function firstPicture(view) {
 
 /** Scale, legend and colours from the state, the data and the theme. */
 function look(view) {
-  const kind = view.kind(), mode = kind === "ratio" ? "log" : state.sc, key = `${view.metric().name} ${kind}`;
+  const kind = view.kind(), change = isChange(kind), mode = kind === "ratio" ? "log" : kind === "points" ? "linear" : state.sc;
+  const key = `${view.metric().name} ${kind} ${kind === "points" ? state.cmp : ""}`;
   if (view.levels && !view.fits.has(key)) {
     const k = Math.min(view.levels.length - 1, Math.max(lodFor(view.axis.n), view.levels.findIndex(Boolean)));
     view.fits.set(key, fitScale(view.levels[k].codes, kind));
   }
-  const { slow_us: slow, bad_us: bad } = view.context.boot, fitted = view.fits.get(key) ?? { low: 100, high: 10_000 };
+  const { slow_us: slow, bad_us: bad } = view.context.boot, fitted = view.fits.get(key) ?? fitScale([], kind);
   const usual = mode === "threshold" ? (kind === "share" ? { low: 0.001, high: 0.01 } : { low: slow ?? 1000, high: bad ?? 5000 }) : fitted;
   const number = (text, or) => (text !== "" && Number(text) > 0 ? Number(text) : or);
-  let low = kind === "ratio" ? usual.low : number(state.lo, usual.low), high = kind === "ratio" ? usual.high : number(state.hi, usual.high);
-  if (mode === "linear" && state.lo === "") low = 0;
+  let low = change ? usual.low : number(state.lo, usual.low), high = change ? usual.high : number(state.hi, usual.high);
+  if (mode === "linear" && state.lo === "" && !change) low = 0;
   if (!(high > low)) high = low * 10 || 1;
   const scale = (view.scale = { kind, mode, low, high });
   view.map.setLook(scale, theme, colours());
-  view.map.hatch = state.hatch === "1" && kind !== "share"; // loss drawn as colour needs no hatch
+  view.map.hatch = state.hatch === "1" && view.metric().code !== "share"; // loss drawn as colour needs no hatch
   drawLegend(view);
   const unit = kind === "share" ? 100 : 1000;
   for (const [id, value] of [["low", low], ["high", high]]) if (document.activeElement !== $(id)) $(id).value = +(value * (kind === "share" ? unit : 1 / unit)).toPrecision(3);
   $("ends-unit").textContent = kind === "share" ? "%" : "ms";
-  document.querySelector(".ends").hidden = kind === "ratio" || kind === "count";
-  $("scale").disabled = kind === "ratio";
+  document.querySelector(".ends").hidden = change || kind === "count";
+  $("scale").disabled = change;
 }
 
 // ---- words and lists ----------------------------------------------------------------------------------------------
 
 /** What the window looks like, in words: hosts that are gone, what the alarm found in it, else the figures. */
 function verdict(view) {
-  const { cells, codes } = view.header, out = [], say = (text, className) => out.push(h("span", { class: className }, text), " ");
+  const { cells, codes, normal } = view.header, out = [], pattern = patternShown(view), say = (text, className) => out.push(h("span", { class: className }, text), " ");
+  if (pattern) say(t(`pattern.${pattern.name}`, { n: pattern.count, what: pattern.suspects.slice(0, 3).map((path) => isolate(path.replace(/\/spine$/, ""))).join(", ") + (pattern.count > 3 ? " …" : "") }), "bad");
   if (view.worst && !state.q) {
-    const dead = view.worst.hosts.filter((host) => Math.max(host.failedFrom, host.failedTo) >= 0.5), silent = view.worst.hosts.filter((host) => !dead.includes(host));
+    const gone = unexplained(view, pattern), dead = gone.filter((host) => Math.max(host.failedFrom, host.failedTo) >= 0.5), silent = gone.filter((host) => !dead.includes(host));
     const names = (hosts) => hosts.slice(0, 3).map(({ at }) => isolate(view.axis.hosts[at].name)).join(", ") + (hosts.length > 3 ? " …" : "");
     if (dead.length) say(t("verdict.dead", { n: dead.length, hosts: names(dead) }), "bad");
     if (silent.length) say(t("verdict.silent", { n: silent.length, hosts: names(silent) }), "bad");
   }
-  for (const finding of (view.findings ?? []).slice(0, 3)) if (finding.rule !== "host_down") say(`${ruleName(finding.rule)} (${isolate(finding.subject)}): ${finding.detail.replace(/[.\s]+$/, "")}.`, finding.severity === "critical" ? "bad" : "");
+  for (const finding of (view.findings ?? []).slice(0, 3)) if (finding.rule !== "host_down" && finding.rule !== pattern?.name) say(`${ruleName(finding.rule)} (${isolate(finding.subject)}): ${finding.detail.replace(/[.\s]+$/, "")}.`, finding.severity === "critical" ? "bad" : "");
   if (cells) {
     if (!out.length && !cells.failed && !cells.missing) say(t("verdict.fine"), "good");
-    const middle = codes && view.kind() !== "ratio" ? decode(codes.p50, view.kind()) : NaN;
-    const parts = [t("verdict.pairs", { n: cells.measured })];
+    const middle = codes && !view.compares() ? decode(codes.p50, view.kind()) : NaN, isNormal = view.metric().name === "change";
+    if (isNormal && !normal) say(t("verdict.no_normal"));
+    const parts = [t(isNormal ? "verdict.compared" : "verdict.pairs", { n: cells.measured })];
     if (Number.isFinite(middle) && view.kind() === "us") parts.push(t("verdict.middle", { value: formatUs(middle) }));
+    if (Number.isFinite(middle) && isNormal) parts.push(t("verdict.middle.normal", { times: formatTimes(middle) }));
     if (cells.failed) parts.push(t("verdict.failed", { n: cells.failed }));
     if (cells.missing) parts.push(t("verdict.missing", { n: cells.missing }));
     say(parts.join(" · "));
@@ -266,6 +295,21 @@ function verdict(view) {
   }
 }
 
+/** The pattern of the window where it says more than the list of hosts that are gone. */
+function patternShown(view) {
+  const { pattern } = view.header;
+  if (!pattern || pattern.name === "normal" || state.q) return null;
+  return pattern.name === "host_down" ? (view.worst ? null : pattern) : view.topology ? pattern : null;
+}
+
+/** The hosts that are gone, but for those of podsets that are down, and those that only these podsets do not answer. */
+function unexplained(view, pattern) {
+  const { axis, worst } = view, down = new Set(pattern?.name === "podset_down" ? pattern.suspects : []), isDown = (i) => down.has(axis.path(i, "podset"));
+  if (!down.size) return worst.hosts;
+  const share = axis.hosts.filter((_, i) => isDown(i)).length / Math.max(1, axis.n - 1), half = (1 + share) / 2;
+  return worst.hosts.filter(({ at, failedFrom, failedTo, missing }) => !isDown(at) && Math.max(failedFrom, failedTo, missing) >= half);
+}
+
 /** Suspects of this window as bars along both axes. */
 function markFindings(view) {
   const of = (subject) => subject.split(">").map((path) => findRange(view.axis, path)).filter((range) => range && range.kind !== "all");
@@ -281,6 +325,7 @@ function listWorst(view) {
     items.push({ who: nm(at), what, bad: true, sel: `${nm(at)}>`, cell: { x: at, y: at }, ring: missing >= 0.5 ? { x0: at, x1: at + 1, y0: at, y1: at + 1 } : undefined });
   }
   for (const { x, y, code } of view.worst.cells) {
+    if (isChange(view.kind()) && code <= MIDDLE) break; // what became no worse is not among the worst
     const what = code === FAILED ? t("state.failed.short") : code > HIGHEST ? t(code === HIGHEST + 1 ? "state.unclean.short" : "state.missing.short") : formatValue(decode(code, view.kind()), view.kind());
     items.push({ who: `${nm(y)} → ${nm(x)}`, what, bad: code === FAILED, sel: `${nm(y)}>${nm(x)}`, cell: { x, y } });
   }
@@ -313,8 +358,6 @@ function select(view, cell) {
   update({ sel: cell.x === cell.y ? `${hosts[cell.y].name}>` : `${hosts[cell.y].name}>${hosts[cell.x].name}` }, { step: true });
   $("cell").textContent = view.cellText(cell);
 }
-
-export const ends = () => { const at = state.sel.indexOf(">"); return at < 0 ? ["", ""] : [state.sel.slice(0, at), state.sel.slice(at + 1)]; };
 
 /** One step down at this cell: to the widest block around it that is smaller than what is seen, at last to the pair. */
 function drill(view, cell) {
@@ -406,7 +449,9 @@ const fileName = (view) => `pingmesh-${view.window.id}-${view.metric().name}`;
 
 /** Controls show what the state says. */
 function mirror(view) {
+  for (const option of $("metric").options) option.disabled = !isOffered(view.context.boot.metrics.find((metric) => metric.name === option.value));
   $("metric").value = view.metric().name;
+  $("compare").disabled = !(view.metric().code in COMPARED);
   $("scale").value = ["log", "linear", "threshold"].includes(state.sc) ? state.sc : "log";
   $("hatch").checked = state.hatch === "1";
   $("sort").value = state.sort;

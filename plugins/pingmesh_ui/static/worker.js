@@ -1,6 +1,6 @@
 /**
  * Fetches matrices and builds their pyramids off the main thread; buffers are handed over, not copied.
- * In:  { id, url, kind: "max" | "mean", share, order, against }     Out: { id, header, levels, worst } or { id, error }
+ * In:  { id, url, kind: "max" | "mean", share, order, against: url of the window to compare with, or null }     Out: { id, header, levels, worst } or { id, error }
  */
 import { FAILED, HIGHEST, difference } from "./map/codes.js";
 import { arrange, buildMeans, buildPyramid } from "./map/pyramid.js";
@@ -30,7 +30,7 @@ async function build({ url, kind, share, order, against }, signal) {
   if (share) for (let i = 0; i < codes.length; i++) if (codes[i] >= ALL_LOST && codes[i] <= HIGHEST) codes[i] = FAILED;
   if (other) {
     if (other.header.axis !== header.axis) throw Object.assign(new Error("the two windows have other hosts"), { code: "other_axis" });
-    codes = difference(codes, other.codes);
+    codes = difference(codes, other.codes, share ? "points" : "ratio");
   }
   if (order && header.lod === 0) { codes = arrange(codes, n, order); n = order.length; }
   if (kind === "mean") return { header, levels: buildMeans(codes, n, header.lod) };

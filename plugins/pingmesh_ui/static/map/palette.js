@@ -2,7 +2,7 @@
  * Colours of codes. A number has a place on one sequential ramp (viridis: safe for colour-blind eyes, and monotone in
  * grey); a state has a colour off the ramp and a hatch. The same colours as the pictures in artifacts/.
  */
-import { CODES, FAILED, HIGHEST, MISSING, NOT_PLANNED, UNCLEAN, decode } from "./codes.js";
+import { CODES, FAILED, HIGHEST, MIDDLE, MISSING, NOT_PLANNED, UNCLEAN, decode, isChange } from "./codes.js";
 
 const VIRIDIS =
   "440154 481567 482677 453781 404788 39568c 33638d 2d708e 287d8e 238a8d 1f968b 20a387 29af7f 3cbb75 55c667 73d055 95d840 b8de29 dce319 f1e51d";
@@ -25,7 +25,7 @@ const packed = ([r, g, b]) => (0xff000000 | (b << 16) | (g << 8) | r) >>> 0;
 
 /**
  * A scale says where on the ramp a number lies.
- * `{ kind: "us" | "share" | "ratio", mode: "log" | "linear" | "threshold", low, high }`; threshold: warn = low, bad = high.
+ * `{ kind: "us" | "share" | "ratio" | "points", mode: "log" | "linear" | "threshold", low, high }`; threshold: warn = low, bad = high.
  */
 export function place(scale, value) {
   const { mode, low, high } = scale;
@@ -36,7 +36,7 @@ export function place(scale, value) {
 
 export function colourAt(scale, value) {
   if (scale.mode === "threshold") return RAMPS.steps[Math.round(place(scale, value) * 2)];
-  const ramp = scale.kind === "ratio" ? RAMPS.change : RAMPS.value;
+  const ramp = isChange(scale.kind) ? RAMPS.change : RAMPS.value;
   const at = place(scale, value) * (ramp.length - 1), k = Math.min(ramp.length - 2, Math.floor(at)), part = at - k;
   return ramp[k].map((low, i) => Math.round(low + (ramp[k + 1][i] - low) * part));
 }
@@ -64,6 +64,7 @@ export function buildLut(scale, theme) {
 export function fitScale(codes, kind) {
   if (kind === "share") return { low: 0.001, high: 1 };
   if (kind === "ratio") return { low: 0.25, high: 4 };
+  if (kind === "points") return fitPoints(codes);
   const counts = new Uint32Array(CODES);
   let total = 0;
   for (let i = 0; i < codes.length; i++) {
@@ -75,6 +76,18 @@ export function fitScale(codes, kind) {
   let high = rounded(decode(quantile(counts, total, 0.995), kind), true);
   while (high / low < 5) { low = Math.max(1, rounded(low * 0.99, false)); high = rounded(high * 1.01, true); }
   return { low, high };
+}
+
+/** As far to either side as 98 of 100 changes go, a point at least. */
+function fitPoints(codes) {
+  const counts = new Uint32Array(CODES);
+  let total = 0;
+  for (let i = 0; i < codes.length; i++) {
+    const far = Math.abs(codes[i] - MIDDLE);
+    if (far && codes[i] > NOT_PLANNED && codes[i] <= HIGHEST) { counts[far]++; total++; }
+  }
+  const high = total ? Math.min(1, Math.max(0.01, rounded(decode(MIDDLE + quantile(counts, total, 0.98), "points"), true))) : 0.05;
+  return { low: -high, high };
 }
 
 function quantile(counts, total, q) {
@@ -95,6 +108,7 @@ function rounded(value, up) {
 export function ticks({ mode, kind, low, high }, most = 6) {
   if (mode === "threshold") return [low, high];
   if (kind === "ratio") return [low, 0.5, 1, 2, high].filter((v, i, all) => v >= low && v <= high && all.indexOf(v) === i);
+  if (kind === "points") return [low, low / 2, 0, high / 2, high];
   if (mode === "linear") return [0, 0.25, 0.5, 0.75, 1].map((f) => low + f * (high - low));
   for (const mantissas of [[1, 2, 5], [1, 3], [1]]) {
     const out = [];
