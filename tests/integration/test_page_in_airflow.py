@@ -1,8 +1,9 @@
-"""The page in a real Airflow api-server: its login, its rights, its prefix, its connections."""
+"""The page in a real Airflow api-server: its login, its rights, its prefix, its connections; and in a real Chromium."""
 
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,20 +22,32 @@ pytestmark = pytest.mark.integration
 REPO = Path(__file__).parents[2]
 PREFIX = "/over/here"
 PASSWORDS = {"admin": "one", "looker": "two"}
+RUN = "scheduled__2026-11-21T22:10:00+00:00"
 START_S = 180
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-#: A database with a connection, and a run of the DAG as the scheduler would leave it.
+#: A database with a connection, two DAGs, and a run of one as the scheduler would leave it.
 MAKE_DATABASE = """
 import os
 from datetime import datetime, timedelta, timezone
+from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.models import Connection
+from airflow.models.dagbundle import DagBundleModel
 from airflow.models.dagrun import DagRun
 from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
 from airflow.utils.types import DagRunType
 initdb()
+dags = os.environ["TEST_DAGS"]
+with create_session() as session:
+    session.merge(DagBundleModel(name="dags-folder"))
+bag = DagBag(dags, collect_dags=False, bundle_path=dags, bundle_name="dags-folder")
+for name in ("pingmesh", "alert_admin"):
+    bag.process_file(f"{dags}/{name}.py")
+assert not bag.import_errors, bag.import_errors
+sync_bag_to_db(bag, "dags-folder", None)
 start = datetime(2026, 11, 21, 22, 5, tzinfo=timezone.utc)
 end = start + timedelta(minutes=5)
 key, secret = os.environ["TEST_KEY"], os.environ["TEST_SECRET"]
@@ -74,8 +87,9 @@ def environment(s3_server, tmp_path_factory):
         "PINGMESH_S3_BUCKET": store.access.bucket,
         "PINGMESH_S3_ENDPOINT": str(store.access.endpoint),
     }
-    secrets = {"TEST_KEY": store.access.access_key_id, "TEST_SECRET": store.access.secret_access_key}
-    run_python(MAKE_DATABASE, environment | secrets).check_returncode()
+    given = {"TEST_KEY": store.access.access_key_id, "TEST_SECRET": store.access.secret_access_key}
+    made = run_python(MAKE_DATABASE, environment | given | {"TEST_DAGS": str(REPO / "dags")})
+    assert made.returncode == 0, made.stderr[-3_000:]
     return environment
 
 
@@ -109,10 +123,48 @@ def run_python(program, environment):
     )
 
 
-def logged_in(url, user):
+def token_of(url, user):
     answer = httpx.post(f"{url}/auth/token", json={"username": user, "password": PASSWORDS[user]})
-    token = answer.raise_for_status().json()["access_token"]
-    return httpx.Client(base_url=f"{url}/pingmesh", cookies={"_token": token}, timeout=120)
+    return answer.raise_for_status().json()["access_token"]
+
+
+def logged_in(url, user):
+    return httpx.Client(base_url=f"{url}/pingmesh", cookies={"_token": token_of(url, user)}, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def reader(chromium, airflow):
+    """A browser window whose reader logged in with Airflow's own form; its violations of the page's policy are kept."""
+    page = chromium.new_page(viewport={"width": 1400, "height": 900}, locale="en-GB", reduced_motion="reduce")
+    page.faults = []
+    page.on("console", lambda message: page.faults.append(message.text) if "Content Security" in message.text else None)
+    page.goto(f"{airflow}/")
+    log_in(page)
+    page.get_by_role("link", name="Pingmesh").wait_for()
+    yield page
+    assert not page.faults
+
+
+def log_in(page):
+    page.fill("input[name=username]", "admin")
+    page.fill("input[name=password]", PASSWORDS["admin"])
+    page.click("button[type=submit]")
+
+
+def frame_of(page):
+    """The page, in the frame that Airflow puts around it."""
+    return page.wait_for_selector("iframe").content_frame()
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +230,7 @@ def test_the_page_chooses_its_encoding_itself(looker):
 
 
 def test_a_run_leads_to_its_window_under_any_prefix(looker, airflow):
-    answer = looker.get("/run/pingmesh/scheduled__2026-11-21T22:10:00+00:00")
+    answer = looker.get(f"/run/pingmesh/{RUN}")
     assert answer.status_code == 303, answer.text
     assert str(answer.next_request.url) == f"{airflow}/pingmesh/?window=20261121T220500Z"
     assert looker.get("/run/pingmesh/never").status_code == 404
@@ -191,6 +243,68 @@ def test_airflow_shows_the_page_in_its_navigation_and_on_runs(airflow):
     (ours,) = [plugin for plugin in plugins if plugin["name"] == "pingmesh"]
     assert {view["destination"] for view in ours["external_views"]} == {"nav", "dag_run"}
     assert errors["total_entries"] == 0
+
+
+def test_the_entry_in_airflows_navigation_opens_the_page(reader, airflow):
+    reader.goto(f"{airflow}/")
+    reader.get_by_role("link", name="Pingmesh").click()
+    frame = frame_of(reader)
+    frame.wait_for_selector("html[data-ready]", state="attached")
+    assert frame.url.startswith(f"{airflow}/pingmesh/")
+    assert "12 hosts" in frame.get_attribute("#overlay", "aria-label")
+
+
+def test_the_tab_of_a_run_shows_the_page_at_that_runs_window(reader, airflow):
+    reader.goto(f"{airflow}/dags/pingmesh/runs/{RUN}")
+    reader.click("a[href$='/plugin/pingmesh-run']")
+    frame = frame_of(reader)
+    frame.wait_for_selector("#clock")
+    assert frame.url == f"{airflow}/pingmesh/?window=20261121T220500Z"
+
+
+def test_acknowledge_and_silence_start_runs_of_alert_admin_as_the_reader(reader, airflow):
+    reader.goto(f"{airflow}/plugin/pingmesh{PREFIX}/pingmesh/#tab=alarms")
+    frame = frame_of(reader)
+    frame.locator("tbody tr", has_text="Host down").click()
+    incident = frame.evaluate("new URLSearchParams(location.hash.slice(1)).get('inc')")
+    frame.fill(".detail input", "on it")
+    for button in ("Acknowledge", "Silence"):
+        with reader.expect_response(lambda answer: answer.request.method == "POST") as asked:
+            frame.get_by_role("button", name=button, exact=True).click()
+        assert asked.value.status == 200, asked.value.text()
+    with closing(logged_in(airflow, "admin")) as admin:
+        runs = admin.get(f"{airflow}/api/v2/dags/alert_admin/dagRuns").raise_for_status().json()["dag_runs"]
+    assert [run["triggering_user_name"] for run in runs] == ["admin", "admin"]
+    told = {"incident": incident, "hours": 1, "by": "admin", "comment": "on it"}
+    assert [run["conf"] for run in runs] == [told | {"action": "acknowledge"}, told | {"action": "silence"}]
+
+
+def test_who_may_only_look_is_told_so_and_starts_nothing(chromium, airflow):
+    page = chromium.new_page(locale="en-GB")
+    page.context.add_cookies([{"name": "_token", "value": token_of(airflow, "looker"), "url": airflow}])
+    page.goto(f"{airflow}/pingmesh/#tab=alarms")
+    page.locator("tbody tr", has_text="Host down").click()
+    page.get_by_role("button", name="Acknowledge").click()
+    page.get_by_text("You may not run the Dag “alert_admin”.").wait_for()
+    page.close()
+
+
+def test_an_expired_session_says_so_and_a_new_login_comes_back(reader, airflow):
+    reader.goto(f"{airflow}/pingmesh/#tab=alarms")
+    reader.locator("tbody tr", has_text="Host down").click()
+    (token,) = [cookie for cookie in reader.context.cookies() if cookie["name"] == "_token"]
+    expired = reader.locator("#notice", has_text="Your session has expired.")
+    reader.context.clear_cookies()
+    reader.get_by_role("button", name="Acknowledge").click()
+    expired.wait_for()
+    reader.click("#notice button")
+    reader.context.add_cookies([token | {"value": f"{token['value']}x"}])  # as if Airflow's key had been replaced
+    reader.click("#tab-mesh")
+    expired.wait_for()
+    reader.click("#notice a")
+    log_in(reader)
+    reader.wait_for_selector("html[data-ready]", state="attached")
+    assert reader.url.startswith(f"{airflow}/pingmesh/")
 
 
 def test_no_secret_reaches_the_browser(looker, s3_server):
