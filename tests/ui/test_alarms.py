@@ -254,6 +254,24 @@ def test_an_acknowledgement_is_followed_until_it_is_seen(open_alarms: Callable[.
     assert page.get_by_role("button", name="Acknowledge").count() == 0
 
 
+def test_a_silence_of_an_incident_is_seen_before_the_alarm_looks_again(open_alarms: Callable[..., Any]):
+    alarm = Alarm([INCIDENT])
+    alarm.silences = []
+    page = open_alarms(alarm, "&inc=a1b2c3d4e5f0")
+    page.fill(".detail input", "a new link")
+    page.select_option(".detail select", "24")
+    page.get_by_role("button", name="Silence", exact=True).click()
+    alarm.silences = [SILENCE | {"incident": INCIDENT["id"]}]
+    page.locator(".detail dl", has_text="silenced").wait_for()
+    conf = {"action": "silence", "incident": INCIDENT["id"], "hours": 24, "comment": "a new link", "by": "admin"}
+    assert [asked["conf"] for asked in alarm.asked] == [conf]
+    page.locator("#panel-alarms .split tbody tr", has_text="silenced").wait_for()
+    page.get_by_role("button", name="End the silence").click()
+    alarm.silences = []
+    page.get_by_role("button", name="Silence", exact=True).wait_for()
+    assert alarm.asked[-1]["conf"] == {"action": "unsilence", "silence_id": "5113ce00", "comment": "", "by": "admin"}
+
+
 @pytest.mark.parametrize(
     ("status", "states", "said"),
     [

@@ -34,7 +34,7 @@ export function open(panel, context) {
 
   const draw = () => {
     drawTable(table, rows.filter(wanted), rows.length);
-    const row = rows.find((one) => one.key === state.inc), seen = row && JSON.stringify([row.key, row.state, row.detail, row.acknowledged_by, row.evidence?.length, row.traces?.length]);
+    const row = rows.find((one) => one.key === state.inc), seen = row && JSON.stringify([row.key, row.state, row.detail, row.acknowledged_by, row.evidence?.length, row.traces?.length, active(told.silences).map((one) => one.id)]);
     detail.hidden = !row;
     if (row && detail.dataset.key !== seen) { detail.dataset.key = seen; drawIncident(detail, row, { context, admin, silences: active(told.silences) }); }
   };
@@ -49,7 +49,7 @@ export function open(panel, context) {
   async function refresh() {
     const [alarm, found] = await Promise.all([get("incidents", { state: "all" }).catch((error) => { if (error.status === 404) return {}; throw error; }), get("anomalies", { limit: SHOWN })]);
     told = { silences: [], channels: [], ...alarm };
-    rows = merge(alarm.incidents ?? [], found.anomalies ?? []);
+    rows = merge(alarm.incidents ?? [], found.anomalies ?? [], active(told.silences));
     context.countAlarms(rows.filter((row) => row.isIncident && row.state === "open").length);
     draw();
     drawSilences(silences, active(told.silences), rows.filter((row) => row.isIncident), admin);
@@ -61,11 +61,12 @@ export function open(panel, context) {
 
 const select = (label, options) => h("select", { "aria-label": t(label), title: t(label) }, options.map(([value, text]) => h("option", { value }, text)));
 
-const stateOf = (incident) => (incident.state === "closed" || incident.closed_at ? "closed" : incident.silenced ? "silenced" : incident.acknowledged_by ? "acknowledged" : "open");
+/** A silence of its own counts at once, although the alarm notes it only when it looks again. */
+const stateOf = (incident, silences) => (incident.state === "closed" || incident.closed_at ? "closed" : incident.silenced || silences.some((one) => one.incident === incident.id) ? "silenced" : incident.acknowledged_by ? "acknowledged" : "open");
 
 /** Incidents first; then the findings that no incident of the list is about. */
-export function merge(incidents, anomalies) {
-  const mine = incidents.map((incident) => ({ ...incident, key: incident.id, isIncident: true, state: stateOf(incident), since: incident.opened_at ?? incident.since }));
+export function merge(incidents, anomalies, silences = []) {
+  const mine = incidents.map((incident) => ({ ...incident, key: incident.id, isIncident: true, state: stateOf(incident, silences), since: incident.opened_at ?? incident.since }));
   const told = new Set(mine.map((row) => `${row.source} ${row.rule} ${row.subject}`)), seen = new Set();
   const rest = anomalies.map((row) => ({ ...row, key: `${row.at} ${row.rule} ${row.subject}`, state: "finding", isIncident: false }))
     .filter((row) => { const what = `${row.source} ${row.rule} ${row.subject}`; return !told.has(what) && !seen.has(what) && seen.add(what); });

@@ -7,6 +7,8 @@ import { update } from "../state.js";
 
 const COLUMNS = 12, ROWS = 20, HOPS = 30;
 const HOURS = [1, 4, 24, 72];
+/** What ended it, where nobody did. */
+const LANES = new Set(["hot", "window"]);
 
 export const tag = (text, kind) => h("span", { class: `tag ${kind ?? ""}` }, text);
 export const severityTag = (severity) => tag(`${severity === "critical" ? "▲" : "●"} ${t(`severity.${severity}`)}`, severity === "critical" ? "bad" : "warn");
@@ -21,7 +23,7 @@ export function drawIncident(box, row, { context, admin, silences }) {
   add("alarms.returns", row.returns ? formatCount(row.returns) : "");
   add("alarms.seen", row.last_seen ? moment(row.last_seen) : "");
   add("incident.closed", row.closed_at ? moment(row.closed_at) : "");
-  add("alarms.by", row.closed_at && row.closed_by ? name(row.closed_by) : "");
+  add("alarms.by", row.closed_at && row.closed_by && !LANES.has(row.closed_by) ? name(row.closed_by) : "");
   add("incident.acknowledged", row.acknowledged_by ? name(row.acknowledged_by) : "");
   add("alarms.confidence", row.confidence ? formatShare(row.confidence) : "");
   box.replaceChildren(
