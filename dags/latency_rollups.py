@@ -84,7 +84,7 @@ def roll_up_day():
 
 def _roll_up(level, *, ends=None):
     """Roll up a level; `ends` is the DAG whose run is then over, whether there was something to merge or not."""
-    from pingmesh_tasks.orchestration import context, late_data, rollups
+    from pingmesh_tasks.orchestration import context, rollups
 
     run, skipped = context.current_run(LEVELS_S["hour"]), None
     try:
@@ -92,6 +92,8 @@ def _roll_up(level, *, ends=None):
     except rollups.NothingToMerge as reason:
         skipped = AirflowSkipException(str(reason))
     if ends:
+        from pingmesh_tasks.orchestration import late_data
+
         late_data.run_ended(run, ends)
     if skipped:
         raise skipped
