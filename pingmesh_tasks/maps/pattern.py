@@ -19,13 +19,14 @@ MOST_SUSPECTS = 20
 
 def pattern_of(mesh: MeshMap) -> dict[str, Any]:
     """Return the pattern's name, its first suspects and how many there are, and the shares that are white and red."""
-    axis, p99 = mesh.axis, mesh.codes["p99"].ravel()
+    axis, p99 = mesh.axis, mesh.codes["p99"]
     places = Places.of(Inventory(axis.hosts, has_topology=axis.has_topology))
-    cell = np.flatnonzero(p99 != codes.NOT_PLANNED)
-    code = p99[cell]
-    src, dst = (end.astype(np.int32) for end in np.divmod(cell, len(axis.hosts)))
+    planned = p99 != codes.NOT_PLANNED
+    code = p99[planned]
+    src = np.repeat(np.arange(len(p99), dtype=np.int32), planned.sum(axis=1))
+    dst = np.concatenate([np.flatnonzero(row).astype(np.int32) for row in planned])
     us = codes.decode(np.arange(codes.CODE_COUNT), "log").astype(np.float32)
-    none = np.broadcast_to(np.uint8(0), len(cell))
+    none = np.broadcast_to(np.uint8(0), len(code))
     rows = Rows(
         a=src,
         b=dst,
@@ -37,7 +38,7 @@ def pattern_of(mesh: MeshMap) -> dict[str, Any]:
         refused=none,
         unreachable=none,
         local_error=none,
-        rtt_p50_us=np.broadcast_to(np.float32(np.nan), len(cell)),
+        rtt_p50_us=np.broadcast_to(np.float32(np.nan), len(code)),
         rtt_p99_us=us[code],
     )
     found = classify_rows(rows, places)

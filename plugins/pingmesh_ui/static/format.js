@@ -30,15 +30,12 @@ export function formatRatio(ratio) {
 }
 
 /** `1.8 ×`, for sentences: how many times something. */
-export const formatTimes = (ratio) => (Number.isFinite(ratio) ? `${three(ratio)} ×` : "–");
+export const formatTimes = (ratio) => (Number.isFinite(ratio) ? t("times", { value: three(ratio) }) : "–");
 
-/** `+3.3 pp`, `−0.05 pp`, `0 pp`: a difference of shares in percentage points. */
-export function formatPoints(points) {
-  if (!Number.isFinite(points)) return "–";
-  return `${points > 0 ? "+" : points < 0 ? "−" : ""}${three(Math.abs(100 * points))} ${t("unit.points")}`;
-}
+/** `+3.3`, `−0.05`, `0`: a difference of shares in percentage points. */
+export const formatPoints = (points) => (Number.isFinite(points) ? `${points > 0 ? "+" : points < 0 ? "−" : ""}${three(Math.abs(100 * points))}` : "–");
 
-const FORMATS = { share: formatShare, ratio: formatRatio, count: formatCount, points: formatPoints };
+const FORMATS = { share: formatShare, ratio: formatRatio, count: formatCount, points: (points) => `${formatPoints(points)} pp` };
 export const formatValue = (value, kind) => (FORMATS[kind] ?? formatUs)(value);
 
 /** The Date of `20261121T220500Z`, and back. */

@@ -6,7 +6,7 @@ import { address, get, pyramid } from "./api.js";
 import { $, h, isolate, name } from "./dom.js";
 import { describeCell, fillPicked, showTip } from "./detail.js";
 import { saveCells, savePicture } from "./export.js";
-import { formatTimes, formatUs, formatValue, formatWindow } from "./format.js";
+import { formatPoints, formatTimes, formatUs, formatValue, formatWindow } from "./format.js";
 import { t } from "./i18n.js";
 import { drawLegend } from "./legend.js";
 import { findRange, lineage, makeAxis, selectHosts } from "./map/axis.js";
@@ -37,7 +37,7 @@ export async function openMesh(context) {
   const words = {
     get destination() { return t("destination.arrow"); },
     get source() { return t("source.arrow"); },
-    value: (value) => formatValue(value, view.kind()),
+    value: (value) => (view.kind() === "points" ? formatPoints(value) : formatValue(value, view.kind())),
   };
   const map = (view.map = createMap($("cells"), $("overlay"), {
     hover: (cell, event) => showTip(view, cell, event),
