@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pingmesh_tasks.access.errors import parse_errors_log
 from pingmesh_tasks.access.grammar import parse_access_log
+from pingmesh_tasks.detect.finding import Evaluation
 from pingmesh_tasks.detect.recent import last_changes
 from pingmesh_tasks.detect.rules import RuleBook
 from pingmesh_tasks.errors import SegmentError, StoreError
@@ -66,7 +67,8 @@ class Unheard:
 class RecentAccess:
     """What one data server's logs said in the span. `up`: whether we are in contact with it, None if nobody tells.
 
-    `silent_s` is for how long its access log has said nothing while we were, `skipped_bytes` what was not read of it.
+    `silent_s` is for how long its access log has said nothing while we were, `skipped_bytes` what was passed over of
+    its logs (`with_gaps`).
     """
 
     client: pl.DataFrame
@@ -76,7 +78,6 @@ class RecentAccess:
     skipped_bytes: int = 0
     up: bool | None = None
     silent_s: float | None = None
-    detail: str = ""
 
 
 def read_recent(store: ObjectStore, since: datetime, until: datetime) -> tuple[list[HotPiece], str | None]:
@@ -211,8 +212,9 @@ def recent_access(pieces: Sequence[HotPiece], log_server: LogServer, since: date
     tables = parse_access_log(
         access, server=server, timezone=log_server.timezone, drop=log_server.drop, format=log_server.format
     )
+    errors_log, errors_skipped = _joined(span, "errors")
     errors = parse_errors_log(
-        _joined(span, "errors")[0],
+        errors_log,
         server=server,
         window=window_containing(until, _WINDOW_S),
         collected_from=since,
@@ -229,11 +231,26 @@ def recent_access(pieces: Sequence[HotPiece], log_server: LogServer, since: date
         tables.operation,
         tables.rejected,
         errors,
-        skipped,
+        skipped + errors_skipped,
         contact.connected if contact else None,
         silent_s,
-        contact.why if contact else "",
     )
+
+
+def with_gaps(evaluation: Evaluation, recent: RecentAccess) -> Evaluation:
+    """Return a look at a data server that says what it did not see: a log that grew faster than it is followed.
+
+    What was counted is then the least that there was, and what was not found may be there: nothing ends by such a look.
+    """
+    if not recent.skipped_bytes:
+        return evaluation
+    told = f"{recent.skipped_bytes:,} bytes of its logs grew too fast to be followed"
+    findings = tuple(
+        replace(finding, detail=f"{finding.detail} At least: {told} and are not counted.")
+        for finding in evaluation.findings
+    )
+    unjudged = {**evaluation.unjudged, ("server", evaluation.source): told}
+    return replace(evaluation, findings=findings, unjudged=unjudged)
 
 
 def save_cursor(store: ObjectStore, key: str, heartbeat_s: float | None = None) -> None:

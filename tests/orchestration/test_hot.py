@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pingmesh_tasks.alarm.incident import Policy
+from pingmesh_tasks.alarm.state import AlertState, advance
+from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.detect.rules import DEFAULT_RULES
 from pingmesh_tasks.fleet.follow import Contact, Roster
 from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
-from pingmesh_tasks.orchestration.hot import half_of, recent_access, recent_pairs, status_rows, unique
+from pingmesh_tasks.orchestration.hot import half_of, recent_access, recent_pairs, status_rows, unique, with_gaps
 from pingmesh_tasks.store.hot import HotPiece
 from pingmesh_tasks.store.schemas import HOST_STATUS, PAIR_LATENCY
 from tests.support.segments import START_US, TABLE, segment
@@ -160,6 +164,23 @@ def test_what_was_passed_over_and_what_was_refused_is_told():
     found = recent_access(pieces, LOG, SINCE, UNTIL)
     assert found.skipped_bytes == 4_711 and len(found.rejected) == 1
     assert found.errors.select("kind", "user").rows() == [("denied", "mallory"), ("connected", "alice")]
+
+
+def test_a_look_that_passed_bytes_over_says_so_and_ends_nothing():
+    pieces = [lines("no line of ours", skipped_bytes=4_711), lines("nor this", offset=9_000, at_s=21)]
+    pieces += [HotPiece("errors", "data1", "1:8.0", 0, b"Connected: alice\n", us(30), skipped_bytes=289)]
+    flood = Finding("user_rate", "user", "bob", "warning", 300, "/min", 100, SINCE, "Bob does 300 operations.")
+    look = Evaluation("data1", "hot", UNTIL, frozenset({"user_rate"}), (flood,))
+    seen = with_gaps(look, recent_access(pieces, LOG, SINCE, UNTIL))
+    told = "5,000 bytes of its logs grew too fast to be followed"
+    assert seen.findings[0].detail == f"Bob does 300 operations. At least: {told} and are not counted."
+    assert seen.unjudged == {("server", "data1"): told}
+    open_one = advance(AlertState(), look, Policy(), UNTIL)
+    for second in range(1, 6):
+        later = replace(seen, at=UNTIL + timedelta(seconds=second), findings=())
+        open_one = advance(open_one, later, Policy(), later.at)
+    assert [incident.lead.finding.subject for incident in open_one.open] == ["bob"]
+    assert with_gaps(look, recent_access(pieces[1:2], LOG, SINCE, UNTIL)) is look
 
 
 def test_lines_that_were_read_before_the_span_are_not_of_it():
