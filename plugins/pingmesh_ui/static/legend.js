@@ -11,6 +11,9 @@ import { theme } from "./theme.js";
 const STEPS = 240;
 
 export function drawLegend(view) {
+  const said = JSON.stringify([view.scale, theme, document.documentElement.lang, view.metric().name, view.map.hatch, view.compares() && state.cmp, view.levels && view.header.normal]);
+  if ($("legend").dataset.said === said) return;
+  $("legend").dataset.said = said;
   const { scale } = view, ramp = h("canvas", { class: "ramp", width: STEPS, height: 1 }), c = ramp.getContext("2d");
   for (let i = 0; i < STEPS; i++) {
     c.fillStyle = css(colourAt(scale, valueAt(scale, (i + 0.5) / STEPS)));

@@ -50,9 +50,9 @@ export function createPlayer({ context, time, current, go }) {
     fetchAhead(i);
     const frame = await frames.get(time.windows[i].id).catch((error) => { context.report(error); return null; });
     if (!playing) return;
-    const drawn = performance.now();
+    performance.clearMarks("step");
+    performance.mark("step");
     go(i, { playing: true, frame });
-    (context.steps ??= []).push(performance.now() - drawn);
     if (i >= time.windows.length - 1) { player.stop(); return; }
     timer = setTimeout(() => step(i + 1), Math.max(0, STEP_MS / factor - (performance.now() - began)));
   }

@@ -41,13 +41,21 @@ export function spell(of = state) {
   return query.toString().replaceAll("%2C", ",").replaceAll("%2F", "/").replaceAll("%3E", ">");
 }
 
-/** Change the state, tell who listens, and write the link. `step` makes it one that "back" returns from. */
-export function update(changes, { step = false } = {}) {
+let unwritten = false;
+
+/**
+ * Change the state, tell who listens, and write the link. `step` makes it one that "back" returns from; `later` leaves
+ * the writing, which takes as long as a frame of play, to the next update without it.
+ */
+export function update(changes, { step = false, later = false } = {}) {
   const changed = Object.keys(changes).filter((key) => state[key] !== String(changes[key] ?? ""));
-  if (!changed.length) return;
   for (const key of changed) state[key] = String(changes[key] ?? "");
-  const hash = spell();
-  history[step ? "pushState" : "replaceState"](null, "", hash ? `#${hash}` : location.pathname + location.search);
+  if (!later && (changed.length || unwritten)) {
+    const hash = spell();
+    history[step ? "pushState" : "replaceState"](null, "", hash ? `#${hash}` : location.pathname + location.search);
+  }
+  unwritten = later && (unwritten || changed.length > 0);
+  if (!changed.length) return;
   for (const listener of listeners) listener(new Set(changed));
 }
 

@@ -5,10 +5,11 @@ import { colours } from "./theme.js";
 export function drawStrip(time, at) {
   const canvas = $("strip"), ratio = devicePixelRatio || 1, w = canvas.clientWidth, h = canvas.clientHeight;
   if (!w) return;
-  canvas.width = w * ratio;
-  canvas.height = h * ratio;
+  const wide = Math.round(w * ratio), tall = Math.round(h * ratio);
+  if (canvas.width !== wide || canvas.height !== tall) { canvas.width = wide; canvas.height = tall; }
   const c = canvas.getContext("2d"), paint = colours(), n = time.windows.length;
-  c.scale(ratio, ratio);
+  c.setTransform(ratio, 0, 0, ratio, 0, 0);
+  c.clearRect(0, 0, w, h);
   const x = (i) => (n > 1 ? 4 + (i * (w - 8)) / (n - 1) : w / 2), base = h - 2;
   c.fillStyle = paint.grid;
   c.fillRect(0, base, w, 1);

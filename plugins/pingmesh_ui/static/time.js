@@ -57,7 +57,7 @@ export function openTime(context) {
     const entry = time.windows[Math.min(time.windows.length - 1, Math.max(0, i))];
     if (!entry) return;
     time.quiet = true;
-    update({ w: entry.id });
+    update({ w: entry.id }, { later: options.playing });
     time.quiet = false;
     return show(options);
   }

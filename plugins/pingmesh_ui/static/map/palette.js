@@ -46,8 +46,19 @@ export const css = (colour) => `rgb(${colour.join(" ")})`;
 /** Whether text on this colour is to be dark. */
 export const isLight = ([r, g, b]) => 0.299 * r + 0.587 * g + 0.114 * b > 140;
 
-/** `{ colour: Uint32Array by code, mark: Uint32Array by code }`; a mark that differs from the colour is hatched. */
+let last = null;
+
+/**
+ * `{ colour: Uint32Array by code, mark: Uint32Array by code }`; a mark that differs from the colour is hatched. The last
+ * one is kept: play, map and legend ask for the same again and again.
+ */
 export function buildLut(scale, theme) {
+  const key = JSON.stringify([scale, theme]);
+  if (last?.key !== key) last = { key, lut: makeLut(scale, theme) };
+  return last.lut;
+}
+
+function makeLut(scale, theme) {
   const states = STATES[theme], colour = new Uint32Array(CODES);
   for (let code = 1; code <= HIGHEST; code++) colour[code] = packed(colourAt(scale, decode(code, scale.kind)));
   if (scale.kind === "share") colour[1] = packed(rgb(states.zero));
