@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.made_up_mesh import Mesh, serving
 
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 OpenPage = Callable[..., Any]
 FIRST, WELL, NEWEST = "20261122T010000Z", "20261122T013000Z", "20261122T025500Z"
 
@@ -124,7 +126,7 @@ def test_loss_is_compared_in_percentage_points(racks: str, open_page: OpenPage):
     assert "0 pp" in legend
     assert page.locator(".ticks span").first.inner_text().startswith("−")
     page.mouse.move(*cell_of(page, 72, 20))
-    page.locator("#tip", has_text="pp").wait_for()
+    page.locator("#tip", has_text=" pp").wait_for()
     assert "against" in page.inner_text("#tip")
     assert all(
         "+" in text or "un" in text or "no data" in text for text in page.locator("#worst .what").all_inner_texts()
@@ -179,6 +181,19 @@ def test_a_window_of_which_all_is_well_has_no_pattern(racks: str, open_page: Ope
     page = open_page(f"{racks}#w={WELL}")
     page.locator("#verdict", has_text="Everyone reaches everyone.").wait_for()
     assert "down" not in page.inner_text("#verdict")
+
+
+# ---- for everyone ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["m=change", f"m=loss&cmp={WELL}"])
+def test_axe_finds_nothing_serious_in_a_change(racks: str, open_page: OpenPage, view: str, scheme: str):
+    page = open_page(f"{racks}#{view}&sel=dc1/podset1>dc1/podset1", color_scheme=scheme)
+    page.wait_for_selector("#picked .small >> nth=1")
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+    assert [rule["nodes"][0]["html"] for rule in found if rule["impact"] in ("serious", "critical")] == []
 
 
 # ---- the panel of a group -------------------------------------------------------------------------------------------
