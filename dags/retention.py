@@ -7,9 +7,9 @@ is deleted until the form, or `PINGMESH_KEEP_DRY_RUN=false`, says so.
 **Schedule** daily, 03:40 UTC. **Inputs** the listing of the bucket. **Outputs** fewer objects; the task's log and
 return value have objects, bytes, oldest and newest window by kind.
 
-**Never deleted** are cursors, the alarm's memory, `artifacts/latest/`, the newest window of each kind and data server,
-the ping list plans that a window which stays may name, and any object that is not of a kind of ours. Hours and days
-that were made of windows which are gone stay as they are.
+**Never deleted** are cursors, the alarm's memory, `artifacts/latest/`, the newest window of each kind (of raw logs: of
+each data server), the ping list plans that a window which stays may name, and any object that is not of a kind of ours.
+Hours and days that were made of windows which are gone stay as they are.
 
 **Run again** at any time, also after it was killed: what is left is found again.
 

@@ -151,13 +151,13 @@ class KeyFacts:
     """What a key tells of its object.
 
     `kind` is its first folders, e.g. `raw/probe`, `tables/pair_latency`, `artifacts/heatmap`, `control/pinglist`;
-    `start` where its window begins (of a hot batch: when it was written), None for a plan; `part` which data server,
-    metric or group it is of, "" for a host or a shard.
+    `start` where its window begins (of a hot batch: when it was written), None for a plan; `server` whose log it is, of
+    raw logs.
     """
 
     kind: str
     start: datetime | None
-    part: str = ""
+    server: str = ""
 
 
 #: Where everything is that `facts` knows; plans last.
@@ -180,10 +180,10 @@ _FORMS = [
     re.compile(form, re.ASCII)
     for form in (
         rf"(?P<kind>(raw|quarantine)/probe)/{_TIME}/{_NAME}\.pms",
-        rf"(?P<kind>raw/(access|errors))/server=(?P<part>{_NAME})/{_TIME}\.log\.zst",
-        rf"(?P<kind>quarantine/[a-z_]+)/{_TIME}\.(?P<part>{_NAME})\.ndjson",
-        rf"(?P<kind>tables/[a-z_]+)/{_TIME}\.(\d{{3,}}-of-\d{{3,}}\.|(?P<part>{_NAME})\.)?parquet",
-        rf"(?P<kind>{ARTIFACTS}/[a-z_]+)/{_TIME}\.(?P<part>[a-z]+)",
+        rf"(?P<kind>raw/(access|errors))/server=(?P<server>{_NAME})/{_TIME}\.log\.zst",
+        rf"(?P<kind>quarantine/[a-z_]+)/{_TIME}\.{_NAME}\.ndjson",
+        rf"(?P<kind>tables/[a-z_]+)/{_TIME}\.({_NAME}\.)?parquet",
+        rf"(?P<kind>{ARTIFACTS}/[a-z_]+)/{_TIME}\.[a-z]+",
         rf"(?P<kind>{PLANS})/[0-9a-f]{{16}}\.json",
     )
 ]
@@ -207,4 +207,4 @@ def facts(key: str) -> KeyFacts | None:
     except ConfigError:
         return None
     agrees = _partition(window) == f"date={told['date']}/hour={told['hour']}"
-    return KeyFacts(told["kind"], window.start, told.get("part") or "") if agrees else None
+    return KeyFacts(told["kind"], window.start, told.get("server") or "") if agrees else None

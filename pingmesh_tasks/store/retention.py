@@ -7,7 +7,7 @@ knows, of kinds that this program writes, ever go. An object's age is that of it
 a bucket which was copied ages on. These stay at any age:
 
 - cursors, the alarm's memory, `artifacts/latest/`, and whatever is not ours;
-- the newest window of each kind, data server and metric: what is normal, where a log was left;
+- the newest window of each kind, of raw logs that of each data server: what is normal, where a log was left;
 - a plan that was in use within a day of any window that stays, or later: its table may name it. Each run of
   `pingmesh` writes its plan again, so an object's time of change is when it was last in use.
 """
@@ -120,12 +120,12 @@ class Plan:
         if facts is None or facts.kind not in self.old or facts.kind in self.refused:
             return False
         start = facts.start or entry.modified
-        return start < self.cutoffs[facts.kind] and self.newest.get((facts.kind, facts.part), start) != start
+        return start < self.cutoffs[facts.kind] and self.newest.get((facts.kind, facts.server), start) != start
 
 
 @dataclass(slots=True)
 class _Series:
-    """One kind, of one data server or metric where these are apart. Only `newest` tells of those that are kept."""
+    """The objects of one kind, of raw logs those of one data server."""
 
     newest: datetime = _AGES_AGO
     at_newest: Pile = field(default_factory=Pile)
@@ -169,7 +169,7 @@ def survey(listing: Iterable[Entry], ages: Ages, now: datetime, max_share: float
         elif facts.start is None:
             plans.append((entry.modified, entry.size))
         else:
-            one = series.setdefault((facts.kind, facts.part), _Series())
+            one = series.setdefault((facts.kind, facts.server), _Series())
             one.add(facts.start, entry.size, cutoffs[facts.kind])
     everything, old = {kind: Pile() for kind in KINDS}, {kind: Pile() for kind in KINDS}
     for (kind, _), one in series.items():

@@ -40,6 +40,9 @@ def every_key(window: Window) -> list[str]:
         layout.table("mesh_map_day", window, "loss"),
         layout.table("client", window, "east.example"),
         layout.table("normal", window),
+        layout.table("host_status", window, "collect-000-of-002"),
+        layout.table("notice", window, "10b73f252367-opened1"),
+        layout.table("anomaly", window, "mesh"),
         layout.artifact("heatmap", window, "png"),
         layout.artifact("sla_day", window, "csv"),
     ]
@@ -90,7 +93,7 @@ def test_an_age_of_what_there_is_not_is_refused_with_what_was_meant():
         Ages(KEEP_D | {"control/pinglist": 3})
 
 
-def test_the_newest_of_each_server_and_metric_stays_at_any_age():
+def test_the_newest_of_each_kind_and_of_each_servers_log_stays_at_any_age():
     """Where a log was left, and what is normal, is read from it."""
     keys = {
         name: [layout.raw_log("access", name, at(days)) for days in (90, 60)] for name in ("left_in_may", "still_here")
@@ -99,6 +102,16 @@ def test_the_newest_of_each_server_and_metric_stays_at_any_age():
     maps = [layout.table("mesh_map", at(days), metric) for metric in ("loss", "p50") for days in (90, 60)]
     found = pruned(*map(entry, [*keys["left_in_may"], *keys["still_here"], *maps]))
     assert found == [keys["left_in_may"][0], *keys["still_here"][:2], maps[0], maps[2]]
+
+
+def test_what_was_said_goes_though_each_notice_has_a_name_of_its_own():
+    keys = [layout.table("notice", at(days), f"10b73f25236{days % 10}-opened1") for days in (900, 401, 399, 0)]
+    assert pruned(*map(entry, keys)) == keys[:2]
+
+
+def test_tables_of_a_data_server_that_left_go():
+    gone, here = (layout.table("client", at(days), name) for name, days in (("east", 60), ("west", 0)))
+    assert pruned(entry(gone), entry(here)) == [gone]
 
 
 def test_all_shards_of_the_newest_window_stay_and_none_of_an_older_division():
