@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,29 @@ SETTLE_S = 2.0
 BAR_S, BAR_GROWTH_MB, REQUESTS, PEER_HOSTS = 0.25, 50.0, 1_000, 1_000
 
 
+@contextmanager
+def s3_server() -> Iterator[None]:
+    """A real S3 server of this run's own. The processes of the run find it by BENCH_STORE."""
+    from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = EmbeddedObjectStore(Path(folder), secret_access_key=secrets.token_urlsafe(24))
+        store.start()
+        try:
+            access = store.access
+            told = {"key": access.access_key_id, "secret": access.secret_access_key, "endpoint": access.endpoint}
+            os.environ["BENCH_STORE"] = json.dumps(told)
+            yield
+        finally:
+            store.stop()
+
+
+def filled(bucket: str, hosts: int, windows: int, *, pairs: bool = False, ended_s: int = 0) -> None:
+    """Fill a bucket, in a process of its own; the newest window ended `ended_s` ago."""
+    told = map(str, (hosts, windows, int(pairs), ended_s))
+    subprocess.run([sys.executable, __file__, "fill", bucket, *told], check=True)
+
+
 def opened(bucket: str) -> Any:
     from pingmesh_tasks.store.objects import ObjectStore, S3Access
 
@@ -40,12 +64,12 @@ def opened(bucket: str) -> Any:
     return ObjectStore(S3Access(bucket, given["key"], given["secret"], given["endpoint"]))
 
 
-def fill(bucket: str, hosts: int, windows: int, pairs: bool) -> None:
+def fill(bucket: str, hosts: int, windows: int, pairs: bool, ended_s: int) -> None:
     from tests.support.page_data import fill
 
     store = opened(bucket)
     store.ensure_bucket()
-    fill(store, hosts, windows, pairs=pairs)
+    fill(store, hosts, windows, pairs=pairs, end=datetime.now(UTC) - timedelta(seconds=ended_s))
 
 
 def build(bucket: str) -> dict[str, float]:
@@ -199,9 +223,11 @@ def measure(bucket: str, peer_bucket: str) -> bool:
         good &= fine
         middle_ms, slowest_ms = statistics.median(took) * 1e3, p95(took) * 1e3
         print(f"\n{REQUESTS} requests, four at a time: median {middle_ms:.0f} ms, p95 {slowest_ms:.0f} ms")
-        told = f"memory of the server: {began:.0f} MB before it is asked, {before:.0f} MB after one answer of each kind, "
-        told += f"{busy:.0f} MB at the end, {after:.0f} MB {SETTLE_S:.0f} s later"
-        print(f"{told} (bar: + {BAR_GROWTH_MB:.0f} MB from one of each on)", "" if fine else "  over the bar")
+        print(
+            f"memory of the server: {began:.0f} MB before it is asked; {before:.0f} MB after one answer of each kind,",
+            f"{busy:.0f} MB after all, {after:.0f} MB {SETTLE_S:.0f} s later: {after - before:+.0f} MB",
+            f"(bar: + {BAR_GROWTH_MB:.0f} MB)" + ("" if fine else "  over the bar"),
+        )
 
     with server(peer_bucket) as (url, _), httpx.Client(timeout=300, headers={"accept-encoding": "zstd"}) as client:
         newest = client.get(f"{url}/pingmesh/api/v1/boot").json()["newest"]["id"]
@@ -219,37 +245,21 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=6)
     given = parser.parse_args()
 
-    from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
-
-    with tempfile.TemporaryDirectory() as folder:
-        store = EmbeddedObjectStore(Path(folder), secret_access_key=secrets.token_urlsafe(24))
-        store.start()
-        try:
-            access = store.access
-            told = {"key": access.access_key_id, "secret": access.secret_access_key, "endpoint": access.endpoint}
-            os.environ["BENCH_STORE"] = json.dumps(told)
-            for bucket, hosts, windows, pairs in (
-                ("page", given.hosts, given.windows, True),
-                ("peer", PEER_HOSTS, 1, False),
-            ):
-                run = [sys.executable, __file__, "fill", bucket, str(hosts), str(windows), str(int(pairs))]
-                subprocess.run(run, check=True)
-            ended = subprocess.run(
-                [sys.executable, __file__, "build", "page"], check=True, capture_output=True, text=True
-            )
-            made = json.loads(ended.stdout.splitlines()[-1])
-            print(f"{given.hosts:,} hosts, from pair_latency to map and groups: {made['s']:.1f} s", end=", ")
-            print(f"{made['written_mb']:.1f} MB; peak {made['peak_mb']:.0f} MB ({made['before_mb']:.0f} MB before)\n")
-            good = measure("page", "peer")
-        finally:
-            store.stop()
+    with s3_server():
+        filled("page", given.hosts, given.windows, pairs=True)
+        filled("peer", PEER_HOSTS, 1)
+        ended = subprocess.run([sys.executable, __file__, "build", "page"], check=True, capture_output=True, text=True)
+        made = json.loads(ended.stdout.splitlines()[-1])
+        print(f"{given.hosts:,} hosts, from pair_latency to map and groups: {made['s']:.1f} s", end=", ")
+        print(f"{made['written_mb']:.1f} MB; peak {made['peak_mb']:.0f} MB ({made['before_mb']:.0f} MB before)\n")
+        good = measure("page", "peer")
     sys.exit(0 if good else 1)
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["fill", bucket, hosts, windows, pairs]:
-            fill(bucket, int(hosts), int(windows), bool(int(pairs)))
+        case ["fill", bucket, hosts, windows, pairs, ended_s]:
+            fill(bucket, int(hosts), int(windows), bool(int(pairs)), int(ended_s))
         case ["build", bucket]:
             print(json.dumps(build(bucket)))
         case ["serve", bucket]:
