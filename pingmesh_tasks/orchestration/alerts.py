@@ -240,7 +240,7 @@ def _look_at_server(
         silent_s=recent.silent_s,
         country_of=_countries(server),
     )
-    return evaluate_access(view, read_rules(run.settings, run.store))
+    return hot.with_gaps(evaluate_access(view, read_rules(run.settings, run.store)), recent)
 
 
 def _newest(store: ObjectStore, table: str, before: Window, part: str | None = None) -> pl.DataFrame | None:
