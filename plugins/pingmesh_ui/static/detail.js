@@ -123,7 +123,7 @@ export async function fillPicked(view) {
     }
     return;
   }
-  const key = [view.window.id, state.sel, state.lv, view.time.windows[0].id, view.time.windows.at(-1).id].join(), isNew = pictures.key !== key;
+  const key = [view.window.id, view.window.v, state.sel, state.lv, view.time.windows[0].id, view.time.windows.at(-1).id].join(), isNew = pictures.key !== key;
   if (isNew && pictures.sel !== state.sel) pictures.box.replaceChildren();
   box.replaceChildren(close, title, blockSummary(view, { x0: b.start, x1: b.stop, y0: a.start, y1: a.stop }), pictures.box, h("p", { class: "keys" }, t("drill.hint")));
   if (!isNew || document.documentElement.dataset.playing) return;
