@@ -221,7 +221,7 @@ function accept(view, { header, levels, means, worst }, partial) {
   if (view.axis.n) $("empty").hidden = true;
   look(view);
   verdict(view);
-  listWorst(view);
+  if (worst) listWorst(view); // pooled cells name no pairs
   showSelection(view, view.arriving && !state.at);
   view.arriving = false;
 }

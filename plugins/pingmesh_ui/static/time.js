@@ -39,7 +39,7 @@ export function openTime(context) {
     $("back").disabled = at === 0;
     $("next").disabled = at === time.windows.length - 1;
     drawStrip(time, at);
-    fillCompare();
+    if (!player.playing) fillCompare();
   }
 
   function fillCompare() {
