@@ -74,8 +74,8 @@ class Told:
 
 def told_since(demo: Demo, since_s: float, limit: int = 100) -> list[Told]:
     """The alarm's e-mails that arrived since, oldest first; what each is about is all that any channel said of it."""
-    said: list[dict[str, Any]] = httpx.get(f"{demo.inbox_url}/messages.json", params={"limit": limit}).json()["messages"]
-    said = [message for message in said if message["arrived_us"] >= since_s * 1e6]
+    answer = httpx.get(f"{demo.inbox_url}/messages.json", params={"limit": limit}).json()
+    said: list[dict[str, Any]] = [m for m in answer["messages"] if m["arrived_us"] >= since_s * 1e6]
     details = {m["payload"]["incident"]: json.dumps(m["payload"]) for m in said if _is_notice(m["payload"])}
     mails = []
     for mail in reversed(said):

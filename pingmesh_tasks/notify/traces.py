@@ -12,9 +12,9 @@ from dataclasses import asdict
 from typing import Any
 
 from pingmesh_tasks.notify.message import Trace
+from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 
-KEY = "control/alerts/traces.json"
 VERSION = 1
 MOST_INCIDENTS = 60
 
@@ -26,7 +26,7 @@ def keep_traces(store: ObjectStore, found: Mapping[str, Sequence[Trace]]) -> Non
         return
     kept = {incident: traces for incident, traces in read_traces(store).items() if incident not in rows} | rows
     newest = dict(list(kept.items())[-MOST_INCIDENTS:])
-    store.put(KEY, json.dumps({"version": VERSION, "traces": newest}).encode())
+    store.put(layout.alert_traces(), json.dumps({"version": VERSION, "traces": newest}).encode())
 
 
 def read_traces(store: ObjectStore) -> dict[str, list[dict[str, Any]]]:
@@ -35,7 +35,7 @@ def read_traces(store: ObjectStore) -> dict[str, list[dict[str, Any]]]:
     What another version wrote, or is damaged, is as if it were not there: the next message replaces it.
     """
     try:
-        document = json.loads(store.find(KEY) or b"{}")
+        document = json.loads(store.find(layout.alert_traces()) or b"{}")
         return dict(document["traces"]) if document.get("version") == VERSION else {}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}

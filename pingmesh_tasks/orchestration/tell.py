@@ -21,6 +21,7 @@ from pingmesh_tasks.fleet.trace import trace_pairs
 from pingmesh_tasks.notify.delivery import deliver
 from pingmesh_tasks.notify.history import notice_rows
 from pingmesh_tasks.notify.message import Links, Message, Trace, compose
+from pingmesh_tasks.notify.traces import keep_traces
 from pingmesh_tasks.orchestration.channels import open_channels
 from pingmesh_tasks.orchestration.stages import Run, load_run_inventory
 from pingmesh_tasks.store import layout
@@ -61,6 +62,7 @@ def tell(run: Run, ui_url: str | None = None) -> dict[str, int]:
         return compose(notice, _links(ui_url, picture), picture, traces.get(notice.id, ()))
 
     counts = deliver(memory, channels, composed, Policy(), lambda: datetime.now(UTC))
+    keep_traces(run.store, {notice.incident: traces[notice.id] for notice in due if traces.get(notice.id)})
     if counts["failed"] and not counts["sent"]:
         raise PingmeshError("no channel took a message; they wait in the outbox and are tried again; see the log above")
     return dict(counts)

@@ -102,6 +102,11 @@ def alert_state() -> str:
     return "control/alerts/state.json"
 
 
+def alert_traces() -> str:
+    """The traces of the newest incidents, as the page shows them."""
+    return "control/alerts/traces.json"
+
+
 def quarantined_lines(source: str, window: Window, server: str) -> str:
     """Lines that fit no table, with the reason, one JSON object a line."""
     return f"quarantine/{source}/{_partition(window)}/{window.id}.{server}.ndjson"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pingmesh_tasks.notify.message import Trace
-from pingmesh_tasks.notify.traces import KEY, MOST_INCIDENTS, keep_traces, read_traces
+from pingmesh_tasks.notify.traces import MOST_INCIDENTS, keep_traces, read_traces
+from pingmesh_tasks.store import layout
 
 HOPS = ({"hop": 1, "router": "10.0.1.1", "ports": 16, "stop_here": 4, "sent_beyond": 64, "loss_beyond": 0.25},)
 TRACE = Trace("host01", "host03", "after 10.0.1.1; 4 of 16 ports stop there", HOPS, "10.0.1.1")
@@ -36,7 +37,7 @@ def test_only_those_of_the_newest_incidents_are_kept(store):
 
 def test_what_cannot_be_read_is_replaced(store):
     for damaged in (b"{", b"[]", b'{"version": 1}', b'{"version": 2, "traces": {"a1": []}}'):
-        store.put(KEY, damaged)
+        store.put(layout.alert_traces(), damaged)
         assert read_traces(store) == {}
     keep_traces(store, {"a1": [TRACE]})
     assert list(read_traces(store)) == ["a1"]

@@ -14,7 +14,7 @@ from pingmesh_tasks.alarm.memory import to_json
 from pingmesh_tasks.alarm.state import Policy, acknowledge, advance, silence
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.notify.message import Trace
-from pingmesh_tasks.notify.traces import KEY, keep_traces
+from pingmesh_tasks.notify.traces import keep_traces
 from pingmesh_tasks.store import layout
 from tests.support.page_api_server import TOKEN, page_app, serving
 
@@ -79,7 +79,7 @@ def test_silences_and_channels_are_told_with_every_state_of_incidents(ask):
 
 
 def test_damaged_traces_hide_no_incident(ask, store):
-    store.put(KEY, b"{")
+    store.put(layout.alert_traces(), b"{")
     (incident,) = ask().json()["incidents"]
     assert incident["traces"] == []
 

@@ -56,7 +56,8 @@ async function showTab() {
     (await opened[current])?.show?.();
   } catch (error) {
     delete opened[current];
-    report(error, showTab);
+    // A module that does not come says nothing of why: an expired session, or no network. The API does.
+    report(error instanceof TypeError ? await get("boot").then(() => error, (reason) => reason) : error, showTab);
   }
 }
 

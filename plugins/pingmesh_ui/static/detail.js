@@ -117,7 +117,7 @@ export async function fillPicked(view) {
       if (state.sel !== sel || view.window.id !== window) return;
       const cell = { x: b.start, y: a.start }, code = codeAt(view, cell);
       box.replaceChildren(close, title, code !== null && !isValue(code) ? h("p", { class: code ? "gone" : "keys" }, stateWords(code, view.kind())) : "", figures(answer), h("div", { class: "row" }, turn,
-        h("button", { onclick: () => update({ sel: `${src}>` }, { step: true }) }, t("from.host", { host: isolate(src) })), h("button", { onclick: () => update({ sel: `>${dst}` }, { step: true }) }, t("to.host", { host: isolate(dst) }))));
+        h("button", { onclick: () => update({ sel: `${src}>` }, { step: true }) }, t("from.host", { host: isolate(src) })), h("button", { onclick: () => update({ sel: `>${dst}` }, { step: true }) }, t("to.host", { host: isolate(dst) })), alarmsOf(src), alarmsOf(dst)));
     } catch (error) {
       if (state.sel === sel) box.replaceChildren(close, title, h("p", { class: "keys" }, error.code === "not_found" || error.status === 404 ? t("state.not_planned") : error.message));
     }
@@ -125,7 +125,7 @@ export async function fillPicked(view) {
   }
   const key = [view.window.id, view.window.v, state.sel, state.lv, view.time.windows[0].id, view.time.windows.at(-1).id].join(), isNew = pictures.key !== key;
   if (isNew && pictures.sel !== state.sel) pictures.box.replaceChildren();
-  box.replaceChildren(close, title, blockSummary(view, { x0: b.start, x1: b.stop, y0: a.start, y1: a.stop }), pictures.box, h("p", { class: "keys" }, t("drill.hint")));
+  box.replaceChildren(close, title, blockSummary(view, { x0: b.start, x1: b.stop, y0: a.start, y1: a.stop }), pictures.box, h("p", { class: "keys" }, t("drill.hint")), h("div", { class: "row" }, [...new Set([src, dst])].filter(Boolean).map(alarmsOf)));
   if (!isNew || document.documentElement.dataset.playing) return;
   Object.assign(pictures, { key, sel: state.sel });
   clearTimeout(pictures.timer);
@@ -137,6 +137,9 @@ export async function fillPicked(view) {
 
 /** The small charts of the selected group: kept while the panel is filled anew, drawn again for another window. */
 const pictures = { key: "", sel: "", timer: 0, box: h("div", {}) };
+
+/** To what the alarm has to say of a host or a group. */
+const alarmsOf = (what) => h("button", { onclick: async () => (await import("./panels/filters.js")).showAlarmsOf(what) }, t("alarms.of.host", { host: isolate(what) }));
 
 /** A block that was dragged: its figures, and the way to compare it with another time. */
 function fillBlock(view, box) {
