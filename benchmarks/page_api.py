@@ -95,7 +95,7 @@ def build(bucket: str) -> dict[str, float]:
 
 def serve(bucket: str) -> None:
     from fastapi import FastAPI
-    from pingmesh_ui.app import create_app
+    from pingmesh_ui.app import create_app  # first, as in the api-server: it says where Arrow's memory comes from
 
     from pingmesh_tasks.maps.codes import decode
     from pingmesh_tasks.page.page import Page

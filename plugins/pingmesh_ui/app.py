@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import anyio.to_thread
-import pyarrow as pa
 from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -92,11 +91,7 @@ def create_app(
     host: api.Host,
     static: StaticFiles | None = None,
 ) -> FastAPI:
-    """Return the app. `guards` are dependencies that every route has; `host` says what only Airflow knows.
-
-    Arrow takes its memory from the C library from then on: its own allocator keeps what it freed, 100 MB of it.
-    """
-    pa.set_memory_pool(pa.system_memory_pool())
+    """Return the app. `guards` are dependencies that every route has; `host` says what only Airflow knows."""
     app = FastAPI(
         title="Pingmesh page", version="1", docs_url=None, redoc_url=None, openapi_url=None, dependencies=list(guards)
     )
