@@ -41,6 +41,7 @@ from pingmesh_tasks.store.objects import ObjectStore
 
 FAULT_S, BETWEEN_FAULTS_S = 60.0, 100.0
 DOWN_S = 4.0
+WAIT_S = 10.0  # for a task to be there
 PATIENCE_S = 900.0
 UUID = "[0-9a-f]{8}-"
 
@@ -68,12 +69,16 @@ def airflows(demo: Demo) -> dict[int, str]:
 
 
 def kill_airflows(demo: Demo, title: str) -> bool:
-    """Kill -9 one process of Airflow whose title fits the pattern `title`; say whether there was one."""
-    pids = [pid for pid, is_called in airflows(demo).items() if re.search(title, is_called)]
-    if pids:
-        with suppress(ProcessLookupError):
-            os.kill(random.choice(pids), signal.SIGKILL)
-    return bool(pids)
+    """Kill -9 one process of Airflow whose title fits the pattern `title`; say whether there was one soon."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        pids = [pid for pid, is_called in airflows(demo).items() if re.search(title, is_called)]
+        if pids:
+            with suppress(ProcessLookupError):
+                os.kill(random.choice(pids), signal.SIGKILL)
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def kill_daemon(daemon: Daemon, start: Callable[[], object]) -> bool:
@@ -91,8 +96,8 @@ def victims(demo: Demo) -> dict[str, Callable[[], bool]]:
     return {
         "task": lambda: kill_airflows(demo, f"^airflow worker -- {UUID}"),
         "worker": lambda: kill_airflows(demo, f"^airflow worker -- LocalExecutor: {UUID}"),
-        "triggerer": lambda: kill_airflows(demo, r"airflow triggerer\b"),
-        "scheduler": lambda: kill_airflows(demo, r"airflow scheduler\b"),
+        "triggerer": lambda: kill_airflows(demo, r"airflow triggerer\s*$"),
+        "scheduler": lambda: kill_airflows(demo, r"airflow scheduler\s*$"),
         "S3 server": lambda: kill_daemon(demo.s3.daemon, demo.s3.start),
         "inbox": lambda: kill_daemon(demo.inbox, demo.start_inbox),
     }
