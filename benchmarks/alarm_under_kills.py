@@ -96,8 +96,8 @@ def victims(demo: Demo) -> dict[str, Callable[[], bool]]:
     return {
         "task": lambda: kill_airflows(demo, f"^airflow worker -- {UUID}"),
         "worker": lambda: kill_airflows(demo, f"^airflow worker -- LocalExecutor: {UUID}"),
-        "triggerer": lambda: kill_airflows(demo, r"airflow triggerer\s*$"),
-        "scheduler": lambda: kill_airflows(demo, r"airflow scheduler\s*$"),
+        "triggerer": lambda: kill_airflows(demo, r"^\S+ \S+airflow triggerer\s*$"),
+        "scheduler": lambda: kill_airflows(demo, r"^\S+ \S+airflow scheduler\s*$"),
         "S3 server": lambda: kill_daemon(demo.s3.daemon, demo.s3.start),
         "inbox": lambda: kill_daemon(demo.inbox, demo.start_inbox),
     }
