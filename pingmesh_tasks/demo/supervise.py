@@ -3,11 +3,13 @@
     python -m pingmesh_tasks.demo.supervise PREPARE -- COMMAND -- COMMAND …
 
 PREPARE runs first, to its end. What a command prints goes where ours goes. A command that ends is started again after
-a second, then two, up to `MAX_PAUSE_S`; one that stayed up for `STEADY_S` begins with a second anew. SIGTERM ends all.
+a second, then two, up to `MAX_PAUSE_S`; one that stayed up for `STEADY_S` begins with a second anew. SIGTERM ends all,
+and so does our own death, however it comes: nobody would know of the commands any more.
 """
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from types import FrameType
 
 MAX_PAUSE_S, STEADY_S, GOODBYE_S = 30.0, 60.0, 10.0
 _POLL_S = 0.2
+_LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
 
 
 @dataclass(slots=True)
@@ -36,7 +39,7 @@ class Kept:
         now = time.monotonic()
         if self.process is None:
             if now >= self.due:
-                self.process, self.started = subprocess.Popen(self.command), now
+                self.process, self.started = subprocess.Popen(self.command, preexec_fn=_end_with_parent), now
             return
         status = self.process.poll()
         if status is None:
@@ -44,6 +47,11 @@ class Kept:
         self.pause_s = 1.0 if now - self.started > STEADY_S else min(2 * self.pause_s, MAX_PAUSE_S)
         self.process, self.due = None, now + self.pause_s
         print(f"{self.command[-1]} ended with {status}; again in {self.pause_s:.0f} s", file=sys.stderr, flush=True)
+
+
+def _end_with_parent() -> None:
+    """In a child: let the kernel send SIGTERM when the parent ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class _Stop(Exception):

@@ -77,3 +77,15 @@ def test_nothing_is_started_where_the_preparation_fails(supervise, tmp_path):
     assert process.returncode == 1
     assert "ended with 3" in said
     assert not file.exists()
+
+
+def test_commands_end_with_who_keeps_them_running_even_where_that_one_is_killed(supervise, tmp_path):
+    one = tmp_path / "one"
+    keeper = supervise("true", "--", *says_its_pid(one))
+    [pid] = pids(one, 1)
+    keeper.kill()
+    keeper.wait()
+    deadline = time.monotonic() + 10
+    while lives(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
