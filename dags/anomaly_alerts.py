@@ -42,8 +42,8 @@ SETTINGS = load_settings()
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(minutes=10),
-    default_args=DEFAULT_ARGS | {"retry_delay": timedelta(seconds=2), "execution_timeout": timedelta(minutes=3)},
+    dagrun_timeout=timedelta(minutes=3),  # one run at a time: a run that hangs would be the end of all alarms
+    default_args=DEFAULT_ARGS | {"retry_delay": timedelta(seconds=2), "execution_timeout": timedelta(seconds=80)},
     doc_md=__doc__,
     dag_display_name="Anomaly alerts",
     description="When something arrives: look at the last minute, remember, tell Slack and e-mail.",
