@@ -233,7 +233,7 @@ def _look_at_server(
         recent.client,
         recent.operation,
         rejected=recent.rejected,
-        session=None if session is None else session.filter(pl.col("ended_by").is_null()),
+        session=None if session is None else hot.present(session, now),
         server_error=recent.errors,
         normal=_newest(run.store, "access_normal", window, server.name),
         up=recent.up,

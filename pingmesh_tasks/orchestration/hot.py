@@ -13,7 +13,7 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,8 @@ from pingmesh_tasks.windows import Window, window_containing
 
 log = logging.getLogger(__name__)
 
+#: So long may a session be silent and still be the one that a pid means, in a hot look.
+IDLE_S = 3600.0
 STAGE, NO_DATA_YET = "follow", "no_data_yet"
 _READERS = 8
 _CHUNK_S = 10.0
@@ -251,6 +253,16 @@ def with_gaps(evaluation: Evaluation, recent: RecentAccess) -> Evaluation:
     )
     unjudged = {**evaluation.unjudged, ("server", evaluation.source): told}
     return replace(evaluation, findings=findings, unjudged=unjudged)
+
+
+def present(session: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Return the sessions that lines may be tied to by their pid: open, and heard of in the last `IDLE_S`.
+
+    The line that says who has a pid now may be missing here: the follower began after it. Then whoever had the pid
+    hours ago, and left no trace of going, would be accused.
+    """
+    lately = pl.col("last_time") >= now - timedelta(seconds=IDLE_S)
+    return session.filter(pl.col("ended_by").is_null(), lately)
 
 
 def save_cursor(store: ObjectStore, key: str, heartbeat_s: float | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 
 from pingmesh_tasks.alarm.incident import Policy
@@ -13,9 +14,17 @@ from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.detect.rules import DEFAULT_RULES
 from pingmesh_tasks.fleet.follow import Contact, Roster
 from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
-from pingmesh_tasks.orchestration.hot import half_of, recent_access, recent_pairs, status_rows, unique, with_gaps
+from pingmesh_tasks.orchestration.hot import (
+    half_of,
+    present,
+    recent_access,
+    recent_pairs,
+    status_rows,
+    unique,
+    with_gaps,
+)
 from pingmesh_tasks.store.hot import HotPiece
-from pingmesh_tasks.store.schemas import HOST_STATUS, PAIR_LATENCY
+from pingmesh_tasks.store.schemas import HOST_STATUS, PAIR_LATENCY, SESSION
 from tests.support.segments import START_US, TABLE, segment
 
 HOSTS = Inventory(tuple(Host(name, f"10.0.0.{i}") for i, name in enumerate(("db-1", "db-2", "db-3", "db-4"), 1)))
@@ -181,6 +190,16 @@ def test_a_look_that_passed_bytes_over_says_so_and_ends_nothing():
         open_one = advance(open_one, later, Policy(), later.at)
     assert [incident.lead.finding.subject for incident in open_one.open] == ["bob"]
     assert with_gaps(look, recent_access(pieces[1:2], LOG, SINCE, UNTIL)) is look
+
+
+def test_a_pid_means_nobody_who_has_ended_or_been_silent_for_hours():
+    now = datetime(2026, 11, 22, 8, tzinfo=UTC)
+    rows = [
+        {"user": "bob", "pid": 7, "last_time": now - timedelta(minutes=50), "ended_by": None},
+        {"user": "eve", "pid": 8, "last_time": now - timedelta(hours=4), "ended_by": None},
+        {"user": "tom", "pid": 9, "last_time": now - timedelta(seconds=5), "ended_by": "disconnect"},
+    ]
+    assert present(pl.DataFrame(rows, schema=SESSION), now)["user"].to_list() == ["bob"]
 
 
 def test_lines_that_were_read_before_the_span_are_not_of_it():
