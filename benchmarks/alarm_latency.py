@@ -39,8 +39,8 @@ from pingmesh_tasks.store.objects import ObjectStore
 POLL_S = 0.25  # when a mail came is what the sink says, not when it is seen here
 PATIENCE_S = 120.0
 RESOLVE_PATIENCE_S = 420.0
-REST_S = 15.0  # between two rounds, so that no fault is part of the one before
-BETWEEN_S = 10.0  # between the end of one fault and the next of the same round
+REST_S = 5.0  # between two rounds, so that no fault is part of the one before
+BETWEEN_S = 5.0  # between the end of one fault and the next of the same round
 NOTICE = re.compile(r"<([0-9a-f]{12})-(opened|escalated|reminder|resolved)\d+@")
 
 
