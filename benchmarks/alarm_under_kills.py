@@ -42,7 +42,7 @@ from pingmesh_tasks.store.objects import ObjectStore
 FAULT_S, BETWEEN_FAULTS_S = 60.0, 100.0
 DOWN_S = 4.0
 WAIT_S = 10.0  # for a task to be there
-PATIENCE_S = 900.0
+PATIENCE_S = 1_200.0  # a suspect that comes back again and again is held for a quarter of an hour
 UUID = "[0-9a-f]{8}-"
 
 
