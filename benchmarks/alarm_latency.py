@@ -39,7 +39,7 @@ from pingmesh_tasks.store.objects import ObjectStore
 POLL_S = 0.25  # when a mail came is what the sink says, not when it is seen here
 PATIENCE_S = 120.0
 RESOLVE_PATIENCE_S = 420.0
-REST_S = 5.0  # between two rounds, so that no fault is part of the one before
+REST_S = 15.0  # between two rounds, so that no fault is part of the one before
 BETWEEN_S = 5.0  # between the end of one fault and the next of the same round
 NOTICE = re.compile(r"<([0-9a-f]{12})-(opened|escalated|reminder|resolved)\d+@")
 
@@ -57,7 +57,7 @@ class Fault:
 
 
 FAULTS = {
-    "hammer": Fault("a user floods a node", "hammer", HAMMER_USER, 20, 8, 15),
+    "hammer": Fault("a user floods a node", "hammer", HAMMER_USER, 12, 8, 15),
     "host": Fault("a host stops answering", OUTAGE_HOST, OUTAGE_HOST, 45, 25, 40),
 }
 

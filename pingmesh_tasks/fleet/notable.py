@@ -2,8 +2,8 @@
 
 A batch that is not notable waits for the next look, half a minute away at most; a notable one starts that look at
 once. So a look may well be wrong in calling something notable, it costs one run; `detect` judges. Half of a rule's
-limit is notable, so that the look happens before the limit is reached. Everything is counted over the last minute, in
-counters whose size is bounded: names come from hosts and logs.
+limit is notable, of a burst three quarters, so that the look happens when the limit is about to be reached. Everything
+is counted over the last minute, in counters whose size is bounded: names come from hosts and logs.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class NotableLimits:
     failed_share: float = 0.05
     failures_of_target: int = 2
     same_read_of_pid: int = 120
-    same_read_of_pid_burst: int = 25
+    same_read_of_pid_burst: int = 38
     same_read: int = 300
-    same_read_burst: int = 60
+    same_read_burst: int = 45
     lines_of_pid: int = 3_000
     connects_of_client: int = 120
     connects: int = 1_500

@@ -279,18 +279,23 @@ def notable_limits(settings: Settings, store: ObjectStore) -> NotableLimits:
 
 
 def half_of(rules: RuleBook) -> NotableLimits:
-    """Return half of the limits of `rules`, as far as they are of kinds that bytes and counts can tell."""
+    """Return half of the limits of `rules`, as far as they are of kinds that bytes and counts can tell.
+
+    Of a burst it is three quarters: a run begins a second or two after what it is started by, and one that looks too
+    early is in the way of the next.
+    """
 
     def half(rule: str, limit: str) -> int:
         return max(1, round(rules.limit(rule, limit) / 2))
 
+    def most(rule: str, limit: str) -> int:
+        return max(1, round(rules.limit(rule, limit) * 0.75))
+
     return NotableLimits(
         same_read_of_pid=half("heavy_reads", "process_per_min"),
-        same_read_of_pid_burst=half("heavy_reads", "process_burst"),
+        same_read_of_pid_burst=most("heavy_reads", "process_burst"),
         same_read=half("heavy_reads", "server_per_min"),
-        # Of all clients together a node in demand may come near in good health; a run that looks too early is in the
-        # way of the next one.
-        same_read_burst=round(rules.limit("heavy_reads", "server_burst") * 0.75),
+        same_read_burst=most("heavy_reads", "server_burst"),
         lines_of_pid=half("user_rate", "operations_per_min"),
         connects_of_client=half("connect_rate", "user_per_min"),
         connects=half("connect_rate", "server_per_min"),
