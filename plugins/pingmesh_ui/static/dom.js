@@ -18,3 +18,6 @@ export const $ = (id) => document.getElementById(id);
 export const name = (text, props = {}) => h("bdi", { title: text, ...props }, text);
 
 export const isolate = (text) => `\u2068${text}\u2069`;
+
+/** Do something once the next frame is painted: what the eye can wait for must not hold the picture up. */
+export const afterFrame = (then) => requestAnimationFrame(() => setTimeout(then));

@@ -3,7 +3,7 @@
  * the state come in through `onChange`, answers of the server through `load`; everything shown follows from the two.
  */
 import { address, get, pyramid } from "./api.js";
-import { $, h, isolate, name } from "./dom.js";
+import { $, afterFrame, h, isolate, name } from "./dom.js";
 import { describeCell, fillPicked, showTip } from "./detail.js";
 import { saveCells, savePicture } from "./export.js";
 import { formatPoints, formatTimes, formatUs, formatValue, formatWindow } from "./format.js";
@@ -220,7 +220,8 @@ function accept(view, { header, levels, means, worst }, partial) {
   view.map.setLevels(levels, means ?? (partial ? undefined : null));
   if (view.axis.n) $("empty").hidden = true;
   look(view);
-  verdict(view);
+  if (document.documentElement.dataset.playing) afterFrame(() => verdict(view));
+  else verdict(view);
   if (worst) listWorst(view); // pooled cells name no pairs
   showSelection(view, view.arriving && !state.at);
   view.arriving = false;

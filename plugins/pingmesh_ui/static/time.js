@@ -3,7 +3,7 @@
  * newest. Views follow it: `time.follow(show)` calls `show(entry, options)` now and whenever another window is to be seen.
  */
 import { get } from "./api.js";
-import { $, h } from "./dom.js";
+import { $, afterFrame, h } from "./dom.js";
 import { formatDay, formatId, formatTime, formatWindow, parseId } from "./format.js";
 import { t } from "./i18n.js";
 import { createPlayer } from "./play.js";
@@ -38,8 +38,9 @@ export function openTime(context) {
     $("live").setAttribute("aria-pressed", isLive());
     $("back").disabled = at === 0;
     $("next").disabled = at === time.windows.length - 1;
+    if (player.playing) { afterFrame(() => drawStrip(time, current())); return; }
     drawStrip(time, at);
-    if (!player.playing) fillCompare();
+    fillCompare();
   }
 
   function fillCompare() {
