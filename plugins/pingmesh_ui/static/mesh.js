@@ -225,6 +225,7 @@ function accept(view, { header, levels, means, worst }, partial) {
   if (worst) listWorst(view); // pooled cells name no pairs
   showSelection(view, view.arriving && !state.at);
   view.arriving = false;
+  if (document.documentElement.dataset.playing) view.map.drawNow();
 }
 
 function firstPicture(view) {

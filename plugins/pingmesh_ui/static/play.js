@@ -49,6 +49,7 @@ export function createPlayer({ context, time, current, go }) {
     const began = performance.now();
     fetchAhead(i);
     const frame = await frames.get(time.windows[i].id).catch((error) => { context.report(error); return null; });
+    await new Promise(requestAnimationFrame); // at the beginning of a frame, so that it is drawn in this one
     if (!playing) return;
     performance.clearMarks("step");
     performance.mark("step");

@@ -113,6 +113,8 @@ export function createMap(cells, overlay, events, words) {
 
   Object.defineProperties(map, Object.getOwnPropertyDescriptors({
     layout, draw, setZoom,
+    /** Draw now what waits for the next frame: for callers that are at the beginning of one. */
+    drawNow() { if (waiting) { cancelAnimationFrame(waiting); frame(); } },
     get isWhole() { return map.zoom <= map.fit * 1.001; },
     pan(dx, dy) { map.view.x += dx / map.zoom; map.view.y += dy / map.zoom; clamp(); moved(); },
     /** The cell under a point of the overlay, or null. */
