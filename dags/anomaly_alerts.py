@@ -43,7 +43,7 @@ SETTINGS = load_settings()
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=3),  # one run at a time: a run that hangs would be the end of all alarms
-    default_args=DEFAULT_ARGS | {"retry_delay": timedelta(seconds=2), "execution_timeout": timedelta(seconds=80)},
+    default_args=DEFAULT_ARGS | {"retry_delay": timedelta(seconds=2), "execution_timeout": timedelta(seconds=100)},
     doc_md=__doc__,
     dag_display_name="Anomaly alerts",
     description="When something arrives: look at the last minute, remember, tell Slack and e-mail.",

@@ -111,10 +111,9 @@ class SlackApi:
                     thread_ts=posted["ts"],
                     file_uploads=picture,  # type: ignore[arg-type]
                 )
-        except ChannelError as error:
-            log.warning(
-                "%s is in Slack without its heatmap (the bot needs the scope files:write): %s", notice_id, error
-            )
+        except Exception as error:  # whatever it is: a second try would tell everybody again
+            why = str(error) if isinstance(error, ChannelError) else type(error).__name__
+            log.warning("%s is in Slack without its heatmap (the bot needs the scope files:write): %s", notice_id, why)
 
 
 class Mail:

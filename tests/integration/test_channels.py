@@ -190,6 +190,13 @@ def test_a_slack_bot_that_may_not_send_files_still_tells_and_says_so(modules, co
     assert "files:write" in caplog.text and "missing_scope" in caplog.text
 
 
+def test_an_answer_about_files_that_makes_no_sense_does_not_have_the_message_sent_again(modules, connections, web):
+    upload = {"ok": True, "file_id": "F1", "upload_url": f"{web.url}/upload/F1"}
+    web.answers = {"/api/files.getUploadURLExternal": upload, "/api/files.completeUploadExternal": {"ok": True}}
+    slack_api(modules, connections, web).send(MESSAGE)
+    assert [path for path, _, _ in web.got].count("/api/chat.postMessage") == 1
+
+
 def test_a_webhook_gets_the_documented_json_with_the_id(modules, connections, web):
     opened(modules)[0]["webhook"].send(MESSAGE)
     ((path, headers, body),) = web.got
