@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 
 from pingmesh_tasks.demo.daemon import Daemon
 from pingmesh_tasks.store.objects import ObjectStore
+from tests.support.browser import headless_chromium
 from tests.support.fleet import free_port
 from tests.support.page_data import fill
 
@@ -24,7 +24,6 @@ PREFIX = "/over/here"
 PASSWORDS = {"admin": "one", "looker": "two"}
 RUN = "scheduled__2026-11-21T22:10:00+00:00"
 START_S = 180
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 #: A database with a connection, two DAGs, and a run of one as the scheduler would leave it.
@@ -134,13 +133,8 @@ def logged_in(url, user):
 
 @pytest.fixture(scope="module")
 def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt install chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    with headless_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
