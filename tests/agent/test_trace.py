@@ -5,6 +5,7 @@ What it says of routers is in tests/integration/test_lab_trace.py.
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import subprocess
@@ -113,19 +114,31 @@ def test_an_address_that_is_not_here_is_left_to_the_kernel():
     assert agent.Trace("127.0.0.1", 1, source="203.0.113.9", ports=1).run()["source"] == "0.0.0.0"
 
 
-def test_packets_are_paced():
-    sent: list[float] = []
-    trace = agent.Trace("127.0.0.1", 1, ports=16)
+def packets_asked_s(trace: agent.Trace) -> list[float]:
+    """When each packet of a trace was about to leave, those of taken ports too."""
+    asked_s: list[float] = []
     launched = trace.launch
 
     def launch(walk, now_s):
-        sent.append(now_s)
+        asked_s.append(now_s)
         launched(walk, now_s)
 
     trace.launch = launch
     trace.run()
-    assert len(sent) >= 16, "a source port that is in use is replaced by another"
-    assert sent[-1] - sent[0] >= (len(sent) - 1) * agent.WALK_GAP_S * 0.9
+    return asked_s
+
+
+def test_the_first_packets_of_walks_are_paced():
+    trace = agent.Trace("127.0.0.1", 1, ports=16)
+    asked_s = packets_asked_s(trace)
+    assert len(asked_s) >= 16, "a source port that is in use is replaced by another"
+    assert asked_s[-1] - trace.began_s >= 0.99 * 15 * agent.WALK_GAP_S
+
+
+def test_all_packets_are_paced_when_time_is_short_too():
+    asked_s = packets_asked_s(agent.Trace("127.0.0.1", 1, ports=64, timeout_s=0.3))
+    assert len(asked_s) > 10
+    assert min(later - sooner for sooner, later in itertools.pairwise(asked_s)) >= 0.99 * agent.TRACE_GAP_S
 
 
 @pytest.mark.parametrize(
