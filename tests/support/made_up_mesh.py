@@ -65,6 +65,7 @@ class Mesh:
     windows: int = 24
     hostile: bool = False
     empty: bool = False
+    paused: bool = False
     end: datetime = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
     expired: bool = False
     broken: bool = False
@@ -262,7 +263,7 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
     def boot(request: Request) -> Any:
         ids = mesh.ids()
         newest = None if mesh.empty else entry(ids[-1]) | {"plan": "p1", "axis": "a1", "hosts": mesh.hosts}
-        empty = {"code": "no_data", "message": "No window has been measured yet.", "next_run_after": "20261122T030500Z"}
+        empty = {"code": "no_data", "message": "No window has been measured yet."}
         every = ["window", "hour", "day"]
         metrics = [{"name": m, "unit": "us", "code": "log", "levels": every} for m in LATENCIES]
         metrics.append({"name": "loss", "unit": "share", "code": "share", "levels": every})
@@ -272,6 +273,7 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
             "bad_us": 5000,
             "windows": [] if mesh.empty else [entry(w) for w in ids], "newest": newest, "metrics": metrics,
             "levels": ["window", "hour"], "empty": empty if mesh.empty else None,
+            "schedule": {"paused": mesh.paused, "next_run_after": "20261122T030500Z"},
         }  # fmt: skip
 
     def windows(request: Request) -> Any:

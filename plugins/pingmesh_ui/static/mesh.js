@@ -6,7 +6,7 @@ import { address, get, pyramid } from "./api.js";
 import { $, afterFrame, h, isolate, name } from "./dom.js";
 import { describeCell, fillPicked, showTip } from "./detail.js";
 import { saveCells, savePicture } from "./export.js";
-import { formatPoints, formatTimes, formatUs, formatValue, formatWindow } from "./format.js";
+import { formatClock, formatPoints, formatTimes, formatUs, formatValue, formatWindow } from "./format.js";
 import { t } from "./i18n.js";
 import { drawLegend } from "./legend.js";
 import { findRange, lineage, makeAxis, selectHosts } from "./map/axis.js";
@@ -51,7 +51,7 @@ export async function openMesh(context) {
     view: () => rememberView(view),
   }, words));
   fitWindow();
-  if (!boot.newest) { showEmpty(boot.empty); return view; }
+  if (!boot.newest) { showEmpty(boot); return view; }
   fillToolbar(view);
   view.time = context.time;
   context.frame = (entry) => frameOf(view, entry);
@@ -82,7 +82,8 @@ function fitWindow() {
 }
 
 /** No window has been measured: what will be here, when, and what to look at if it does not come. */
-function showEmpty(empty) {
+function showEmpty({ empty, schedule }) {
+  const due = h("p", {}, dueText(schedule));
   document.querySelector("main").classList.add("nothing");
   $("toolbar").hidden = true;
   document.querySelector("aside").hidden = true;
@@ -91,7 +92,7 @@ function showEmpty(empty) {
   $("empty").replaceChildren(
     h("h2", {}, t(`empty.${empty?.code ?? "no_data"}`)),
     h("p", {}, t("empty.what")),
-    empty?.next_run_after ? h("p", {}, t("empty.when", { when: formatWindow(empty.next_run_after, 0).replace(/–.*UTC/, " UTC") })) : "",
+    due,
     h("ul", {}, ...["dag", "hosts", "store"].map((key) => h("li", {}, t(`empty.check.${key}`)))),
     empty?.message ? h("p", { class: "keys" }, empty.message) : "",
     h("button", { class: "primary", onclick: () => location.reload() }, t("again")),
@@ -99,9 +100,12 @@ function showEmpty(empty) {
   $("empty").hidden = false;
   const timer = setInterval(async () => {
     const boot = await get("boot").catch(() => null);
-    if (boot?.newest) { clearInterval(timer); location.reload(); }
+    if (boot?.newest) { clearInterval(timer); location.reload(); } else if (boot) due.textContent = dueText(boot.schedule);
   }, 15_000);
 }
+
+/** When the Dag runs next; that of a paused one says nothing. */
+const dueText = ({ paused, next_run_after: after }) => (paused ? t("empty.paused") : after ? t("empty.when", { when: formatClock(after) }) : "");
 
 // ---- loading ------------------------------------------------------------------------------------------------------
 
