@@ -104,7 +104,7 @@ NETWORK_RULES = (
         (
             _share("limit", 0.0002, "drops of the probes that cross a rack's, podset's or DC's switches"),
             Limit("min_drops", "probes", 6, "fewer drops are an accident", least=1),
-            Limit("min_pairs", "pairs", 3, "so many pairs must suffer", least=1),
+            Limit("min_pairs", "pairs", 2, "so many pairs must suffer, each direction by itself", least=1),
         ),
     ),
     Rule(

@@ -43,7 +43,7 @@ def find_slow(look: Look, gone: NDArray[np.bool_]) -> Sequence[tuple[Suspect, Fi
     bad = (slow.over_limit | slow.over_normal) & judged
     clean = rows.answered.astype(np.float32) - rows.retransmitted
     certainty = np.where(slow.median, _certainty(clean), np.float32(0))
-    rate = np.full(len(rows), look.rules.limit("latency_sla", "baseline"), np.float32)
+    rate = np.full(len(rows), look.pair_limits("latency_sla", "baseline"), np.float32)
     evidence = Evidence(rows.a, rows.b, judged.astype(np.float32), bad.astype(np.float32), rate, certainty)
 
     def least(scope: Scope, subject: str) -> float:
@@ -51,11 +51,14 @@ def find_slow(look: Look, gone: NDArray[np.bool_]) -> Sequence[tuple[Suspect, Fi
             return 0.4
         return min(look.limit(rule, "share", scope, subject) for rule in ("latency_sla", "latency_normal"))
 
-    demands = Demands(least, lambda scope: 1 if scope == "pair" else 3, alpha=1e-5)
+    demands = Demands(least, lambda scope, _: 1 if scope == "pair" else 3, alpha=1e-5)
     found = []
     for suspect in find_suspects(look.places, evidence, demands, topology=look.topology):
         by_limit = bool(np.count_nonzero(slow.over_limit[suspect.rows]) * 2 >= len(suspect.rows))
         rule = _rule(suspect, by_limit)
+        limits = "latency_sla" if by_limit else "latency_normal"
+        if suspect.scope != "pair" and suspect.share < look.limit(limits, "share", suspect.scope, suspect.subject):
+            continue  # enough only for the other rule
         if look.rules.is_on(rule, **look.place(suspect.scope, suspect.subject)):
             found.append((suspect, _finding(look, suspect, rule, slow, by_limit)))
     return found
@@ -128,7 +131,8 @@ def _finding(look: Look, suspect: Suspect, rule: str, slow: Slow, by_limit: bool
         usual = float(np.exp(np.median(known))) if len(known) else np.nan
     threshold = float(np.median(slow.limit[rows]))
     if not by_limit:
-        threshold = usual * float(np.median(look.pair_limits("latency_normal", "factor")))
+        factors = np.broadcast_to(look.pair_limits("latency_normal", "factor"), len(look.rows))
+        threshold = usual * float(np.median(factors[rows]))
     against = f"normal {usual:,.0f} µs" if np.isfinite(usual) else "no normal yet"
     share = "" if suspect.scope == "pair" else f"{suspect.bad:.0f} of {suspect.n:.0f} pairs are slow: "
     detail = f"{share}{what} {value:,.0f} µs, {against}, limit {threshold:,.0f} µs"

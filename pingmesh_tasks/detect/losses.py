@@ -42,10 +42,13 @@ def find_lossy(look: Look, gone: NDArray[np.bool_]) -> Sequence[tuple[Suspect, F
     def least(scope: Scope, subject: str) -> float:
         return look.limit("loss" if scope in _NARROW else "silent_loss", "limit", scope, subject)
 
-    def min_bad(scope: Scope) -> float:
-        return look.rules.limit("loss" if scope in _NARROW else "silent_loss", "min_drops")
+    def min_bad(scope: Scope, subject: str) -> float:
+        return look.limit("loss" if scope in _NARROW else "silent_loss", "min_drops", scope, subject)
 
-    demands = Demands(least, min_bad, alpha=1e-5)
+    def min_pairs(scope: Scope, subject: str) -> float:
+        return 2 if scope in _NARROW else look.limit("silent_loss", "min_pairs", scope, subject)
+
+    demands = Demands(least, min_bad, min_pairs, alpha=1e-5)
     found = []
     for suspect in find_suspects(look.places, evidence, demands, topology=look.topology):
         rule = _rule(look, suspect)
@@ -55,11 +58,11 @@ def find_lossy(look: Look, gone: NDArray[np.bool_]) -> Sequence[tuple[Suspect, F
 
 
 def _baseline(look: Look) -> NDArray[np.float32]:
-    """Return the share of drops to expect of each row: the book's, or what its two hosts have had lately if more.
+    """Return the share of drops to expect of each row: the book's there, or what its hosts have had lately if more.
 
     A host's share over all its pairs is half its own and half the others', hence a + b − mean.
     """
-    rows, floor = look.rows, look.rules.limit("loss", "baseline")
+    rows, floor = look.rows, look.pair_limits("loss", "baseline")
     if look.normal is None:
         return np.full(len(rows), floor, np.float32)
     known = ~np.isnan(look.normal.loss)
@@ -69,8 +72,8 @@ def _baseline(look: Look) -> NDArray[np.float32]:
     share = totals[0] / np.maximum(totals[1], 1)
     mean = totals[0].sum() / max(totals[1].sum(), 1)
     share = (share - mean / 2).astype(np.float32)
-    most = max(look.rules.limit("loss", "limit") * _BASELINE_OF_LIMIT, floor)
-    return np.asarray(np.clip(share[rows.a] + share[rows.b], np.float32(floor), np.float32(most)))
+    most = np.maximum(look.pair_limits("loss", "limit") * np.float32(_BASELINE_OF_LIMIT), floor)
+    return np.asarray(np.clip(share[rows.a] + share[rows.b], floor, most))
 
 
 def _rule(look: Look, suspect: Suspect) -> str:

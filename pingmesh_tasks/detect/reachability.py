@@ -58,7 +58,7 @@ def find_dead(look: Look) -> Dead:
     evidence = Evidence(rows.a, rows.b, judged.astype(np.float32), dead.astype(np.float32), rate, certainty)
     demands = Demands(
         least=lambda scope, _: _LEAST.get(scope, 0.03),
-        min_bad=lambda scope: 1 if scope == "pair" else 2,
+        min_bad=lambda scope, _: 1 if scope == "pair" else 2,
         quietly=False,
         alike_in_tor=0.5,
     )

@@ -57,11 +57,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Demands:
-    """What a suspect must reach: `least(scope, subject)` is its excess share of bad chances; and how many of them."""
+    """What a suspect, by its scope and subject, must reach: an excess share of bad chances, so many of them, in so many
+    rows."""
 
     least: Callable[[Scope, str], float]
-    min_bad: Callable[[Scope], float]
-    min_pairs: int = 2
+    min_bad: Callable[[Scope, str], float]
+    min_pairs: Callable[[Scope, str], float] = lambda scope, subject: 2
     #: A part that is less bad than is demanded is expected all the same; else it is no suspect, its own parts may be.
     quietly: bool = True
     #: Of a rack's hosts so many must suffer. A black hole spares many; half of them is enough to blame what they share.
@@ -218,14 +219,14 @@ class _Scan:
         tally, part = self.tallies[at // len(self.parts)], self.parts[at % len(self.parts)]
         subject = part.subjects[number]
         bad, expected, n = tally.of(part, number)
-        if bad < demands.min_bad(part.scope):
+        if bad < demands.min_bad(part.scope, subject):
             return None
         a, b = self.rows.a, self.rows.b
         bad_here = self.bad_rows[part.crossing(number, a[self.bad_rows], b[self.bad_rows])]
         if tally is not self.tallies[0]:
             bad_here = bad_here[self.fresh[bad_here]]
         bad_here = bad_here[self.bad[bad_here] > 0]
-        if np.count_nonzero(self.bad[bad_here] > self.expected[bad_here]) < demands.min_pairs:
+        if np.count_nonzero(self.bad[bad_here] > self.expected[bad_here]) < demands.min_pairs(part.scope, subject):
             return None
         clump = float((self.bad[bad_here] ** 2).sum() / self.bad[bad_here].sum())
         if self._has_faults_of_its_own(part, number, tally, clump):
@@ -338,7 +339,9 @@ class _Scan:
         n, bad, expected = (float(values[rows].sum()) for values in (self.n, self.bad, self.expected))
         certainty = score if self.rows.certainty is None else float(self.rows.certainty[rows].sum())
         subject = self._pair_name(rows)
-        if certainty < least or bad < demands.min_bad("pair") or bad - expected < demands.least("pair", subject) * n:
+        if certainty < least or bad < demands.min_bad("pair", subject):
+            return None
+        if bad - expected < demands.least("pair", subject) * n:
             return None
         crossing = np.zeros(len(self.rows.a), bool)
         crossing[rows] = True

@@ -285,6 +285,47 @@ def test_a_limit_can_be_raised_for_a_part():
     assert look(mesh, raised).findings == ()
 
 
+def lossy_rack() -> PairRows:
+    """The second rack of the second podset loses one probe of thirty."""
+    mesh = PairRows(fabric(podsets=3))
+    mesh.retransmitted[mesh.between("p2t2", "p")] = 1
+    return mesh
+
+
+@pytest.mark.parametrize(
+    "limits", ["loss: {baseline: 0.05, limit: 0.3}", "silent_loss: {min_drops: 5000}", "silent_loss: {min_pairs: 5000}"]
+)
+def test_more_drops_can_be_allowed_to_one_rack(limits):
+    rack, other = (f"scopes: [{{where: {{tor: dc1/podset2/{tor}}}, rules: {{{limits}}}}}]" for tor in ("tor2", "tor1"))
+    told = ("loss", "tor", "dc1/podset2/tor2")
+    assert named(look(lossy_rack())) == named(look(lossy_rack(), other)) == [told]
+    assert told not in named(look(lossy_rack(), rack))
+
+
+def test_more_drops_can_be_allowed_to_one_host():
+    mesh = PairRows(fabric())
+    mesh.retransmitted[mesh.between("p1t2h2", "p")] = 1
+    told = ("loss", "host", "p1t2h2")
+    assert named(look(mesh)) == [told]
+    assert told not in named(look(mesh, "scopes: [{where: {host: p1t2h2}, rules: {loss: {min_drops: 100}}}]"))
+
+
+def test_more_pairs_of_one_rack_may_be_over_the_limit():
+    mesh = PairRows(fabric(podsets=3, tors=3))
+    mesh.p99_us[mesh.between("p2t2", "p3") | mesh.between("p2t2", "p1t1")] = 9_000
+    assert named(look(mesh)) == [("latency_sla", "tor", "dc1/podset2/tor2")]
+    allowed = "scopes: [{where: {tor: dc1/podset2/tor2}, rules: {latency_sla: {share: 0.9}}}]"
+    assert look(mesh, allowed).findings == ()
+
+
+def test_a_rack_can_be_slow_by_nature():
+    mesh = PairRows(fabric(podsets=3))
+    mesh.p99_us[mesh.between("p2t2", "p")] = 9_000
+    assert named(look(mesh)) == [("latency_sla", "tor", "dc1/podset2/tor2")]
+    by_nature = "scopes: [{where: {tor: dc1/podset2/tor2}, rules: {latency_sla: {baseline: 0.9}}}]"
+    assert look(mesh, by_nature).findings == ()
+
+
 def test_a_rule_that_is_off_says_nothing_and_is_not_among_the_judged():
     mesh = PairRows(fabric()).kill("p1t2h2")
     seen = look(mesh, "rules: {host_down: off, no_data: off}")

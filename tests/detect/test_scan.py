@@ -21,7 +21,7 @@ def suspects_of(rate: np.ndarray, seed: int = 0, least: float = 0.0) -> list[Sus
     n = np.full(len(A), PROBES, np.float32)
     bad = np.random.default_rng(seed).binomial(PROBES, np.maximum(rate, BASELINE)).astype(np.float32)
     evidence = Evidence(A, B, n, bad, np.full(len(A), BASELINE, np.float32))
-    return find_suspects(PLACES, evidence, Demands(lambda *_: least, lambda _: 3, alpha=1e-5), topology=True)
+    return find_suspects(PLACES, evidence, Demands(lambda *_: least, lambda *_: 3, alpha=1e-5), topology=True)
 
 
 def names_of(suspects: list[Suspect]) -> list[str]:
