@@ -32,6 +32,7 @@ function fillHead() {
   $("language").onchange = () => { keep("pingmesh.language", $("language").value); location.reload(); };
   $("theme").onclick = toggleTheme;
   $("copy").onclick = copyLink;
+  document.querySelector(".skip").onclick = skip;
   for (const tab of TABS) {
     const button = $(`tab-${tab}`);
     button.onclick = () => update({ tab }, { step: true });
@@ -40,6 +41,13 @@ function fillHead() {
       if (step) { const to = TABS[(TABS.indexOf(tab) + step + TABS.length) % TABS.length]; update({ tab: to }); $(`tab-${to}`).focus(); }
     };
   }
+}
+
+/** To the map, or to the panel where there is none: what is hidden takes no focus. The hash stays the view's. */
+function skip(event) {
+  event.preventDefault();
+  document.querySelector("[role=tabpanel]:not([hidden])").focus();
+  $("overlay").focus();
 }
 
 async function showTab() {
