@@ -59,7 +59,7 @@ class Mesh:
     """`hosts` servers over `windows` windows that end at `end`. Faults: host 2 is dead, host n-3's agent is silent, one
     ToR loses, one podset is slow; in the first half of the windows nothing is wrong but the lossy ToR. The first window
     has no normal, and the first `old` windows are from before there was `change`. `podset_down`: nobody of the first
-    podset answers."""
+    podset answers. What is wrong is found in the newest window."""
 
     hosts: int = 8
     windows: int = 24
@@ -397,8 +397,9 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
         return {"window": q["window"], "of": q["of"], "groups": out}
 
     def anomalies(request: Request) -> Any:
-        source = request.query_params.get("source")
-        rows = [] if mesh.empty else _anomalies(mesh)
+        source, newest = request.query_params.get("source"), mesh.ids()[-1]
+        first, last = request.query_params.get("from", ""), request.query_params.get("to", "9")
+        rows = _anomalies(mesh) if first <= newest < last and not mesh.empty else []
         return {"anomalies": [row for row in rows if source in (None, row["source"])], "more": False}
 
     def incidents(request: Request) -> Any:
@@ -490,7 +491,13 @@ def _anomalies(mesh: Mesh) -> list[dict[str, Any]]:
     at = f"{mesh.end:%Y-%m-%dT%H:%M:%S}.000000Z"
     common = {"at": at, "lane": "window", "since": at, "confidence": 0.9, "advice": "Look at the host's console first."}
     evidence = [{"src": mesh.names[1], "dst": mesh.names[2], "loss": 1.0}, {"src": mesh.names[0], "dst": mesh.names[2]}]
+    down = common | {
+        "source": "mesh", "rule": "podset_down", "scope": "podset", "severity": "critical",
+        "subject": mesh.groups()["podsets"][0]["name"], "value": 1.0, "unit": "share", "threshold": 0.9,
+        "normal": 0.0, "affected": mesh.hosts, "detail": "Nobody there answers.", "evidence": [],
+    }  # fmt: skip
     return [
+        *([down] if mesh.podset_down else []),
         common | {"source": "mesh", "rule": "host_down", "scope": "host", "subject": mesh.names[2], "value": 1.0,
                   "severity": "critical", "unit": "share", "threshold": 0.9, "normal": 0.0,
                   "affected": 2 * mesh.hosts - 2,

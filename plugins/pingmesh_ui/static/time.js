@@ -19,7 +19,7 @@ export function openTime(context) {
   const time = { windows: boot.windows, lengthS: boot.window_s, points: null };
   const indexOf = (id) => time.windows.findIndex((entry) => entry.id === id);
   time.entry = (id) => time.windows[indexOf(id)] ?? null;
-  time.endOf = (id) => formatId(new Date(+parseId(id) + 1000 * time.lengthS + 60_000));
+  time.endOf = (id) => formatId(new Date(+parseId(id) + 1000 * time.lengthS));
   const isLive = () => !state.w, current = () => (isLive() ? time.windows.length - 1 : indexOf(state.w));
 
   time.now = () => (isLive() ? time.windows.at(-1) : time.entry(state.w) ?? { id: state.w });
