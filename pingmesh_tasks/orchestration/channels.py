@@ -16,6 +16,7 @@ import json
 import logging
 import smtplib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from airflow.providers.http.hooks.http import HttpHook
@@ -132,7 +133,8 @@ class Mail:
             with hook:
                 client: Any = hook._smtp_client
                 refused = client.send_message(mail, self._sender, list(self._recipients))
-                client.quit()
+                with suppress(smtplib.SMTPException, OSError):  # it has the mail: a second try would bring it twice
+                    client.quit()
         if refused:  # not an error: a second try would tell the others again
             log.warning("%s: the SMTP server refused %s; the others have the mail", message.id, ", ".join(refused))
 

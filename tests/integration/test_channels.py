@@ -89,6 +89,12 @@ def post_office():
 
     class Handler:
         mails: list[object]
+        hangs_up = False
+
+        async def handle_QUIT(self, server, session, envelope):
+            if self.hangs_up:
+                server.transport.abort()
+            return "221 Bye"
 
         async def handle_DATA(self, server, session, envelope):
             self.mails.append((envelope, message_from_bytes(envelope.content, policy=policy.default)))
@@ -153,6 +159,12 @@ def test_a_mail_arrives_with_the_heatmap_inside(modules, connections, post_offic
     (image,) = [part for part in mail.walk() if part.get_content_type() == "image/png"]
     assert f'src="cid:{image["Content-ID"].strip("<>")}"' in html
     assert image.get_content() == b"\x89PNG heatmap"
+
+
+def test_a_mail_server_that_hangs_up_instead_of_saying_goodbye_has_the_mail(modules, connections, post_office):
+    post_office.handler.hangs_up = True
+    opened(modules)[0]["e-mail"].send(MESSAGE)
+    assert len(post_office.handler.mails) == 1
 
 
 def test_slack_gets_blocks_by_a_webhook(modules, connections, web):
