@@ -31,7 +31,10 @@ _SLACK_SECTION, _SLACK_CELL = 2_800, 26
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where a reader can go on; None: there is no such place. `object` is the heatmap's key in the bucket."""
+    """Where a reader can go on; None: there is no such place (`links_of`).
+
+    `page` shows the incident, `heatmap` the map at the window of the heatmap, whose key in the bucket is `object`.
+    """
 
     page: str | None = None
     heatmap: str | None = None

@@ -20,7 +20,8 @@ from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.fleet.trace import trace_pairs
 from pingmesh_tasks.notify.delivery import deliver
 from pingmesh_tasks.notify.history import notice_rows
-from pingmesh_tasks.notify.message import Links, Message, Trace, compose
+from pingmesh_tasks.notify.links import links_of
+from pingmesh_tasks.notify.message import Message, Trace, compose
 from pingmesh_tasks.notify.traces import keep_traces
 from pingmesh_tasks.orchestration.channels import open_channels
 from pingmesh_tasks.orchestration.stages import Run, load_run_inventory
@@ -58,8 +59,8 @@ def tell(run: Run, ui_url: str | None = None) -> dict[str, int]:
     traces, heatmap = _traces(run, due), _heatmap(run, now)
 
     def composed(notice: Notice) -> Message:
-        picture = heatmap if notice.source == MESH else None
-        return compose(notice, _links(ui_url, picture), picture, traces.get(notice.id, ()))
+        key, picture = heatmap if notice.source == MESH else (None, None)
+        return compose(notice, links_of(notice, ui_url, key), picture, traces.get(notice.id, ()))
 
     counts = deliver(memory, channels, composed, Policy(), lambda: datetime.now(UTC))
     keep_traces(run.store, {notice.incident: traces[notice.id] for notice in due if traces.get(notice.id)})
@@ -72,14 +73,31 @@ def _traces(run: Run, notices: Sequence[Notice]) -> dict[str, list[Trace]]:
     """Return what tracing the worst pairs of each notice found, all of them within one budget."""
     pairs = {notice.id: _worst_pairs(notice) for notice in notices}
     wanted = list(dict.fromkeys(pair for of_notice in pairs.values() for pair in of_notice))
-    budget_s = run.settings.trace_budget_s
-    if not wanted or not budget_s:
+    if not wanted or not run.settings.trace_budget_s:
         return {}
+    try:
+        told = _traced(run, wanted)
+    except PingmeshError as error:  # the message says so: what it tells besides must not wait for a key
+        log.error("nothing is traced: %s", error)
+        told = {(src, dst): Trace(src, dst, f"It was not traced: {error}") for src, dst in wanted}
+    return {
+        notice_id: [told[way] for src, dst in of_notice for way in ((src, dst), (dst, src)) if way in told]
+        for notice_id, of_notice in pairs.items()
+    }
+
+
+def _traced(run: Run, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Trace]:
+    """Return what tracing some pairs found, in both directions. Raises PingmeshError where no trace can start."""
     inventory = load_run_inventory(run)
     known = {host.name for host in inventory.hosts}
-    wanted = [pair for pair in wanted if set(pair) <= known]
     found = trace_pairs(
-        wanted, inventory, run.ssh, run.limits, home=run.settings.agent_home, budget_s=budget_s, protocol="tcp"
+        [pair for pair in wanted if set(pair) <= known],
+        inventory,
+        run.ssh,
+        run.limits,
+        home=run.settings.agent_home,
+        budget_s=run.settings.trace_budget_s,
+        protocol="tcp",
     )
     told = {}
     worst = rank_traces(found)[:1]
@@ -91,10 +109,7 @@ def _traces(run: Run, notices: Sequence[Notice]) -> dict[str, list[Trace]]:
             words += f" Over all traces, {name} loses most ({loss:.1%})."
         hops = hop_evidence([trace])
         told[trace.source, trace.destination] = Trace(trace.source, trace.destination, words, hops, verdict.after)
-    return {
-        notice_id: [told[way] for src, dst in of_notice for way in ((src, dst), (dst, src)) if way in told]
-        for notice_id, of_notice in pairs.items()
-    }
+    return told
 
 
 def _worst_pairs(notice: Notice) -> list[tuple[str, str]]:
@@ -106,20 +121,15 @@ def _worst_pairs(notice: Notice) -> list[tuple[str, str]]:
     return list(dict.fromkeys(there[frozenset(pair)] for pair in rows))[:TRACED_PAIRS]
 
 
-def _heatmap(run: Run, now: datetime) -> bytes | None:
-    """Return the newest heatmap, if it is new enough to be of the network that the message speaks of."""
+def _heatmap(run: Run, now: datetime) -> tuple[str, bytes] | tuple[None, None]:
+    """Return the newest heatmap and its key, if it is new enough to be of the network that the message speaks of."""
     oldest = window_containing(now - timedelta(seconds=HEATMAP_WINDOWS * run.settings.window_s), run.settings.window_s)
     days = {oldest.start.date(): oldest.start, now.date(): now}
-    keys = [key for day in days.values() for key in run.store.keys(layout.artifact_day_prefix("heatmap", day))]
-    newest = max(keys, key=layout.window_id_of, default=None)
-    if newest is None or layout.window_id_of(newest) < oldest.id:
-        return None
-    return run.store.find(newest)
-
-
-def _links(ui_url: str | None, heatmap: bytes | None) -> Links:
-    return Links(
-        page=f"{ui_url}/plugin/pingmesh" if ui_url else None,
-        object=layout.latest_artifact("heatmap", "png") if heatmap else None,
-        admin=f"{ui_url}/dags/alert_admin" if ui_url else None,
-    )
+    try:
+        keys = [key for day in days.values() for key in run.store.keys(layout.artifact_day_prefix("heatmap", day))]
+        newest = max(keys, key=layout.window_id_of, default=None)
+        picture = run.store.find(newest) if newest and layout.window_id_of(newest) >= oldest.id else None
+    except PingmeshError as error:  # a message without it says more than none
+        log.error("no heatmap: %s", error)
+        return None, None
+    return (newest, picture) if newest and picture else (None, None)

@@ -255,6 +255,30 @@ def test_where_every_channel_refuses_the_task_is_red_and_the_notice_waits(run, s
     assert [entry for entry in AlertFile(store).load().outbox if entry.notice.finding.subject == "host04"]
 
 
+def test_a_trace_that_cannot_start_holds_no_message_up_and_says_why(run, inbox, tmp_path):
+    settings = run.settings.model_copy(update={"trace_budget_s": 1})
+    run = replace(run, settings=settings, ssh=replace(run.ssh, private_key=tmp_path / "none"))
+    judge(run, 0)
+    judge(run, 1, "host04")
+    tell.tell(run)
+    [mail] = [mail for mail in inbox.mails if "host04" in mail["Subject"]]
+    assert "It was not traced: no private key" in mail.get_body(("plain",)).get_content()
+
+
+def test_a_message_leads_to_the_very_picture_that_it_shows(run, store, inbox):
+    window = window_containing(datetime.now(UTC), 60).shifted(-1)
+    store.put(layout.artifact("heatmap", window, "png"), b"\x89PNG")
+    judge(run, 0)
+    judge(run, 1, "host04")
+    tell.tell(run, "http://airflow")
+    [mail] = [mail for mail in inbox.mails if "host04" in mail["Subject"]]
+    text = mail.get_body(("plain",)).get_content()
+    assert layout.artifact("heatmap", window, "png") in text
+    assert f"http://airflow/plugin/pingmesh/pingmesh/#w={window.id}" in text
+    [incident] = AlertFile(store).load().open
+    assert f"http://airflow/plugin/pingmesh/pingmesh/#tab=alarms&inc={incident.id}" in text
+
+
 def test_rules_that_cannot_be_read_name_the_setting(run, tmp_path):
     bad = replace(run, settings=run.settings.model_copy(update={"rules": str(tmp_path / "none.yaml")}))
     with pytest.raises(ConfigError, match="PINGMESH_RULES"):

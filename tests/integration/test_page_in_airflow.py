@@ -12,10 +12,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pingmesh_tasks.alarm.outbox import ALARM
 from pingmesh_tasks.demo.daemon import Daemon
+from pingmesh_tasks.notify.links import links_of
 from pingmesh_tasks.store.objects import ObjectStore
 from tests.support.browser import headless_chromium
 from tests.support.fleet import free_port
+from tests.support.notices import notice
 from tests.support.page_data import fill
 
 pytestmark = pytest.mark.integration
@@ -257,7 +260,7 @@ def test_the_tab_of_a_run_shows_the_page_at_that_runs_window(reader, airflow):
 
 
 def test_acknowledge_and_silence_start_runs_of_alert_admin_as_the_reader(reader, airflow):
-    reader.goto(f"{airflow}/plugin/pingmesh{PREFIX}/pingmesh/#tab=alarms")
+    reader.goto(links_of(notice(source=ALARM), airflow).page)
     frame = frame_of(reader)
     frame.locator("tbody tr", has_text="Host down").click()
     incident = frame.evaluate("new URLSearchParams(location.hash.slice(1)).get('inc')")

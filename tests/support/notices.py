@@ -12,8 +12,8 @@ from pingmesh_tasks.notify.message import Links, Trace
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LINKS = Links(
-    page="http://localhost:8080/plugin/pingmesh?incident=10b73f252367",
-    heatmap="http://localhost:8333/pingmesh/artifacts/latest/heatmap.png",
+    page="http://localhost:8080/plugin/pingmesh/pingmesh/#tab=alarms&inc=10b73f252367",
+    heatmap="http://localhost:8080/plugin/pingmesh/pingmesh/#w=20261122T115500Z",
     object="artifacts/heatmap/date=2026-11-22/hour=11/20261122T115500Z.png",
     admin="http://localhost:8080/dags/alert_admin",
 )
