@@ -111,13 +111,14 @@ class Look:
         return float(self.rules.limit(rule, name, server=self.view.server, **place))
 
     def limits(self, rule: str, name: str, rows: pl.DataFrame) -> pl.Series:
-        """Return a limit for each row, which is at its `user` and `client` where it has them."""
-        known = [place for place in ("user", "client") if place in rows.columns] if self.rules.overrides else []
-        if not known:
+        """Return a limit for each row, which is at its node, and at its `user` and `client` where it has them."""
+        if not any((rule, name) in override.settings.limits for override in self.rules.overrides):
             return pl.Series([self.limit(rule, name)]).new_from_index(0, len(rows))
+        known = [place for place in ("user", "client") if place in rows.columns]
+        node = pl.concat_str("tree", pl.lit("/"), "node_path")
         places = [
             {"server": self.view.server} | {place: found for place, found in row.items() if found is not None}
-            for row in rows.select(known).iter_rows(named=True)
+            for row in rows.select(*known, node=node).iter_rows(named=True)
         ]
         return pl.Series(self.rules.limits(rule, name, places), dtype=pl.Float64)
 
@@ -152,7 +153,7 @@ class Look:
             return []
         server, names = self.view.server, counts["key"].to_list()
         places = [{"server": server} | ({dimension: name} if dimension != "all" else {}) for name in names]
-        fixed = self.rules.limits(rule, limit, places)
+        limits = {"fixed": limit, "times": "times_normal", "least": "least", "enough": "min_windows"}
         known = self.view.normal
         usual = (
             pl.DataFrame(schema={"key": pl.String, "normal": pl.Float64, "windows": pl.UInt32})
@@ -161,12 +162,11 @@ class Look:
                 pl.col("server") == server, pl.col("dimension") == dimension, pl.col("measure") == measure
             ).select("key", "windows", normal="upper")
         )
-        known_enough = pl.col("windows") >= self.limit(rule, "min_windows")
-        own = pl.max_horizontal(pl.col("normal") * self.limit(rule, "times_normal"), pl.lit(self.limit(rule, "least")))
+        own = pl.max_horizontal(pl.col("normal") * pl.col("times"), "least")
         rows = (
-            counts.with_columns(fixed=pl.Series(fixed))
+            counts.with_columns(pl.Series(name, self.rules.limits(rule, of, places)) for name, of in limits.items())
             .join(usual, on="key", how="left", nulls_equal=True, maintain_order="left")
-            .with_columns(normal=pl.when(known_enough).then("normal"))
+            .with_columns(normal=pl.when(pl.col("windows") >= pl.col("enough")).then("normal"))
             .with_columns(own=pl.when(pl.col("normal").is_not_null()).then(own))
             .with_columns(threshold=pl.when(pl.col("value") >= pl.col("fixed")).then("fixed").otherwise("own"))
             .filter(pl.col("value") >= pl.col("threshold"))

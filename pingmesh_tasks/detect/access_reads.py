@@ -79,23 +79,28 @@ def _a_minute(hit: dict[str, Any]) -> dict[str, Any]:
 
 def _by_server(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the nodes that are read too often, and more than others, in a process that serves everybody."""
-    by_node = _shares(reads, busiest(reads, ["pid", *_NODE]))
-    by_node = by_node.filter(pl.col("share") >= look.limit("heavy_reads", "server_share"))
-    hits = _over(look, "server_per_min", by_node)
+    hits = _over(look, "server_per_min", _of_share(look, "server_share", reads))
     if look.hot and len(reads):
         recent = reads.filter(pl.col("link_time") > look.until - BURST)
-        by_node = _shares(recent, busiest(recent, ["pid", *_NODE]))
-        by_node = by_node.filter(pl.col("share") >= look.limit("heavy_reads", "server_burst_share"))
-        hits += [_a_minute(hit) for hit in _over(look, "server_burst", by_node) if _is_sudden(look, reads, hit)]
+        over = _over(look, "server_burst", _of_share(look, "server_burst_share", recent))
+        hits += [_a_minute(hit) for hit in over if _is_sudden(look, reads, hit)]
     return hits
+
+
+def _of_share(look: Look, limit: str, reads: pl.DataFrame) -> pl.DataFrame:
+    """Return the nodes that have so much of all reads: the few that have the least share asked of any, then by node."""
+    by_node = _shares(reads, busiest(reads, ["pid", *_NODE]))
+    by_node = by_node.filter(pl.col("share") >= look.least("heavy_reads", limit))
+    return by_node.filter(pl.col("share") >= look.limits("heavy_reads", limit, by_node))
 
 
 def _is_sudden(look: Look, reads: pl.DataFrame, hit: Mapping[str, Any]) -> bool:
     """Tell whether a burst is far above what the node has had lately: in this minute, and in the bursts of other times
     (after a shot, all displays read the same signals at once)."""
     before = _burst_before(look, reads, hit)
-    known = look.usual("node", "burst", node_name(hit["tree"], hit["node_path"]))
-    enough = known is not None and known["windows"] >= look.limit("node_rate", "min_windows")
+    node = node_name(hit["tree"], hit["node_path"])
+    known = look.usual("node", "burst", node)
+    enough = known is not None and known["windows"] >= look.limit("node_rate", "min_windows", node=node)
     at_peak = _ABOVE_PEAK * known["upper"] if known and enough else 0.0
     return before is not None and hit["value"] >= max(_SURPRISE * before, at_peak)
 

@@ -26,10 +26,11 @@ def refused_clients(look: Look) -> None:
     look.judged.add(rule)
     denied = errors.filter(pl.col("kind") == "denied")
     counts = denied.group_by(pl.col("user").fill_null("")).len("count").sort("count", "user", descending=[True, False])
-    least, minutes, tried = look.limit(rule, "least"), _minutes(look), _addresses_of_refused(look)
+    minutes, tried = _minutes(look), _addresses_of_refused(look)
     left, left_users = 0, []
     for user, count in counts.iter_rows():
         limit = look.limit(rule, "user_per_min", user=user)
+        least = look.limit(rule, "least", user=user)
         if count < least or count / minutes < limit or not look.rules.is_on(rule, server=server, user=user):
             left += count
             left_users.append({"user": user, "refused": count})
@@ -38,7 +39,7 @@ def refused_clients(look: Look) -> None:
         detail = f"{one_line(user)} was refused {count:,} times"
         _report_refused(look, "user", user, count, limit, detail, rows)
     limit = look.limit(rule, "server_per_min")
-    if left >= least and left / minutes >= limit:
+    if left >= look.limit(rule, "least") and left / minutes >= limit:
         detail = f"{left:,} logins of {len(left_users):,} names were refused"
         _report_refused(look, "server", server, left, limit, detail, left_users[:MAX_ROWS])
 

@@ -389,6 +389,35 @@ class TestTheRuleBook:
         [finding] = evaluate_access(hot_view(inetd(60, per_s=2, user="guest")), rules).findings
         assert finding.threshold == 50
 
+    def test_gives_a_node_other_limits(self):
+        limits = "process_per_min: 2000, process_burst: 2000, user_per_min: 2000"
+        ip, ne = (
+            load_rules(f"scopes: [{{where: {{node: '*\{name}'}}, rules: {{heavy_reads: {{{limits}}}}}}}]", "r")
+            for name in ("IP", "NE")
+        )
+        assert not evaluate_access(hot_view(inetd(1_000)), ip).findings
+        assert evaluate_access(hot_view(inetd(1_000)), ne).findings
+
+    @pytest.mark.parametrize(
+        "limits", ["server_share: 0.9, server_burst_share: 0.9", "server_per_min: 900, server_burst: 900"]
+    )
+    def test_lets_one_node_have_a_greater_share_where_one_process_serves_everybody(self, limits):
+        log = busy_server(Log())
+        for number in range(800):
+            log.op(20 + number / 20)
+        ip, ne = (
+            load_rules(f"scopes: [{{where: {{node: '*::{name}'}}, rules: {{heavy_reads: {{{limits}}}}}}}]", "r")
+            for name in ("IP", "NE")
+        )
+        assert not evaluate_access(hot_view(in_order(log)), ip).findings
+        assert suspects(evaluate_access(hot_view(in_order(log)), ne)) == [("heavy_reads", "node", r"EAST/\EAST::IP")]
+
+    def test_lets_one_name_be_refused_more_often(self):
+        view = window_view(Log(), server_error=errors(*[("denied", "banned")] * 40))
+        rules = load_rules("scopes: [{where: {user: banned}, rules: {refused_clients: {least: 50}}}]", "r")
+        assert evaluate_access(view).findings
+        assert not evaluate_access(view, rules).findings
+
     def test_keeps_quiet_about_a_server_in_maintenance(self):
         rules = load_rules("maintenance: [{where: {server: east}, until: 2026-11-23T00:00:00Z, note: new disks}]", "r")
         evaluation = evaluate_access(hot_view(inetd(1_000)), rules)

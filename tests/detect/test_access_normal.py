@@ -146,6 +146,16 @@ class TestMoreThanUsual:
     def test_is_not_what_is_little(self):
         assert not evaluate_access(view_of(day(per_min=600), normal=learned(day(per_min=5)))).findings
 
+    @pytest.mark.parametrize("limit", ["times_normal: 1000", "least: 90000", "min_windows: 21"])
+    def test_can_be_usual_for_one_user(self, limit):
+        view = view_of(day(per_min=2_000, users=("bob",)), normal=learned(day()))
+        by_user = {
+            user: load_rules(f"scopes: [{{where: {{user: {user}}}, rules: {{user_rate: {{{limit}}}}}}}]", "r")
+            for user in ("anna", "bob")
+        }
+        assert suspects(evaluate_access(view, by_user["anna"])) == [("user_rate", "user", "bob")]
+        assert suspects(evaluate_access(view, by_user["bob"])) == []
+
     def test_is_not_judged_before_there_is_history(self):
         normal = learned(day(per_min=400), windows=5)
         assert not evaluate_access(view_of(day(per_min=2_000), normal=normal)).findings
