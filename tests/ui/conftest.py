@@ -1,4 +1,7 @@
-"""A real Chromium, and pages that notice what must never happen: a CSP violation, a script error, a foreign request."""
+"""A real Chromium, with pages that notice what must never happen: a CSP violation, a script error, a foreign request.
+
+And the page's API under a real web server, on a real S3 server: over `page_api_mesh`, and over nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
+from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
+from pingmesh_tasks.store.objects import ObjectStore
 from tests.support.browser import headless_chromium
+from tests.support.page_api_mesh import END, HOSTS, WINDOWS, client_of, clock_at_end
+from tests.support.page_api_server import page_app, serving
+from tests.support.page_data import fill
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +59,29 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert not faults
+
+
+@pytest.fixture(scope="session")
+def filled(s3_server: EmbeddedObjectStore) -> ObjectStore:
+    store = ObjectStore(s3_server.access).in_bucket("page-filled")
+    store.ensure_bucket()
+    fill(store, HOSTS, WINDOWS, end=END, hostile=True)
+    return store
+
+
+@pytest.fixture(scope="module")
+def url(filled: ObjectStore) -> Iterator[str]:
+    with clock_at_end(), serving(page_app(filled)) as url:
+        yield url
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[httpx.Client]:
+    with client_of(url) as client:
+        yield client
+
+
+@pytest.fixture
+def empty(store: ObjectStore) -> Iterator[httpx.Client]:
+    with clock_at_end(), serving(page_app(store)) as url, client_of(url) as client:
+        yield client

@@ -5,9 +5,6 @@ import gzip
 import io
 import json
 import struct
-import threading
-import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -19,73 +16,11 @@ from pingmesh_ui.wire import csv_bytes
 
 from pingmesh_tasks.maps import codes
 from pingmesh_tasks.maps.build import map_parts
-from pingmesh_tasks.page import page as page_module
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.tables import read_table
-from pingmesh_tasks.windows import Window
-from tests.support.page_api_server import TOKEN, page_app, serving
+from tests.support.page_api_mesh import END, HOSTS, MESH, MESH_WINDOW, NAMES, NEWEST, WINDOWS, ask
 from tests.support.page_data import NORMAL_WINDOWS, MadeMesh, fill, inventory_of
 from tests.support.usage_frames import HOSTILE
-
-HOSTS, WINDOWS = 60, 5
-END = datetime(2026, 11, 21, 22, 10, 30, tzinfo=UTC)
-NEWEST = "20261121T220500Z"
-MESH_WINDOW = Window.parse(NEWEST, 300)
-MESH = MadeMesh(inventory_of(HOSTS))
-NAMES = MESH.names
-
-
-@pytest.fixture(scope="module")
-def filled(s3_server):
-    store = ObjectStore(s3_server.access).in_bucket("page-filled")
-    store.ensure_bucket()
-    fill(store, HOSTS, WINDOWS, end=END, hostile=True)
-    return store
-
-
-@pytest.fixture(scope="module", autouse=True)
-def today():
-    """The newest window is some minutes old, whenever this runs."""
-    patch = pytest.MonkeyPatch()
-
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return END if tz else END.replace(tzinfo=None)
-
-    for name in ("page.page", "page.tables", "page.windows"):
-        patch.setattr(f"pingmesh_tasks.{name}.datetime", Clock)
-    patch.setattr("pingmesh_ui.api.datetime", Clock)
-    yield
-    patch.undo()
-
-
-@pytest.fixture(scope="module")
-def url(filled, today):
-    with serving(page_app(filled)) as url:
-        yield url
-
-
-@pytest.fixture
-def client(url):
-    with httpx.Client(base_url=url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
-def empty(store, today):
-    with (
-        serving(page_app(store)) as url,
-        httpx.Client(base_url=url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=30) as client,
-    ):
-        yield client
-
-
-def ask(client, path, **query):
-    answer = client.get(f"/api/v1/{path}", params=query)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 def unpack(data):
@@ -159,60 +94,11 @@ def test_a_static_file_is_kept_for_a_year_under_its_hash_only(client):
     assert kept.headers["content-type"].startswith("text/javascript")
 
 
-@pytest.mark.parametrize(
-    ("path", "told"),
-    [
-        ("matrix", "window"),
-        ("matrix?window=yesterday", "window"),
-        (f"matrix?window={NEWEST}&metric=p98", "metric"),
-        (f"matrix?window={NEWEST}&lod=7", "lod"),
-        (f"matrix?window={NEWEST}&lod=-1", "lod"),
-        (f"matrix?window={NEWEST}&pool=min", "pool"),
-        (f"matrix?window={NEWEST}&limit=3", "limit"),
-        (f"matrix?window={NEWEST}&v=../../etc", "v"),
-        ("windows?limit=0", "limit"),
-        ("windows?from=20250101T000000Z", "31 days"),
-        ("windows?from=20261122T000000Z&to=20261121T000000Z", "after"),
-        ("series?of=everything", "of"),
-        ("series?of=host", "src"),
-        (f"series?of=mesh&src={NAMES[0]}", "neither"),
-        ("series?of=pair&src=a", "dst"),
-        ("series?points=289", "points"),
-        ("series?from=20261101T000000Z", "7 days"),
-        (f"worst?window={NEWEST}&count=201", "count"),
-        ("sessions?limit=5001", "limit"),
-        ("anomalies?severity=bad", "severity"),
-        ("fleet?format=xml", "format"),
-    ],
-)
-def test_a_bad_question_is_refused_with_its_fault(client, path, told):
-    answer = client.get(f"/api/v1/{path}")
-    assert answer.status_code == 400
-    error = answer.json()["error"]
-    assert error["code"] == "bad_parameter"
-    assert told in error["message"]
-
-
-@pytest.mark.parametrize(
-    ("path", "code"),
-    [
-        ("matrix?window=20261121T220000Z&level=hour", "no_window"),
-        ("matrix?window=20201121T220500Z", "no_window"),
-        ("matrix?window=20261121T220501Z", "no_window"),
-        ("matrix?window=20269921T220501Z", "no_window"),
-        ("axis/0123456789abcdef", "no_plan"),
-        (f"pair?window={NEWEST}&src=nobody&dst={NAMES[0]}", "no_place"),
-        (f"pair?window={NEWEST}&src={NAMES[0]}&dst={NAMES[0]}", "no_pair"),
-        (f"worst?window={NEWEST}&src=dc9", "no_place"),
-        (f"cdf?window={NEWEST}&of=host&src=nobody", "no_place"),
-        ("fleet?window=20201121T220500Z", "no_window"),
-    ],
-)
-def test_what_is_not_there_is_said_in_words(client, path, code):
-    answer = client.get(f"/api/v1/{path}")
-    assert answer.status_code == 404
-    assert answer.json()["error"]["code"] == code
-    assert len(answer.json()["error"]["message"]) > 20
+def test_a_run_leads_to_the_page_at_its_window(client):
+    answer = client.get("/run/pingmesh/scheduled__2026-11-21T22:10:00+00:00")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"../../?window={NEWEST}"
+    assert client.get("/run/pingmesh/other").json()["error"]["code"] == "no_run"
 
 
 # --- what there is
@@ -516,45 +402,3 @@ def test_no_cell_of_a_file_is_a_formula():
     )
     found = [row[0] if row else "" for row in rows[1:]]
     assert found == ["'=1+1", "'+1", "'-1+2", "'@SUM(A1)", "'\t=1", "'＝1", 'quoted","=1', "plain", "-5", ""]
-
-
-# --- when things go wrong
-
-
-def test_a_run_leads_to_the_page_at_its_window(client):
-    answer = client.get("/run/pingmesh/scheduled__2026-11-21T22:10:00+00:00")
-    assert answer.status_code == 303
-    assert answer.headers["location"] == f"../../?window={NEWEST}"
-    assert client.get("/run/pingmesh/other").json()["error"]["code"] == "no_run"
-
-
-def test_a_store_that_does_not_answer_is_said_without_its_credentials(s3_server):
-    gone = ObjectStore(replace(s3_server.access, endpoint="http://127.0.0.1:9"))
-    with serving(page_app(gone)) as url:
-        answer = httpx.get(f"{url}/api/v1/boot", headers={"authorization": f"Bearer {TOKEN}"}, timeout=120)
-    assert answer.status_code == 503
-    assert answer.json()["error"]["code"] == "no_store"
-    assert "retry-after" in answer.headers
-    assert s3_server.secret_access_key not in answer.text
-
-
-def test_requests_beyond_those_that_may_wait_are_sent_away(filled, monkeypatch):
-    app = page_app(filled)
-    monkeypatch.setattr("pingmesh_ui.app.MOST_WAITING", 3)
-    release = threading.Event()
-    boot = page_module.Page.boot
-    monkeypatch.setattr(page_module.Page, "boot", lambda page: release.wait(90) and boot(page))
-    with serving(app) as busy, httpx.Client(base_url=busy, headers={"authorization": f"Bearer {TOKEN}"}) as client:
-        asked = [threading.Thread(target=client.get, args=("/api/v1/boot",), kwargs={"timeout": 120}) for _ in range(3)]
-        for thread in asked:
-            thread.start()
-        deadline = time.monotonic() + 60
-        while app.state.desk.waiting < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        answer = client.get("/api/v1/windows", timeout=60)
-        release.set()
-        for thread in asked:
-            thread.join()
-        assert answer.status_code == 503
-        assert answer.json()["error"]["code"] == "busy"
-        assert client.get("/api/v1/windows", timeout=60).status_code == 200
