@@ -392,7 +392,7 @@ class TestTheRuleBook:
     def test_gives_a_node_other_limits(self):
         limits = "process_per_min: 2000, process_burst: 2000, user_per_min: 2000"
         ip, ne = (
-            load_rules(f"scopes: [{{where: {{node: '*\{name}'}}, rules: {{heavy_reads: {{{limits}}}}}}}]", "r")
+            load_rules(f"scopes: [{{where: {{node: '*::{name}'}}, rules: {{heavy_reads: {{{limits}}}}}}}]", "r")
             for name in ("IP", "NE")
         )
         assert not evaluate_access(hot_view(inetd(1_000)), ip).findings
