@@ -43,7 +43,7 @@ class AlertState:
     """Everything that the alarm remembers. Incidents and notices are in the order in which they came.
 
     `looked_at` has the end of the last look by `<lane> <source>`. `dropped_notices` counts those that a full outbox had
-    to let go.
+    to let go, until that is said.
     """
 
     open: tuple[Incident, ...] = ()

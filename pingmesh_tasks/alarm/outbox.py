@@ -19,16 +19,19 @@ from pingmesh_tasks.detect.finding import Finding
 MAX_ENTRIES = 60
 #: The source of what the alarm says of itself.
 ALARM = "alarm"
-#: What a full outbox lets go first.
+#: What a full outbox lets go first, of what no channel has or of what one has.
 _DISPENSABLE: tuple[Kind, ...] = ("reminder", "resolved", "escalated", "opened")
 
 
 def post(state: AlertState, notices: Iterable[Notice]) -> AlertState:
-    """Return the state with notices in its outbox; one that is there already (by id) stays as it is."""
+    """Return the state with notices in its outbox; one that is there already (by id) stays as it is.
+
+    A full outbox first lets go what some channel has: one that fails must not cost the others a notice.
+    """
     there = {entry.notice.id for entry in state.outbox}
     entries = [*state.outbox, *(Entry(notice) for notice in notices if notice.id not in there)]
     dropped = max(0, len(entries) - MAX_ENTRIES)
-    for entry in sorted(entries, key=lambda entry: _DISPENSABLE.index(entry.notice.kind))[:dropped]:
+    for entry in sorted(entries, key=_worth)[:dropped]:
         entries.remove(entry)
     return replace(state, outbox=tuple(entries), dropped_notices=state.dropped_notices + dropped)
 
@@ -43,7 +46,7 @@ def set_channels(state: AlertState, on: Collection[str], off: Mapping[str, str],
     newly_off = [name for name in sorted(off) if name not in known or known[name].on]
     channels |= {name: ChannelHealth(False, since=now) for name in newly_off}
     channels |= {name: known[name] for name in off if name not in newly_off}
-    state = _tidy(replace(state, channels=channels))
+    state = _tidy(replace(state, channels=channels), now)
     if not newly_off or not on:
         return state
     reasons = "; ".join(f"{name}: {off[name]}" for name in newly_off)
@@ -67,8 +70,8 @@ def mark_sent(state: AlertState, notice_id: str, channel: str, now: datetime) ->
     if health.said and health.since:
         detail = f"The channel {channel} takes messages again; it had failed since {health.since:%H:%M} UTC."
         back = _of_itself("channel_failed", channel, "resolved", detail, "", health.since, now)
-        state = _post_to_others(state, back, channel, now)
-    return _tidy(state)
+        state = _post_to_others(state, back, channel)
+    return _tidy(state, now)
 
 
 def mark_failed(
@@ -93,8 +96,13 @@ def mark_failed(
         detail = f"The channel {channel} has failed {health.failures} times in a row: {error}"
         advice = f"Check the connection of {channel}. What it missed is kept and tried again for a day."
         notice = _of_itself("channel_failed", channel, "opened", detail, advice, health.since, now)
-        state = _post_to_others(state, notice, channel, now)
-    return _tidy(state)
+        state = _post_to_others(state, notice, channel)
+    return _tidy(state, now)
+
+
+def _worth(entry: Entry) -> tuple[bool, int]:
+    has_it = any(delivery.sent_at for delivery in entry.deliveries.values())
+    return not has_it, _DISPENSABLE.index(entry.notice.kind)
 
 
 def _wants(entry: Entry, channel: str, now: datetime) -> bool:
@@ -112,18 +120,25 @@ def _deliver(state: AlertState, notice_id: str, channel: str, delivery: Delivery
     return replace(state, outbox=tuple(outbox))
 
 
-def _post_to_others(state: AlertState, notice: Notice, but: str, now: datetime) -> AlertState:
+def _post_to_others(state: AlertState, notice: Notice, but: str) -> AlertState:
     """Post a notice that the channel itself need not have."""
-    return _deliver(post(state, [notice]), notice.id, but, Delivery(sent_at=now))
+    return _deliver(post(state, [notice]), notice.id, but, Delivery(given_up=True))
 
 
-def _tidy(state: AlertState) -> AlertState:
-    """Drop what every channel that is on has, once there is one."""
+def _tidy(state: AlertState, now: datetime) -> AlertState:
+    """Drop what every channel that is on has, once there is one. Say what a full outbox let go, once it has room."""
     on = [name for name, health in state.channels.items() if health.on]
     if not on:
         return state
     left = tuple(entry for entry in state.outbox if not all(_is_done(entry, name) for name in on))
-    return replace(state, outbox=left)
+    state = replace(state, outbox=left)
+    if not state.dropped_notices or len(left) > MAX_ENTRIES // 2:
+        return state
+    many = str(state.dropped_notices)
+    detail = f"More than {MAX_ENTRIES} messages waited for a channel that took none; {many} of them were let go."
+    advice = "The page shows what is open and what was; the table `notice` has what was said."
+    said = _of_itself("messages_dropped", many, "opened", detail, advice, now, now)
+    return post(replace(state, dropped_notices=0), [said])
 
 
 def _is_done(entry: Entry, channel: str) -> bool:

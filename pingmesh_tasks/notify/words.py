@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from pingmesh_tasks.alarm.grouping import is_storm
-from pingmesh_tasks.alarm.incident import INVENTORY, Notice, cut
+from pingmesh_tasks.alarm.incident import INVENTORY, RULES, Notice, cut
 from pingmesh_tasks.detect.finding import MESH, Finding
 
 #: The rule of a DAG whose run is late; its subject is the DAG.
@@ -86,6 +86,8 @@ def title(notice: Notice) -> str:
         return f"Channel {subject} {'works again' if notice.kind == 'resolved' else 'does not take messages'}"
     if finding.rule == "channel_off":
         return f"No alarms go to {subject}"
+    if finding.rule == "messages_dropped":
+        return f"Messages that did not reach every channel: {subject}"
     if finding.rule == LATE_DATA:
         return f"Data of {subject} {'come in time again' if notice.kind == 'resolved' else 'are late'}"
     who = _SCOPES[finding.scope] if finding.scope == "mesh" else f"{_SCOPES[finding.scope]} {subject}"
@@ -94,6 +96,8 @@ def title(notice: Notice) -> str:
         if notice.closed_by == INVENTORY:
             left = who if notice.source == MESH else f"{_SCOPES['server']} {one_line(notice.source, 70)}"
             return f"{left} is no longer in the inventory"
+        if notice.closed_by == RULES:
+            return f"{who}: {rule} is switched off"
         if notice.closed_by not in (None, "hot", "window"):
             return f"{who}: {rule} was closed by hand"
         return f"{who} {_ENDS[finding.rule]}" if finding.rule in _ENDS else f"{who}: {rule} is over"

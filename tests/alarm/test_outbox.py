@@ -7,6 +7,7 @@ from datetime import timedelta
 from pingmesh_tasks.alarm.alert import AlertState
 from pingmesh_tasks.alarm.incident import Policy
 from pingmesh_tasks.alarm.outbox import MAX_ENTRIES, due, mark_failed, mark_sent, post, set_channels
+from pingmesh_tasks.notify.words import title
 from tests.support.notices import NOON, notice
 
 POLICY = Policy(retry_s=15, retry_max_s=60, give_up_s=3600)
@@ -106,3 +107,33 @@ def test_a_full_outbox_lets_reminders_go_before_alarms_and_counts_them():
     assert len(state.outbox) == MAX_ENTRIES
     assert {entry.notice.kind for entry in state.outbox} == {"opened"}
     assert state.dropped_notices == MAX_ENTRIES
+
+
+def test_a_dead_channel_with_a_full_outbox_costs_the_others_nothing():
+    notices = [notice(id=f"{n:012x}-opened1") for n in range(MAX_ENTRIES)]
+    state = state_of(*notices)
+    for one in notices:
+        state = mark_sent(state, one.id, "mail", NOON)
+    over = notice("resolved")
+    state = post(state, [over])
+    assert told(state)[-1] == (over.id, ["mail", "slack"])
+    assert len(state.outbox) == MAX_ENTRIES
+    assert notices[0].id not in dict(told(state)), "the oldest that mail has"
+
+
+def test_what_a_full_outbox_let_go_is_said_once_when_it_has_room_again():
+    notices = [notice(id=f"{n:012x}-opened1") for n in range(MAX_ENTRIES + 7)]
+    state = state_of(*notices, on=["mail"])
+    for one in notices:
+        state = mark_sent(state, one.id, "mail", later(60))
+    [said] = [notice for notice, _ in due(state, later(60))]
+    assert title(said) == "Messages that did not reach every channel: 7"
+    assert mark_sent(state, said.id, "mail", later(61)) == state_of(on=["mail"])
+
+
+def test_that_a_channel_fails_is_kept_in_a_full_outbox_until_another_channel_has_it():
+    state = state_of(OPENED)
+    for n in range(2):
+        state = mark_failed(state, OPENED.id, "slack", "no route", POLICY, later(n))
+    state = post(state, [notice("reminder", id=f"{n:012x}-reminder1") for n in range(MAX_ENTRIES)])
+    assert "channel_failed" in {entry.notice.finding.rule for entry in state.outbox}
