@@ -28,7 +28,7 @@ const DRAWN = 900;
 export async function openMesh(context) {
   const { boot } = context;
   const view = {
-    context, arriving: true, window: null, header: null, levels: null, worst: null, axis: null, hosts: null, plan: null, fits: new Map(), scores: null,
+    context, arriving: true, window: null, header: null, levels: null, worst: null, axis: null, hosts: null, plan: null, fits: new Map(), scores: null, findings: [], findingsOf: "",
     metric: () => boot.metrics.find((metric) => metric.name === state.m && isOffered(metric)) ?? boot.metrics[0],
     compares: () => Boolean(state.cmp) && view.metric().code in COMPARED,
     kind: () => (view.compares() ? COMPARED : KINDS)[view.metric().code] ?? "us",
@@ -266,6 +266,8 @@ function look(view) {
 
 /** What the window looks like, in words: hosts that are gone, what the alarm found in it, else the figures. */
 function verdict(view) {
+  const of = windowKey(view);
+  if (view.findingsOf !== of && view.findings.length) forgetFindings(view);
   const { cells, codes, normal } = view.header, out = [], pattern = patternShown(view), say = (text, className) => out.push(h("span", { class: className }, text), " ");
   if (pattern) say(t(`pattern.${pattern.name}`, { n: pattern.count, what: pattern.suspects.slice(0, 3).map((path) => isolate(path.replace(/\/spine$/, ""))).join(", ") + (pattern.count > 3 ? " …" : "") }), "bad");
   if (view.worst && !state.q) {
@@ -274,7 +276,7 @@ function verdict(view) {
     if (dead.length) say(t("verdict.dead", { n: dead.length, hosts: names(dead) }), "bad");
     if (silent.length) say(t("verdict.silent", { n: silent.length, hosts: names(silent) }), "bad");
   }
-  for (const finding of (view.findings ?? []).slice(0, 3)) if (finding.rule !== "host_down" && finding.rule !== pattern?.name) say(`${ruleName(finding.rule)} (${isolate(finding.subject)}): ${finding.detail.replace(/[.\s]+$/, "")}.`, finding.severity === "critical" ? "bad" : "");
+  for (const finding of view.findings.slice(0, 3)) if (finding.rule !== "host_down" && finding.rule !== pattern?.name) say(`${ruleName(finding.rule)} (${isolate(finding.subject)}): ${finding.detail.replace(/[.\s]+$/, "")}.`, finding.severity === "critical" ? "bad" : "");
   if (cells) {
     if (!out.length && !cells.failed && !cells.missing) say(t("verdict.fine"), "good");
     const middle = codes && !view.compares() ? decode(codes.p50, view.kind()) : NaN, isNormal = view.metric().name === "change";
@@ -287,19 +289,26 @@ function verdict(view) {
     say(parts.join(" · "));
   }
   $("verdict").replaceChildren(...out);
-  if (view.window && view.findingsOf !== view.window.id && !document.documentElement.dataset.playing) {
-    view.findingsOf = view.window.id;
-    view.findings = [];
+  if (view.findingsOf === of || document.documentElement.dataset.playing) return;
+  forgetFindings(view);
+  view.findingsOf = of;
+  get("anomalies", { from: view.window.id, to: view.time?.endOf(view.window.id), source: "mesh", limit: 20 }).then(({ anomalies }) => {
+    if (view.findingsOf !== of) return; // another window is shown by now
+    const seen = new Set();
+    view.findings = anomalies.filter(({ rule, subject }) => !seen.has(rule + subject) && seen.add(rule + subject));
+    if (view.findings.length) verdict(view);
     markFindings(view);
-    const end = (view.time?.endOf(view.window.id)) ?? "";
-    get("anomalies", { from: view.window.id, to: end, source: "mesh", limit: 20 }).then(({ anomalies }) => {
-      const seen = new Set();
-      view.findings = anomalies.filter(({ rule, subject }) => !seen.has(rule + subject) && seen.add(rule + subject));
-      if (view.findings.length) verdict(view);
-      markFindings(view);
-    }).catch(() => {});
-  }
+  }).catch(() => {});
 }
+
+function forgetFindings(view) {
+  view.findings = [];
+  view.findingsOf = "";
+  markFindings(view);
+}
+
+/** What is shown, as far as figures go: an hour has the id of its first window, and a window may be made anew. */
+export const windowKey = ({ window }) => [state.lv, window.id, window.v].join(" ");
 
 /** The pattern of the window where it says more than the list of hosts that are gone. */
 function patternShown(view) {
