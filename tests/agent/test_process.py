@@ -93,13 +93,15 @@ def test_it_runs_under_every_python_of_a_host(version, start, home, pinglist, fr
     time.sleep(0.8)
     assert call("stop", "--home", home, python=interpreter(version)).returncode == 0
     headers, rows = records(home)
-    assert len(rows) == sum(header["sent"] for header in headers) > 6
-    assert {row["status"] for row in rows} == {0}
+    assert len(rows) == sum(header["sent"] for header in headers)
+    assert sum(header["scheduled"] for header in headers) > 6
+    assert {(row["protocol"], row["status"]) for row in rows} == {("tcp", 0), ("tcp_echo", 0), ("udp", 0)}
     [segment, *_] = (home / "spool").iterdir()
     dumped = call("dump", segment, python=interpreter(version))
     assert (dumped.returncode, dumped.stderr) == (0, "")
     assert json.loads(dumped.stdout.splitlines()[0])["DstIP"] == "127.0.0.21"
-    traced = call("trace", "--target", "127.0.0.21", "--port", "1", "--ports", "2", python=interpreter(version))
+    way = ("--target", "127.0.0.21", "--port", "1", "--source", "127.0.0.9", "--ports", "2")
+    traced = call("trace", *way, python=interpreter(version))
     assert (traced.returncode, traced.stderr) == (0, "")
     assert [path["hops"][0][3] for path in json.loads(traced.stdout)["paths"]] == ["refused"] * 2
 
@@ -162,8 +164,8 @@ def test_without_lab_a_pair_is_probed_every_10_s_at_most(home, pinglist, tell):
 
 
 def test_all_it_writes_lies_in_its_home_and_is_private(start, home):
-    start(environment=before_the_chunk(0.5), targets=CLOSED_PORT, interval_s=0.1)
-    wait_for(lambda: list((home / "spool").glob("*.part")))
+    start(environment=before_the_chunk(3), targets=CLOSED_PORT, interval_s=0.1)
+    wait_for(lambda: list((home / "spool").glob("*.part")), 30)
     call("stop", "--home", home)
     made = {path.name for path in home.rglob("*") if path.is_file()} - {"pinglist.json"}
     assert {name for name in made if not name.endswith(".part")} == {"agent.json", "agent.lock", "agent.log"}
@@ -173,20 +175,20 @@ def test_all_it_writes_lies_in_its_home_and_is_private(start, home):
 
 
 def test_kill_9_loses_one_chunk_at_most_and_the_next_start_goes_on(start, home, records):
-    environment = before_the_chunk(1)
+    environment = before_the_chunk(4)
     pid = json.loads(start(environment=environment, targets=CLOSED_PORT, interval_s=0.05).stdout)["pid"]
-    wait_for(lambda: list((home / "spool").glob("*.part")))
+    wait_for(lambda: list((home / "spool").glob("*.part")), 30)
     time.sleep(0.5)
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: status(home)["running"] is False)
     written = len(records(home)[1])
     assert written >= 10
     assert start(environment=environment, targets=CLOSED_PORT, interval_s=0.05).returncode == 0
-    time.sleep(0.5)
+    time.sleep(1)
     call("stop", "--home", home)
     headers, rows = records(home)
     assert len(rows) >= written + 5
-    assert sum(header["sent"] for header in headers) - len(rows) <= 2  # what was under way when it was killed
+    assert sum(header["sent"] for header in headers) - len(rows) <= 5  # what was under way: of 250 ms at most
     assert [header["chunk"] for header in headers] == list(range(len(headers)))
 
 
@@ -198,6 +200,20 @@ def test_sigterm_writes_what_is_there_and_waits_for_answers_under_way(start, hom
     headers, rows = records(home)
     assert len(rows) == sum(header["sent"] for header in headers) > 0
     assert {row["status"] for row in rows} == {1}  # lost, not guessed
+
+
+def test_a_stop_that_a_busy_host_holds_up_past_a_timeout_still_finds_a_loss(start, home, records):
+    with black_hole("127.0.0.22") as port:
+        started = start(targets=[["b", "127.0.0.22", port, "tcp", "intra_tor", 0]], interval_s=0.1)
+        pid = json.loads(started.stdout)["pid"]
+        time.sleep(0.5)
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: "stop: signal" in (home / "agent.log").read_text())
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.5)  # longer than a probe may take, and than a stop waits for it
+        os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: status(home)["running"] is False)
+    assert {row["status"] for row in records(home)[1]} == {1}
 
 
 def test_a_lease_that_ran_out_stops_probing_and_answering(start, home, free_port):
@@ -234,6 +250,5 @@ def test_no_input_brings_it_down(start, home, free_port):
                 client.send(b"PMQ1" * (chance.random() < 0.5) + chance.randbytes(chance.randrange(100)))
     (home / "pinglist.json").write_bytes(chance.randbytes(1000))
     (home / "lease").mkdir()
-    time.sleep(1.5)
+    wait_for(lambda: "the one before stays" in (home / "agent.log").read_text())
     assert status(home)["pid"] == pid
-    assert "the one before stays" in (home / "agent.log").read_text()
