@@ -17,13 +17,13 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pingmesh_tasks.alarm.grouping import MAX_EVIDENCE_ROWS, Suspect, family_of, suspect_of
-from pingmesh_tasks.detect.finding import Finding, Lane, Severity
+from pingmesh_tasks.detect.finding import Finding, Lane, LeftOut, Severity
 
 Kind = Literal["opened", "escalated", "reminder", "resolved"]
 Key = tuple[str, str, str, str]
 
-#: Who closes an incident whose suspect has left the inventory.
-INVENTORY = "inventory"
+#: Who closes an incident whose suspect has left the inventory, and one whose rule was switched off.
+INVENTORY, RULES = "inventory", "rules"
 _LOOKS_KEPT = 8
 _MAX_EVIDENCE_BYTES = 2_500
 _MAX_SUBJECT, _MAX_DETAIL, _MAX_ADVICE, _MAX_CELL, _MAX_COLUMNS = 200, 500, 400, 100, 12
@@ -94,7 +94,8 @@ class Policy:
 class Symptom:
     """One rule's view of one subject. `looks` has a letter a look and lane, newest last: `x` seen, `.` clear.
 
-    `absent` counts the last looks at the mesh whose inventory did not have the subject.
+    `absent` counts the last looks at the mesh whose inventory did not have the subject. `left_out` says why the rule
+    book kept a look from seeing it, and does so until one sees it again or has no data of it.
     """
 
     source: str
@@ -104,6 +105,7 @@ class Symptom:
     seen_by: tuple[str, ...] = ()
     confirmed: bool = False
     absent: int = 0
+    left_out: LeftOut = ""
 
     @property
     def key(self) -> Key:
@@ -128,6 +130,7 @@ class Symptom:
             judged_at={**self.judged_at, lane: now},
             seen_by=(*self.seen_by, lane) if finding and lane not in self.seen_by else self.seen_by,
             confirmed=self.confirmed or looks[-quorum.of :].count("x") >= quorum.seen,
+            left_out="" if finding else self.left_out,
         )
 
     def cleared_by(self, policy: Policy, now: datetime) -> Lane | None:
@@ -158,8 +161,8 @@ class Incident:
 
     `unlisted` counts symptoms beyond those in the newest look. `said` is None until a notice has spoken of it;
     `notices` counts them and makes their ids. `absorbed` are incidents that turned out to be part of it, to
-    be mentioned next time. `closed_by` is the lane that saw the end, `inventory` where its suspect has left it, or who
-    dismissed it.
+    be mentioned next time. `silenced` is whether it is hidden, by a silence or a maintenance. `closed_by` is the lane
+    that saw the end, `inventory` where its suspect has left it, `rules` where its rule is off, or who dismissed it.
     """
 
     id: str

@@ -27,6 +27,7 @@ from pingmesh_tasks.alarm.grouping import (
 from pingmesh_tasks.alarm.hierarchy import all_known
 from pingmesh_tasks.alarm.incident import (
     INVENTORY,
+    RULES,
     Incident,
     Key,
     Kind,
@@ -137,8 +138,10 @@ class Turn:
 
     def _looked(self, symptom: Symptom, evaluation: Evaluation, seen: dict[Key, Finding]) -> Symptom:
         finding = seen.get(symptom.key)
-        if finding is None and not (_judged(symptom, evaluation) and self.known(symptom.source, symptom.finding)):
-            return symptom
+        if finding is None:
+            left_out = evaluation.left_out(symptom.finding)
+            if left_out or not (_judged(symptom, evaluation) and self.known(symptom.source, symptom.finding)):
+                return replace(symptom, left_out=left_out)
         return symptom.looked(evaluation.lane, finding, self.policy, self.now)
 
     def _is_echo(self, evaluation: Evaluation, finding: Finding) -> bool:
@@ -259,18 +262,17 @@ class Turn:
             self._settle(incident)
 
     def _settle(self, incident: Incident) -> None:
-        gone = {symptom.key for symptom in incident.symptoms if symptom.absent >= self.policy.gone_looks}
+        gone = {symptom.key: by for symptom in incident.symptoms if (by := self._gone(symptom))}
         left = [symptom for symptom in incident.symptoms if symptom.key not in gone]
         live = [symptom for symptom in left if symptom.cleared_by(self.policy, self.now) is None]
         if incident.lead.cleared_by(self.policy, self.now) == "hot":  # what only a window saw is the past of this fault
             live = [symptom for symptom in live if "hot" in symptom.seen_by]
         held = (self.now - incident.last_seen).total_seconds() < self.policy.hold_s(incident.returns)
-        is_gone = incident.lead.key in gone
+        gone_by = gone.get(incident.lead.key)
         confirmed = [symptom for symptom in live if symptom.confirmed]
-        confirmed = confirmed or ([incident.lead] if held and not is_gone else [])
+        confirmed = confirmed or ([incident.lead] if held and not gone_by else [])
         if not confirmed:
-            lane = incident.lead.cleared_by(self.policy, self.now) or "window"
-            self._close(incident, INVENTORY if is_gone else lane)
+            self._close(incident, gone_by or incident.lead.cleared_by(self.policy, self.now) or "window")
             for symptom in live:  # it never had its quorum: it waits for it again
                 self.pending[symptom.key] = only_named(symptom)
             return
@@ -286,8 +288,14 @@ class Turn:
                 others=tuple(map(only_named, others)),
                 since=min(incident.since, lead.finding.since),
             ),
-            "is no longer in the inventory" if is_gone else "is well again",
+            _LEFT[gone_by],
         )
+
+    def _gone(self, symptom: Symptom) -> str | None:
+        """Return who ends a symptom whether it is over or not: the inventory, the rules, or nobody."""
+        if symptom.absent >= self.policy.gone_looks:
+            return INVENTORY
+        return RULES if symptom.left_out == "off" else None
 
     def _close(self, incident: Incident, by: str) -> None:
         del self.open[incident.id]
@@ -295,8 +303,8 @@ class Turn:
         if incident.said and not silenced(self.before.silences, incident, self.now):
             lasted = _span((self.now - incident.since).total_seconds())
             left = incident.lead.finding.subject if incident.source == MESH else incident.source
-            gone = f"{cut(left, 120)} is no longer in the inventory."
-            note = f"It lasted {lasted}; {gone if by == INVENTORY else _LANES.get(by, by)}"
+            gone = f"{cut(left, 120)} {_LEFT[INVENTORY]}."
+            note = f"It lasted {lasted}; {gone if by == INVENTORY else _ENDS.get(by, by)}"
             incident = self._say(incident, "resolved", note)
         self.closed.append(replace(incident, lead=only_named(incident.lead), said=None, acknowledged_by=None))
 
@@ -309,7 +317,8 @@ class Turn:
         `left_because` is said of a suspect that is none any more.
         """
         finding, said = incident.lead.finding, incident.said
-        if silenced(self.before.silences, incident, self.now):
+        in_maintenance = incident.lead.left_out == "maintenance"
+        if in_maintenance or silenced(self.before.silences, incident, self.now):
             self.open[incident.id] = replace(incident, silenced=True)
             return
         unhidden, incident = incident.silenced, replace(incident, silenced=False)
@@ -319,14 +328,14 @@ class Turn:
         kind: Kind = "reminder"
         if said is None:
             kind = "opened"
-            notes = ["A silence has ended, and this is still there." if unhidden else "", self._back_note(incident)]
+            notes = [_STILL_THERE if unhidden else "", self._back_note(incident)]
         elif (changes := _worse(said, finding)) != []:
             kind, notes = "escalated", [*changes, took_in]
             incident = replace(incident, acknowledged_by=None)
         elif (said.scope, said.subject) != incident.lead.suspect:
             notes = [f"{said.scope} {said.subject} {left_because}; what is left is {finding.scope} {finding.subject}."]
         elif unhidden:
-            notes = ["A silence has ended, and this is still there."]
+            notes = [_STILL_THERE]
         elif stale and not incident.stale_said:
             notes = [f"It cannot be judged any more: no data say whether it is over, for {_span(stale_s)} now."]
         elif not incident.acknowledged_by and (self.now - said.at).total_seconds() >= self.policy.repeat_s:
@@ -370,7 +379,14 @@ class Turn:
         return [incident for incident in self.open.values() if incident.source == source]
 
 
-_LANES = {"hot": "the last looks found it clear.", "window": "the last windows were clear."}
+_ENDS = {
+    "hot": "the last looks found it clear.",
+    "window": "the last windows were clear.",
+    RULES: "its rule is off now.",
+}
+#: What became of a suspect that is none any more, by who ended it.
+_LEFT = {None: "is well again", INVENTORY: "is no longer in the inventory", RULES: "is left out by the rules"}
+_STILL_THERE = "A silence or a maintenance is over, and this is still there."
 
 
 def _judged(symptom: Symptom, evaluation: Evaluation) -> bool:

@@ -16,13 +16,14 @@ from pingmesh_tasks.detect import access_rates as rates
 from pingmesh_tasks.detect import access_signs as signs
 from pingmesh_tasks.detect.access_look import AccessView, Look, one_line
 from pingmesh_tasks.detect.access_reads import heavy_reads
-from pingmesh_tasks.detect.finding import Evaluation
+from pingmesh_tasks.detect.catalogue import RULES
+from pingmesh_tasks.detect.finding import Evaluation, Finding, LeftOut
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook
 
 __all__ = ["AccessView", "evaluate_access", "one_line"]
 
 #: In the order in which they look, by the name that turns each off. `strangers` asks for its three names itself.
-RULES: tuple[tuple[str | None, Callable[[Look], None]], ...] = (
+STEPS: tuple[tuple[str | None, Callable[[Look], None]], ...] = (
     ("heavy_reads", heavy_reads),
     ("user_rate", rates.user_rate),
     ("client_rate", rates.client_rate),
@@ -42,17 +43,20 @@ def evaluate_access(view: AccessView, rules: RuleBook = DEFAULT_RULES) -> Evalua
 
     A server in maintenance is judged by no rule. The rows of `view` may be of this server only.
     """
+
+    def left_out(finding: Finding) -> LeftOut:
+        place = {"server": view.server, finding.scope: finding.subject}
+        if rules.in_maintenance(view.at, **place):
+            return "maintenance"
+        return "" if finding.rule not in RULES or rules.is_on(finding.rule, **place) else "off"
+
     if maintenance := rules.in_maintenance(view.at, server=view.server):
         reason = {("server", view.server): one_line(str(maintenance), 200)}
-        return Evaluation(view.server, view.lane, view.at, frozenset(), unjudged=reason)
+        return Evaluation(view.server, view.lane, view.at, frozenset(), unjudged=reason, left_out=left_out)
     look = Look.at(view, rules)
-    for name, rule in RULES:
+    for name, rule in STEPS:
         if name is None or rules.is_on(name, server=view.server):
             rule(look)
-    found = [
-        finding
-        for finding in look.findings
-        if not rules.in_maintenance(view.at, **{"server": view.server, finding.scope: finding.subject})
-    ]
+    found = [finding for finding in look.findings if left_out(finding) != "maintenance"]
     found.sort(key=lambda finding: (finding.severity != "critical", -finding.value / max(finding.threshold, 1e-9)))
-    return Evaluation(view.server, view.lane, view.at, frozenset(look.judged), tuple(found), look.unjudged)
+    return Evaluation(view.server, view.lane, view.at, frozenset(look.judged), tuple(found), look.unjudged, left_out)

@@ -10,7 +10,7 @@ verdict, since silence must neither raise an alarm by guess nor end one.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -24,6 +24,8 @@ Lane = Literal["hot", "window"]
 Severity = Literal["warning", "critical"]
 #: What a finding can be about, from wide to narrow. `tier` is the spines of a DC, or the links between DCs.
 Scope = Literal["mesh", "dc", "tier", "podset", "tor", "host", "pair", "server", "user", "client", "node", "log"]
+#: Why the rule book leaves out what a finding says: its rule is off there, or it lies within a maintenance.
+LeftOut = Literal["", "off", "maintenance"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,18 @@ class Finding:
     evidence: tuple[Mapping[str, Any], ...] = ()
 
 
+def nothing_left_out(finding: Finding) -> LeftOut:
+    """The rule book where none says so."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """One look of one lane at one source (`mesh`, or the name of a data server).
 
     `judged` are the rules that looked; a rule that is off, or whose data are not part of this lane, is not in it.
-    `unjudged` are (scope, subject) that had too little data for a verdict, with the reason.
+    `unjudged` are (scope, subject) that had too little data for a verdict, with the reason. `left_out` answers for what
+    an earlier look found: not to see it again says nothing where the rule book kept this one from looking.
     """
 
     source: str
@@ -66,6 +74,7 @@ class Evaluation:
     judged: frozenset[str]
     findings: tuple[Finding, ...] = ()
     unjudged: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    left_out: Callable[[Finding], LeftOut] = field(default=nothing_left_out, compare=False, repr=False)
 
 
 def anomaly_rows(evaluation: Evaluation) -> pl.DataFrame:

@@ -9,7 +9,7 @@ are taken out before anything is looked at, so that they raise nothing and excus
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.catalogue import NETWORK_RULES
-from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding, Lane, Severity
+from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding, Lane, LeftOut, Severity
 from pingmesh_tasks.detect.latency import find_slow
 from pingmesh_tasks.detect.look import Look
 from pingmesh_tasks.detect.losses import find_lossy
@@ -66,7 +66,7 @@ def evaluate_mesh(view: MeshView, rules: RuleBook = DEFAULT_RULES) -> Evaluation
     look = Look(
         places, view.inventory.has_topology, rows, rules, view.at, view.span_s, view.lane, normal, _outcomes(view)
     )
-    unjudged, expected = _take_out(look)
+    unjudged, expected, out = _take_out(look)
     dead = find_dead(look)
     lossy = find_lossy(look, dead.gone)
     slow = find_slow(look, dead.gone)
@@ -81,7 +81,7 @@ def evaluate_mesh(view: MeshView, rules: RuleBook = DEFAULT_RULES) -> Evaluation
     judged = {rule.name for rule in NETWORK_RULES if rules.is_on(rule.name)}
     if normal is None:
         judged -= _NEED_NORMAL
-    return Evaluation(MESH, view.lane, view.at, frozenset(judged), tuple(findings), unjudged)
+    return Evaluation(MESH, view.lane, view.at, frozenset(judged), tuple(findings), unjudged, _left_out(look, out))
 
 
 def _outcomes(view: MeshView) -> Mapping[str, str]:
@@ -92,16 +92,18 @@ def _outcomes(view: MeshView) -> Mapping[str, str]:
     return dict(zip(said["host"].to_list(), said["outcome"].to_list(), strict=True))
 
 
-def _take_out(look: Look) -> tuple[dict[tuple[str, str], str], NDArray[np.bool_]]:
-    """Take the hosts that are in maintenance out of `look`; return them, and which hosts ought to have sent."""
-    expected = np.ones(len(look.places.names), bool)
+def _take_out(look: Look) -> tuple[dict[tuple[str, str], str], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Take the hosts that are in maintenance out of `look`.
+
+    Return why hosts are not judged, which hosts ought to have sent, and which are out.
+    """
+    expected, out = np.ones(len(look.places.names), bool), np.zeros(len(look.places.names), bool)
     unjudged: dict[tuple[str, str], str] = {}
     for position, name in enumerate(look.places.names):
         if look.outcome.get(name) == _NOT_YET:
             expected[position] = False
             unjudged["host", name] = "its agent started after this span did"
     if any(m.covers(look.at) for m in look.rules.maintenance):
-        out = np.zeros(len(look.places.names), bool)
         for position, place in enumerate(look.host_places):
             if maintenance := look.rules.in_maintenance(look.at, **place):
                 out[position] = True
@@ -110,7 +112,42 @@ def _take_out(look: Look) -> tuple[dict[tuple[str, str], str], NDArray[np.bool_]
         look.rows = look.rows.where(keep)
         look.normal = _where(look.normal, keep)
         expected &= ~out
-    return unjudged, expected
+    return unjudged, expected, out
+
+
+def _left_out(look: Look, out: NDArray[np.bool_]) -> Callable[[Finding], LeftOut]:
+    """Return the function that says whether a finding's rule is off, or nothing is left of its suspect without `out`.
+
+    A pair is gone with either of its hosts; a rack, podset or DC with the last; the links between DCs with the last
+    but one DC. Of names that nobody knows, it says nothing.
+    """
+    p = look.places
+    positions = {name: i for i, name in enumerate(p.names)}
+    groups = {"tor": (p.tor, p.tor_names), "podset": (p.podset, p.podset_names), "dc": (p.dc, p.dc_names)}
+
+    def in_maintenance(scope: str, subject: str) -> bool:
+        match scope:
+            case "host" | "pair":
+                return any(out[positions[name]] for name in subject.split(">"))
+            case "mesh":
+                return bool(out.all())
+            case "tier" if subject == "inter_dc":
+                return len(np.unique(p.dc[~out])) < 2
+            case "tier":
+                scope, subject = "dc", subject.partition("/")[0]
+        of, names = groups[scope]
+        return bool(out[of == names.index(subject)].all())
+
+    def left_out(finding: Finding) -> LeftOut:
+        scope, subject = finding.scope, finding.subject
+        try:
+            if out.any() and in_maintenance(scope, subject):
+                return "maintenance"
+            return "" if look.rules.is_on(finding.rule, **look.place(scope, subject)) else "off"
+        except (KeyError, ValueError):
+            return ""
+
+    return left_out
 
 
 def _where(normal: Normal | None, keep: NDArray[np.bool_]) -> Normal | None:

@@ -428,7 +428,7 @@ def test_what_is_silenced_is_tracked_and_told_when_the_silence_ends(alarm):
         assert alarm.look(DEAD, after=60) == []
     assert len(alarm.state.open) == 1
     assert [alarm.look(DEAD, after=60) for _ in range(30)][-1] == ["opened host004"]
-    assert "A silence has ended" in alarm.last.note
+    assert "A silence or a maintenance is over" in alarm.last.note
     assert not alarm.state.silences
 
 
