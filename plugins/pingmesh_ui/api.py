@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Protocol
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 from starlette.responses import RedirectResponse, Response
 
 from pingmesh_tasks.maps.codes import ALL_METRICS
@@ -25,20 +27,58 @@ from pingmesh_tasks.page.windows import MapWindow
 from pingmesh_tasks.store.schemas import SCHEMAS
 from pingmesh_ui import static_files, wire
 
-router = APIRouter()
-pages = APIRouter(include_in_schema=False)
-
 JSON, CSV, MATRIX = "application/json", "text/csv; charset=utf-8", "application/vnd.pingmesh.matrix"
 MOST_DAYS, MOST_SERIES_DAYS = 31, 7
 #: A year of days is not more windows than a day of them; what it costs is the listings, one a day.
 LONGER = {"hour": 31, "day": 92}
 BAD = "bad_parameter"
 
-Moment = Annotated[str, Field(pattern=r"^\d{8}T\d{6}Z$", description="Like 20261121T220500Z")]
+
+def _check_moment(text: str) -> str:
+    """Refuse what no calendar has, and years so far off that reckoning with them leaves the calendar."""
+    with suppress(ValueError):
+        if 2000 <= _moment(text).year < 2200:
+            return text
+    raise PydanticCustomError("moment", "{text} is no moment of 2000 to 2199", {"text": text})
+
+
+Moment = Annotated[
+    str, Field(pattern=r"^\d{8}T\d{6}Z$", description="Like 20261121T220500Z"), AfterValidator(_check_moment)
+]
 Version = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$", description="A window's `v`: the answer may be kept forever")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 MetricName = Literal["p50", "p90", "p99", "max", "jitter", "loss", "unanswered", "sent", "change"]
 LevelName = Literal["window", "hour", "day"]
+
+
+class Fault(BaseModel):
+    code: str
+    message: str
+
+
+class Failure(BaseModel):
+    """What every answer says that is not the one asked for."""
+
+    error: Fault
+
+
+Described = dict[int | str, dict[str, Any]]
+_WHEN: dict[int | str, str] = {
+    400: "A parameter is bad",
+    401: "Not logged in",
+    403: "No right to read the DAG",
+    404: "There is nothing at what was asked for",
+    503: "The object store does not answer, or too many requests wait: see Retry-After",
+    "default": "Refused, or broken",
+}
+_FAILURES: Described = {status: {"model": Failure, "description": text} for status, text in _WHEN.items()}
+_FILE: Described = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+_BINARY: Described = {200: {"content": {MATRIX: {"schema": {"type": "string", "format": "binary"}}}}}
+
+router = APIRouter(responses=_FAILURES)
+#: Lists, which may be asked for as a file.
+lists = APIRouter(responses=_FAILURES | _FILE)
+pages = APIRouter(include_in_schema=False)
 
 
 class Host(Protocol):
@@ -74,7 +114,7 @@ class Between(Listed):
 
     def span(self, days: int) -> tuple[datetime | None, datetime | None]:
         """Return both ends. Raises NoAnswer where they are further apart than `days`, or the wrong way round."""
-        start, end = _moment(self.from_), _moment(self.to)
+        start, end = (_moment(text) if text else None for text in (self.from_, self.to))
         last = end or datetime.now(UTC)
         if start and start > last:
             raise NoAnswer(BAD, "from is after to")
@@ -120,7 +160,7 @@ async def boot(request: Request) -> Response:
     return wire.answer(request, wire.json_bytes(found), JSON)
 
 
-@router.get("/windows")
+@lists.get("/windows")
 async def windows(request: Request, query: Annotated[WindowsQuery, Query()]) -> Response:
     """The windows that have a map."""
     start, end = query.span(LONGER.get(query.level, MOST_DAYS))
@@ -138,7 +178,7 @@ async def axis(request: Request, plan: Annotated[str, Path(pattern=r"^[0-9a-f]{8
     return wire.answer(request, wire.json_bytes(found), JSON, forever=True)
 
 
-@router.get("/matrix")
+@router.get("/matrix", response_class=Response, responses=_BINARY)
 async def matrix(request: Request, query: Annotated[MatrixQuery, Query()]) -> Response:
     """One metric of one window as codes."""
 
@@ -163,7 +203,7 @@ class WorstQuery(AtWindow):
     dst: Name | None = None
 
 
-@router.get("/worst")
+@lists.get("/worst")
 async def worst(request: Request, query: Annotated[WorstQuery, Query()]) -> Response:
     """The worst cells, and the hosts that are silent."""
     columns = ["rank", "src", "dst", "state", "value", "row", "column", "code"]
@@ -179,7 +219,7 @@ class PairQuery(AtWindow):
     dst: Name
 
 
-@router.get("/pair")
+@lists.get("/pair")
 async def pair(request: Request, query: Annotated[PairQuery, Query()]) -> Response:
     """Exact figures of one pair."""
 
@@ -197,7 +237,7 @@ class SeriesQuery(Between):
     points: int = Field(96, ge=1, le=from_groups.MOST_POINTS)
 
 
-@router.get("/series")
+@lists.get("/series")
 async def series(request: Request, query: Annotated[SeriesQuery, Query()]) -> Response:
     """Figures of a group, a host or a pair over time."""
     start, end = query.span(LONGER.get(query.level, MOST_SERIES_DAYS))
@@ -218,7 +258,7 @@ class GroupsQuery(AtWindow):
     of: Literal["mesh", "dc", "podset", "tor", "host"] = "tor"
 
 
-@router.get("/groups")
+@lists.get("/groups")
 async def groups(request: Request, query: Annotated[GroupsQuery, Query()]) -> Response:
     """All groups of a kind at one window."""
     columns = ["src", "dst", *from_groups.POINT]
@@ -231,7 +271,7 @@ class CdfQuery(AtWindow):
     dst: Name | None = None
 
 
-@router.get("/cdf")
+@lists.get("/cdf")
 async def cdf(request: Request, query: Annotated[CdfQuery, Query()]) -> Response:
     """The distribution of a group's clean answers."""
 
@@ -250,7 +290,7 @@ class AnomaliesQuery(Between):
     limit: int = Field(200, ge=1, le=1_000)
 
 
-@router.get("/anomalies")
+@lists.get("/anomalies")
 async def anomalies(request: Request, query: Annotated[AnomaliesQuery, Query()]) -> Response:
     """Findings, newest first."""
     start, end = query.span(MOST_SERIES_DAYS)
@@ -265,21 +305,21 @@ class IncidentsQuery(Listed):
     state: Literal["open", "closed", "all"] = "open"
 
 
-@router.get("/incidents")
+@lists.get("/incidents")
 async def incidents(request: Request, query: Annotated[IncidentsQuery, Query()]) -> Response:
     """What the alarm remembers: incidents, silences, channels."""
     columns = from_tables.INCIDENT
     return await _list(request, query, "incidents", columns, lambda page: from_tables.incidents(page, query.state))
 
 
-@router.get("/fleet")
+@lists.get("/fleet")
 async def fleet(request: Request, query: Annotated[PerhapsAtWindow, Query()]) -> Response:
     """What happened to each host in a window."""
     columns = SCHEMAS["host_status"].names()[1:]
     return await _list(request, query, "hosts", columns, lambda page: from_tables.fleet(page, query.window))
 
 
-@router.get("/usage")
+@lists.get("/usage")
 async def usage(request: Request, query: Annotated[PerhapsAtWindow, Query()]) -> Response:
     """How the data servers were used in a window."""
     columns = SCHEMAS["usage"].names()[1:]
@@ -290,7 +330,7 @@ class SessionsQuery(PerhapsAtWindow):
     limit: int = Field(200, ge=1, le=5_000)
 
 
-@router.get("/sessions")
+@lists.get("/sessions")
 async def sessions(request: Request, query: Annotated[SessionsQuery, Query()]) -> Response:
     """Who is, or was, connected to the data servers in a window."""
     columns = [name for name in SCHEMAS["session"].names()[1:] if name != "duration_us"] + ["duration_s"]
@@ -299,7 +339,7 @@ async def sessions(request: Request, query: Annotated[SessionsQuery, Query()]) -
     )
 
 
-@router.get("/logs")
+@lists.get("/logs")
 async def logs(request: Request, query: Annotated[PerhapsAtWindow, Query()]) -> Response:
     """How the collection of the data servers' logs went."""
     columns = SCHEMAS["log_status"].names()[1:]
@@ -372,5 +412,5 @@ def _table(
     return wire.answer(request, wire.json_bytes(found), JSON, forever=forever, filename=name)
 
 
-def _moment(text: str | None) -> datetime | None:
-    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) if text else None
+def _moment(text: str) -> datetime:
+    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)

@@ -97,6 +97,7 @@ def create_app(
     )
     app.state.desk, app.state.host, app.state.static = Desk(open_page), host, static or StaticFiles()
     app.include_router(api.router, prefix="/api/v1")
+    app.include_router(api.lists, prefix="/api/v1")
     app.include_router(api.pages)
     app.add_middleware(wire.StrictHeaders)
     for kind, handler in _HANDLERS.items():

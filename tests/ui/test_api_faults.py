@@ -48,12 +48,30 @@ def test_a_bad_question_is_refused_with_its_fault(client, path, told):
 
 
 @pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("windows?from=20261399T000000Z", "from"),
+        ("series?to=20260230T000000Z", "to"),
+        ("anomalies?to=00010101T000000Z", "to"),
+        ("windows?to=99991231T235959Z", "to"),
+        ("matrix?window=20269921T220501Z", "window"),
+        ("matrix?window=99991231T235500Z", "window"),
+        ("fleet?window=00010101T000000Z", "window"),
+    ],
+)
+def test_a_moment_that_no_calendar_has_is_a_bad_question(client, path, name):
+    answer = client.get(f"/api/v1/{path}")
+    assert answer.status_code == 400
+    moment = path.partition("=")[2]
+    assert answer.json()["error"]["message"] == f"{name}: {moment} is no moment of 2000 to 2199"
+
+
+@pytest.mark.parametrize(
     ("path", "code"),
     [
         ("matrix?window=20261121T220000Z&level=hour", "no_window"),
         ("matrix?window=20201121T220500Z", "no_window"),
         ("matrix?window=20261121T220501Z", "no_window"),
-        ("matrix?window=20269921T220501Z", "no_window"),
         ("axis/0123456789abcdef", "no_plan"),
         (f"pair?window={NEWEST}&src=nobody&dst={NAMES[0]}", "no_place"),
         (f"pair?window={NEWEST}&src={NAMES[0]}&dst={NAMES[0]}", "no_pair"),
@@ -67,6 +85,20 @@ def test_what_is_not_there_is_said_in_words(client, path, code):
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == code
     assert len(answer.json()["error"]["message"]) > 20
+
+
+def test_the_description_says_what_is_answered_and_what_when_it_is_not(client):
+    description = client.get("/api/v1/openapi.json").json()
+    paths = {path.removeprefix("/api/v1/"): one["get"]["responses"] for path, one in description["paths"].items()}
+    assert set(paths.pop("matrix")["200"]["content"]) == {"application/vnd.pingmesh.matrix"}
+    for path, answers in paths.items():
+        wanted = {"application/json"} if path in ("boot", "axis/{plan}") else {"application/json", "text/csv"}
+        assert set(answers["200"]["content"]) == wanted, path
+        assert set(answers) == {"200", "400", "401", "403", "404", "503", "default"}, path
+    fault = description["components"]["schemas"]["Failure"]["properties"]
+    told = client.get("/api/v1/matrix").json()
+    assert set(fault) == set(told) == {"error"}
+    assert set(description["components"]["schemas"]["Fault"]["properties"]) == set(told["error"])
 
 
 def test_a_store_that_does_not_answer_is_said_without_its_credentials(s3_server):
