@@ -20,7 +20,7 @@ died is sent again, with the same id.
 | task | look at |
 |---|---|
 | `detect` | the object store was down, or `PINGMESH_RULES` has faults: its log lists them |
-| `notify` | every channel refused a message; it stays in the outbox and is tried again |
+| `notify` | no channel takes messages, its log says why; they wait in the outbox and are tried again for a day |
 
 Acknowledge, silence or dismiss with the DAG `alert_admin`. **Owner** the network team.
 """
@@ -42,6 +42,7 @@ SETTINGS = load_settings()
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
+    max_consecutive_failed_dag_runs=0,  # it is red while no channel works, and must not be paused for it
     dagrun_timeout=timedelta(minutes=3),  # one run at a time: a run that hangs would be the end of all alarms
     default_args=DEFAULT_ARGS | {"retry_delay": timedelta(seconds=2), "execution_timeout": timedelta(seconds=100)},
     doc_md=__doc__,

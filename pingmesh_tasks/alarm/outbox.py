@@ -94,7 +94,8 @@ def mark_failed(
     state = replace(state, channels={**state.channels, channel: health})
     if says and health.since:
         detail = f"The channel {channel} has failed {health.failures} times in a row: {error}"
-        advice = f"Check the connection of {channel}. What it missed is kept and tried again for a day."
+        kept = f"What it missed, up to {MAX_ENTRIES} messages, is kept and tried again for a day."
+        advice = f"Check the connection of {channel}. {kept}"
         notice = _of_itself("channel_failed", channel, "opened", detail, advice, health.since, now)
         state = _post_to_others(state, notice, channel)
     return _tidy(state, now)

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from airflow.sdk.exceptions import AirflowFailException
+
 from pingmesh_tasks.alarm import outbox
 from pingmesh_tasks.alarm.incident import Notice, Policy
 from pingmesh_tasks.alarm.memory import AlertFile
@@ -41,7 +43,8 @@ HEATMAP_WINDOWS = 3
 def tell(run: Run, ui_url: str | None = None) -> dict[str, int]:
     """Send what is due; return how many messages were `sent` and `failed`, nothing where nothing was due.
 
-    `ui_url` is where Airflow's UI is. Raises PingmeshError where every channel refused, so that the task is red.
+    `ui_url` is where Airflow's UI is. While messages wait and every channel fails, the task fails without a retry: the
+    outbox knows when to try again, and a retry that finds nothing due yet must not hide that nobody is told.
     """
     channels, off = open_channels(run.settings)
     for name, reason in off.items():
@@ -52,6 +55,8 @@ def tell(run: Run, ui_url: str | None = None) -> dict[str, int]:
         log.warning("%d notices wait in the outbox: no channel is on", len(state.outbox))
     due = [notice for notice, _ in outbox.due(state, now)]
     if not due:
+        if state.outbox and channels and all(state.channels[channel.name].failures for channel in channels):
+            raise AirflowFailException(f"no channel takes messages; {len(state.outbox)} wait in the outbox")
         return {}
     for notice in due:  # under its id, so that a second try replaces the row
         window = window_containing(notice.at, run.settings.window_s)
@@ -65,7 +70,7 @@ def tell(run: Run, ui_url: str | None = None) -> dict[str, int]:
     counts = deliver(memory, channels, composed, Policy(), lambda: datetime.now(UTC))
     keep_traces(run.store, {notice.incident: traces[notice.id] for notice in due if traces.get(notice.id)})
     if counts["failed"] and not counts["sent"]:
-        raise PingmeshError("no channel took a message; they wait in the outbox and are tried again; see the log above")
+        raise AirflowFailException("no channel took a message; they wait in the outbox; the log above says why")
     return dict(counts)
 
 
