@@ -5,7 +5,7 @@ import { formatClock, formatCount, formatShare, formatTimes, formatUs, formatVal
 import { t } from "./i18n.js";
 import { findRange } from "./map/axis.js";
 import { FAILED, MISSING, NOT_PLANNED, UNCLEAN, decode, isChange, isValue } from "./map/codes.js";
-import { codeAt, sharpen } from "./mesh.js";
+import { codeAt, sharpen, windowKey } from "./mesh.js";
 import { ends, smallCharts } from "./small.js";
 import { state, update } from "./state.js";
 
@@ -33,12 +33,12 @@ let timer = 0, shown = "";
 export function showTip(view, cell, event) {
   const tip = $("tip");
   if (!cell || !view.levels) { clearTimeout(timer); tip.hidden = true; shown = ""; return; }
-  const exact = sharpen(view, cell), key = `${view.window.id} ${view.metric().name} ${exact.x},${exact.y}`;
+  const exact = sharpen(view, cell), key = `${windowKey(view)} ${view.metric().name} ${exact.x},${exact.y}`;
   if (key !== shown) {
     shown = key;
     fillTip(view, exact, cell, null);
     clearTimeout(timer);
-    const { src, dst } = pairAt(view, exact), asked = `${view.window.id} ${src} ${dst}`;
+    const { src, dst } = pairAt(view, exact), asked = pairKey(view, src, dst);
     if (known.has(asked)) fillTip(view, exact, cell, known.get(asked));
     else if ((codeAt(view, exact) || (isChange(view.kind()) && exact.x !== exact.y)) && !document.documentElement.dataset.playing) timer = setTimeout(async () => {
       const answer = await askPair(view, src, dst).catch(() => null);
@@ -52,11 +52,12 @@ export function showTip(view, cell, event) {
   tip.style.transform = `translate(${Math.max(4, left)}px, ${Math.max(4, top)}px)`;
 }
 
+const pairKey = (view, src, dst) => `${windowKey(view)} ${src} ${dst}`;
 const pairAt = (view, { x, y }) => ({ src: view.axis.hosts[y].name, dst: view.axis.hosts[x].name });
 
 /** The exact figures of a pair in this window; the last KEPT are remembered. */
 async function askPair(view, src, dst) {
-  const key = `${view.window.id} ${src} ${dst}`;
+  const key = pairKey(view, src, dst);
   if (!known.has(key)) {
     if (known.size >= KEPT) known.delete(known.keys().next().value);
     known.set(key, await get("pair", { window: view.window.id, src, dst, v: view.window.v }));
@@ -111,19 +112,19 @@ export async function fillPicked(view) {
   if (a.kind === "host" && b.kind === "host") {
     const turn = h("button", { onclick: () => update({ sel: `${dst}>${src}` }, { step: true }) }, t("reverse"));
     box.replaceChildren(close, title, h("p", { class: "keys" }, t("state.loading")));
-    const sel = state.sel, window = view.window.id;
+    const sel = state.sel, window = windowKey(view);
     try {
       const answer = await askPair(view, src, dst);
-      if (state.sel !== sel || view.window.id !== window) return;
+      if (state.sel !== sel || windowKey(view) !== window) return;
       const cell = { x: b.start, y: a.start }, code = codeAt(view, cell);
       box.replaceChildren(close, title, code !== null && !isValue(code) ? h("p", { class: code ? "gone" : "keys" }, stateWords(code, view.kind())) : "", figures(answer), h("div", { class: "row" }, turn,
         h("button", { onclick: () => update({ sel: `${src}>` }, { step: true }) }, t("from.host", { host: isolate(src) })), h("button", { onclick: () => update({ sel: `>${dst}` }, { step: true }) }, t("to.host", { host: isolate(dst) })), alarmsOf(src), alarmsOf(dst)));
     } catch (error) {
-      if (state.sel === sel) box.replaceChildren(close, title, h("p", { class: "keys" }, error.code === "not_found" || error.status === 404 ? t("state.not_planned") : error.message));
+      if (state.sel === sel && windowKey(view) === window) box.replaceChildren(close, title, h("p", { class: "keys" }, error.code === "not_found" || error.status === 404 ? t("state.not_planned") : error.message));
     }
     return;
   }
-  const key = [view.window.id, view.window.v, state.sel, state.lv, view.time.windows[0].id, view.time.windows.at(-1).id].join(), isNew = pictures.key !== key;
+  const key = [windowKey(view), state.sel, view.time.windows[0].id, view.time.windows.at(-1).id].join(), isNew = pictures.key !== key;
   if (isNew && pictures.sel !== state.sel) pictures.box.replaceChildren();
   box.replaceChildren(close, title, blockSummary(view, { x0: b.start, x1: b.stop, y0: a.start, y1: a.stop }), pictures.box, h("p", { class: "keys" }, t("drill.hint")), h("div", { class: "row" }, [...new Set([src, dst])].filter(Boolean).map(alarmsOf)));
   if (!isNew || document.documentElement.dataset.playing) return;
