@@ -71,3 +71,66 @@ def test_findings_that_come_late_are_not_laid_on_another_window(open_page: OpenP
         settle(page)
         release(page, late)
         assert "Podset down" not in page.inner_text("#verdict")
+
+
+# ---- figures and charts ---------------------------------------------------------------------------------------------
+
+
+def test_an_hour_is_asked_for_anew_where_it_has_the_id_of_the_window_that_was_shown(demo: str, open_page: OpenPage):
+    page = open_page(f"{demo}#w=20261122T020000Z&sel=host01>host02")
+    page.locator("#picked", has_text="30 of 30 answered").wait_for()
+    page.evaluate("scrollTo(0, 9999)")
+    page.wait_for_selector("#bars canvas")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.select_option("#level", "hour")
+    page.locator("#clock", has_text="02:00–03:00").wait_for()
+    settle(page)
+    page.wait_for_timeout(300)  # charts wait for a moment without changes
+    for question in ("pair?", "series?", "groups?"):
+        assert any(question in url and "level=hour" in url for url in asked), question
+    assert any("anomalies?from=20261122T020000Z&to=20261122T030000Z" in url for url in asked)
+
+
+def test_a_click_on_a_bar_selects_the_server_of_the_window_that_is_drawn(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    page.evaluate("scrollTo(0, 9999)")
+    page.wait_for_selector("#bars canvas")
+    before = worst_server(page, demo, "20261122T025500Z")
+    with page.expect_response("**/groups?*"):
+        page.focus("#slider")
+        page.keyboard.press("Home")
+    settle(page)
+    after = worst_server(page, demo, "20261122T010000Z")
+    assert after != before
+    box = page.locator("#bars .chart").bounding_box()
+    page.mouse.click(box["x"] + 62 + (box["width"] - 80) / 16, box["y"] + box["height"] - 74 - 6)
+    page.locator("#crumbs", has_text=after).wait_for()
+
+
+def worst_server(page: Any, address: str, window: str) -> str:
+    """The server whose bar comes first: that with the greatest p99 of all its pairs, or with none."""
+    groups = page.request.get(f"{address}api/v1/groups?window={window}&of=host").json()["groups"]
+    bars = [(group["p99_us"] or float("inf"), group["src"]) for group in groups if group["src"]]
+    return max(bars, key=lambda bar: bar[0])[1]
+
+
+@pytest.mark.parametrize("chart", ["series", "groups", "cdf"])
+def test_a_chart_that_comes_late_is_not_drawn_over_a_newer_one(chart: str, demo: str, open_page: OpenPage):
+    card = {"groups": "bars"}.get(chart, chart)
+    page = open_page(f"{demo}#w=20261122T020000Z")
+    page.evaluate("scrollTo(0, 9999)")
+    page.wait_for_selector(f"#{card} canvas")
+    late = hold(page, f"/{chart}?" + ("of=host&src" if chart == "series" else "window=20261122T010000Z"))
+    change(page, "sel=host01>" if chart == "series" else "w=20261122T010000Z")
+    page.wait_for_timeout(300)
+    change(page, "w=20261122T020500Z")
+    page.wait_for_timeout(300)
+    drawn = page.get_attribute(f"#{card} .chart", "aria-label")
+    release(page, late)
+    assert page.get_attribute(f"#{card} .chart", "aria-label") == drawn
+
+
+def change(page: Any, link: str) -> None:
+    """Follow a link within the page."""
+    page.evaluate("link => { location.hash = link; }", link)

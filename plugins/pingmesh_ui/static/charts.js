@@ -7,7 +7,7 @@ import { $, h, isolate } from "./dom.js";
 import { saveBlob } from "./export.js";
 import { formatCount, formatMoment, formatShare, formatTime, formatUs, parseId } from "./format.js";
 import { t } from "./i18n.js";
-import { downloadLink } from "./mesh.js";
+import { downloadLink, windowKey } from "./mesh.js";
 import { ends, subjectOf } from "./small.js";
 import { onChange, state, update } from "./state.js";
 import { colours, onTheme } from "./theme.js";
@@ -21,7 +21,7 @@ export function card(id, { wide = false } = {}) {
   const title = h("h2", { id: `${id}-title` }), box = h("div", { class: "chart", role: "img", "aria-labelledby": `${id}-title` });
   const png = h("button", { "aria-label": t("save.png") }, "PNG"), csv = h("a", { hidden: true }, "CSV"), json = h("a", { hidden: true }, "JSON");
   const element = h("section", { class: `card${wide ? " wide" : ""}`, id }, h("header", {}, title, png, csv, json), box);
-  let chart = null;
+  let chart = null, clicked = null;
   png.onclick = () => box.querySelector("canvas")?.toBlob((blob) => saveBlob(blob, `pingmesh-${id}.png`));
   return {
     element, title,
@@ -29,7 +29,8 @@ export function card(id, { wide = false } = {}) {
     say(words) { chart?.dispose(); chart = null; box.replaceChildren(h("p", {}, words)); },
     async set(options, onClick) {
       const { init } = await library();
-      if (!chart) { box.replaceChildren(); chart = init(box); new ResizeObserver(() => chart?.resize()).observe(box); if (onClick) chart.on("click", onClick); }
+      clicked = onClick; // what is drawn, and not what was drawn first
+      if (!chart) { box.replaceChildren(); chart = init(box); new ResizeObserver(() => chart?.resize()).observe(box); chart.on("click", (event) => clicked?.(event)); }
       chart.setOption(base(options), { notMerge: true });
     },
   };
@@ -60,10 +61,11 @@ export async function openCharts(view) {
     if ($("panel-mesh").hidden || !view.axis || document.documentElement.dataset.playing) return;
     titles(cards);
     if (!seen) return;
-    const key = [view.window?.id, state.sel, state.cmp, state.from, state.to].join();
+    const key = [windowKey(view), state.sel, state.cmp, state.from, state.to].join();
     if (key === asked) return;
     asked = key;
-    await Promise.all([drawSeries(view, series), drawCdf(view, cdf), drawBars(view, bars)].map((one, i) => one.catch((error) => Object.values(cards)[i].say(error.message))));
+    const isLast = () => asked === key; // an answer that comes late is of something else
+    await Promise.all([drawSeries(view, series, isLast), drawCdf(view, cdf, isLast), drawBars(view, bars, isLast)].map((one, i) => one.catch((error) => { if (isLast()) Object.values(cards)[i].say(error.message); })));
   };
   new IntersectionObserver(([entry]) => { if (entry.isIntersecting && !seen) { seen = true; refresh(); } }, { rootMargin: "-60px" }).observe($("charts"));
   let timer = 0;
@@ -87,10 +89,11 @@ function titles({ series, cdf, bars }) {
   bars.title.textContent = t("chart.bars", { what: t("crumbs.all") });
 }
 
-async function drawSeries(view, one) {
+async function drawSeries(view, one, isLast) {
   const windows = view.time.windows, query = { ...subjectOf(view), from: windows[0].id, to: view.time.endOf(windows.at(-1).id) };
   one.link("series", query);
   const { points } = await get("series", query), paint = colours();
+  if (!isLast()) return;
   if (!points.some((point) => point.p50_us > 0 || point.loss > 0)) { one.say(t("chart.nothing")); return; }
   const at = (point) => +parseId(point.window), line = (key, colour, dash, width) => ({
     name: key, type: "line", showSymbol: points.length < 40, symbolSize: 5, connectNulls: false, data: points.map((p) => [at(p), p[`${key}_us`] || null]),
@@ -121,12 +124,13 @@ function ofPair({ window, protocols }) {
   return { window, count: p.cdf.length, cdf: p.cdf, min_us: p.rtt_min_us, max_us: p.rtt_max_us, quantiles: { p50_us: p.rtt_p50_us, p99_us: p.rtt_p99_us } };
 }
 
-async function drawCdf(view, one) {
+async function drawCdf(view, one, isLast) {
   const query = { window: view.window.id, ...subjectOf(view) }, paint = colours(), path = query.of === "pair" ? "pair" : "cdf";
   if (path === "pair") delete query.of;
   one.link(path, query);
   const ask = (of) => get(path, of).then((answer) => (path === "pair" ? ofPair(answer) : answer));
   const both = await Promise.all([ask(query), state.cmp ? ask({ ...query, window: state.cmp }).catch(() => null) : null]);
+  if (!isLast()) return;
   if (!both[0].count) { one.say(t("chart.nothing")); return; }
   const styles = [[paint.s0, "solid"], [paint.muted, [5, 3]]];
   await one.set({
@@ -142,10 +146,11 @@ async function drawCdf(view, one) {
 }
 
 /** Latency of each server as a source, the worst first, before bands of the thresholds; a click selects it. */
-async function drawBars(view, one) {
+async function drawBars(view, one, isLast) {
   const query = { window: view.window.id, of: "host" }, paint = colours();
   one.link("groups", query);
   const { groups } = await get("groups", query);
+  if (!isLast()) return;
   const rows = groups.filter((group) => group.src && !group.dst).sort((a, b) => (b.p99_us ?? Infinity) - (a.p99_us ?? Infinity)).slice(0, BARS);
   if (!rows.length) { one.say(t("chart.nothing")); return; }
   one.title.textContent = t("chart.bars", { what: rows.length < groups.length / 2 ? t("chart.worst", { n: rows.length }) : t("crumbs.all") });
