@@ -23,6 +23,7 @@ from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.fleet.keys import ensure_keys
 from pingmesh_tasks.fleet.pinglist import PinglistPolicy, plan_pinglists
 from tests.support.fleet import LIMITS, FleetOfTest, free_port, running_fleet
+from tests.support.waiting import await_true
 
 pytestmark = pytest.mark.integration
 
@@ -158,8 +159,7 @@ def test_an_agent_goes_on_when_its_login_is_over_and_dies_with_its_host(fleet: F
     time.sleep(0.5)
     assert runs(number)
     fleet.stop_host("host01")
-    time.sleep(0.1)
-    assert not runs(number)
+    await_true("dead", lambda: not runs(number))
     assert [o.outcome for o in dispatch(fleet)] == ["unreachable", "unchanged"]
     fleet.start_host("host01")
     assert [o.outcome for o in dispatch(fleet)] == ["ok", "unchanged"]
@@ -281,7 +281,8 @@ def test_stop_ends_the_agents_and_keeps_their_files(fleet: FleetOfTest):
     would = stop_agents(fleet.hosts, fleet.access, LIMITS, dry_run=True)
     assert would[0].detail == f"would stop the agent (pid {number})" and runs(number)
     assert [o.outcome for o in stop_agents(fleet.hosts, fleet.access, LIMITS)] == ["ok"] * 2
-    assert not runs(number) and (agent_home(fleet) / "agent.py").exists()
+    await_true("gone", lambda: not runs(number))
+    assert (agent_home(fleet) / "agent.py").exists()
     assert [o.outcome for o in stop_agents(fleet.hosts, fleet.access, LIMITS)] == ["unchanged"] * 2
 
 
@@ -296,7 +297,7 @@ def test_clean_leaves_nothing_of_ours_and_everything_of_others(fleet: FleetOfTes
     found = clean_hosts(fleet.hosts, fleet.access, LIMITS, remove_key=True)
 
     assert [o.outcome for o in found] == ["ok"] * 2
-    assert not agents_below(fleet.demo.root)
+    await_true("without agents", lambda: not agents_below(fleet.demo.root))
     for host in fleet.hosts:
         left = sorted(str(p.relative_to(fleet.home(host.name))) for p in fleet.home(host.name).rglob("*"))
         assert left == [".ssh", ".ssh/authorized_keys", "thesis.tex"]
@@ -324,5 +325,4 @@ def test_a_demo_fleet_that_stops_leaves_no_agent(tmp_path: Path):
         give_keys(fleet)
         dispatch(fleet)
         assert len(agents_below(tmp_path)) == 2
-    time.sleep(0.1)
-    assert agents_below(tmp_path) == []
+    await_true("without agents", lambda: not agents_below(tmp_path))

@@ -194,8 +194,8 @@ def test_a_segment_that_is_not_ready_yet_is_waited_for(fleet: FleetOfTest):
     started = time.monotonic()
     found = collect(fleet, window, grace_s=4)
     assert [o.outcome for o in found] == ["ok", "no_segment"]
-    assert 0.8 < found[0].duration_ms / 1000 < 3
-    assert time.monotonic() - started < 8
+    assert found[0].duration_ms + 1000 < found[1].duration_ms, "it is taken as soon as it is there"
+    assert time.monotonic() - started < 4 + 5
 
 
 def test_a_past_window_is_not_waited_for(fleet: FleetOfTest):
