@@ -192,10 +192,10 @@ def test_a_segment_that_is_not_ready_yet_is_waited_for(fleet: FleetOfTest):
     threading.Timer(1.0, part.rename, [part.with_suffix(".pms")]).start()
     status(fleet, "host02", started_us=1)
     started = time.monotonic()
-    found = collect(fleet, window, grace_s=4)
+    found = collect(fleet, window, grace_s=8)
     assert [o.outcome for o in found] == ["ok", "no_segment"]
-    assert found[0].duration_ms + 1000 < found[1].duration_ms, "it is taken as soon as it is there"
-    assert time.monotonic() - started < 4 + 5
+    assert found[0].duration_ms < 6000, "it is taken when it is there, not at the end of the grace"
+    assert time.monotonic() - started < 8 + 5
 
 
 def test_a_past_window_is_not_waited_for(fleet: FleetOfTest):
