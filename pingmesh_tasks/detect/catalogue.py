@@ -2,16 +2,32 @@
 
 A rule is a name, a paragraph for the operator, and its limits, each with a unit and a default. What is not listed
 here cannot be written in a rules file, so this page is its reference. Rates and shares are 0…1.
+
+`by` tells for which parts a limit, or the off switch of a rule, may differ: by the kinds of place that are known when
+the rule asks. A dead rack lies in a podset and a DC, and is no host; who connects too often is a user or a client.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+#: Kinds of place, or several such sets of which one is known at a time.
+By = tuple[tuple[str, ...], ...]
+_DC: By = (("dc",),)
+_PODSET: By = (("dc", "podset"),)
+_TOR: By = (("dc", "podset", "tor"),)
+_HOST: By = (("dc", "podset", "tor", "host"),)
+_SERVER: By = (("server",),)
+_USER: By = (("server", "user"),)
+_CLIENT: By = (("server", "client"),)
+_NODE: By = (("server", "node"),)
+_READER: By = (("server", "user", "client"),)
+_READS: By = (("server", "user", "client", "node"),)
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One figure of a rule. A value outside `least` … `most` cannot be meant."""
+    """One figure of a rule. A value outside `least` … `most` cannot be meant. `by`: None where it is the rule's."""
 
     name: str
     unit: str
@@ -19,6 +35,7 @@ class Limit:
     doc: str
     least: float = 0.0
     most: float = float("inf")
+    by: By | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +46,14 @@ class Rule:
     doc: str
     source: str
     limits: tuple[Limit, ...] = field(default=())
+    by: By = field(kw_only=True)
 
     def limit(self, name: str) -> Limit:
         return next(limit for limit in self.limits if limit.name == name)
 
 
-def _share(name: str, default: float, doc: str) -> Limit:
-    return Limit(name, "ratio", default, doc, least=0.0, most=1.0)
+def _share(name: str, default: float, doc: str, by: By | None = None) -> Limit:
+    return Limit(name, "ratio", default, doc, least=0.0, most=1.0, by=by)
 
 
 NETWORK_RULES = (
@@ -47,45 +65,53 @@ NETWORK_RULES = (
             _share("share", 0.9, "of the peers that tried, so many got no answer"),
             Limit("min_peers", "peers", 2, "so many peers must have tried", least=1),
         ),
+        by=_HOST,
     ),
     Rule(
         "host_isolated",
         "A host's own probes all fail while others reach it: its way out is broken, or its prober.",
         "rpingmesh, analyzer phase 2: UPSIDE, the source's share of bad edges is high and its targets are healthy",
         (_share("share", 0.9, "of the peers that it tried, so many did not answer"),),
+        by=_HOST,
     ),
     Rule(
         "no_data",
         "A host that should probe sent no data. It may be healthy: nobody knows, and that is worth saying.",
         "doublezero issue 3173: missing pairs must be listed; Pingmesh shows them white",
+        by=_HOST,
     ),
     Rule(
         "tor_down",
         "No host of a rack is reached from outside of it.",
         "UdpPinger: a rack whose every host is dead is a dead rack",
         (_share("share", 0.9, "of the pairs through the ToR, so many must be dead"),),
+        by=_TOR,
     ),
     Rule(
         "podset_down",
         "No host of a podset is reached from outside of it.",
         "Pingmesh (SIGCOMM 2015) figure 8: a white cross",
         (_share("share", 0.9, "of the pairs through the podset, so many must be dead"),),
+        by=_PODSET,
     ),
     Rule(
         "network_down",
         "No host of a DC, or of the whole mesh, is reached; or nothing passes between DCs.",
         "UdpPinger: from so many dead racks on it is no matter of racks",
         (_share("share", 0.9, "of the pairs concerned, so many must be dead"),),
+        by=_DC,
     ),
     Rule(
         "podset_failure",
         "A podset is reached, but slowly: a leaf is overloaded or takes a detour.",
         "Pingmesh (SIGCOMM 2015) figure 8: a red cross",
+        by=_PODSET,
     ),
     Rule(
         "spine_failure",
         "Pairs between podsets are slow or dead while each podset is well inside.",
         "Pingmesh (SIGCOMM 2015) figure 8: green squares on the diagonal, red elsewhere",
+        by=_DC,
     ),
     Rule(
         "loss",
@@ -96,6 +122,7 @@ NETWORK_RULES = (
             _share("baseline", 1e-4, "drops that are nothing to speak of; a higher normal of its own counts instead"),
             Limit("min_drops", "probes", 3, "fewer drops are an accident", least=1),
         ),
+        by=_HOST,
     ),
     Rule(
         "silent_loss",
@@ -106,6 +133,7 @@ NETWORK_RULES = (
             Limit("min_drops", "probes", 6, "fewer drops are an accident", least=1),
             Limit("min_pairs", "pairs", 2, "so many pairs must suffer, each direction by itself", least=1),
         ),
+        by=_TOR,
     ),
     Rule(
         "latency_sla",
@@ -119,6 +147,7 @@ NETWORK_RULES = (
             _share("share", 0.2, "of the pairs of a host, rack, podset or DC, so many must be over the limit"),
             _share("baseline", 0.002, "of the pairs of a healthy mesh, so many are over it in any window"),
         ),
+        by=_HOST,
     ),
     Rule(
         "latency_normal",
@@ -133,12 +162,14 @@ NETWORK_RULES = (
             Limit("min_windows", "windows", 6, "of history, before there is a normal", least=2),
             _share("share", 0.2, "of a host's, rack's or podset's pairs, so many must be slow"),
         ),
+        by=_HOST,
     ),
     Rule(
         "black_hole",
         "Some pairs fail always while others of the same hosts never do: a corrupt table entry, by address.",
         "Pingmesh (SIGCOMM 2015) 5.1: type 1; the ToR's score is its share of servers with the symptom",
         (Limit("min_probes", "probes", 5, "fewer failures of a pair prove nothing", least=2),),
+        by=_HOST,
     ),
     Rule(
         "port_black_hole",
@@ -148,6 +179,7 @@ NETWORK_RULES = (
             _share("share", 0.8, "of the drops, so many were never answered"),
             Limit("min_timeouts", "probes", 5, "fewer are no pattern", least=2),
         ),
+        by=_HOST,
     ),
 )
 
@@ -171,6 +203,7 @@ def _stranger(name: str, what: str) -> Rule:
             Limit("usual", "names/window", 0.1, "where so many are new in a window, a new one is no news"),
             Limit("most", "names", 5, "more at once are one finding about the server", least=1),
         ),
+        by=_SERVER,
     )
 
 
@@ -187,12 +220,13 @@ ACCESS_RULES: tuple[Rule, ...] = (
             Limit("process_per_min", "reads/min", 200, "of the same data by one process or thread", least=1),
             Limit("process_burst", "reads", 50, "the same in 5 s (hot lane)", least=1),
             Limit("user_per_min", "reads/min", 400, "of the same data by one user from one client", least=1),
-            Limit("server_per_min", "reads/min", 600, "of one node, by nobody knows whom", least=1),
-            _share("server_share", 0.12, "and of all reads at least so many"),
-            Limit("server_burst", "reads", 60, "the same in 5 s (hot lane), if it is sudden", least=1),
-            _share("server_burst_share", 0.1, "and of all reads in 5 s at least so many"),
-            Limit("nodes_per_min", "nodes/min", 1_000, "different nodes of one tree and shot by one process", least=1),
+            Limit("server_per_min", "reads/min", 600, "of one node, by nobody knows whom", least=1, by=_NODE),
+            _share("server_share", 0.12, "and of all reads at least so many", by=_NODE),
+            Limit("server_burst", "reads", 60, "the same in 5 s (hot lane), if it is sudden", least=1, by=_NODE),
+            _share("server_burst_share", 0.1, "and of all reads in 5 s at least so many", by=_NODE),
+            Limit("nodes_per_min", "nodes/min", 1_000, "different nodes of a shot by one process", least=1, by=_READER),
         ),
+        by=_READS,
     ),
     Rule(
         "user_rate",
@@ -202,6 +236,7 @@ ACCESS_RULES: tuple[Rule, ...] = (
             Limit("operations_per_min", "operations/min", 6_000, "operations of one user", least=1),
             *_own_normal(4, 1_200, "operations/min"),
         ),
+        by=_USER,
     ),
     Rule(
         "client_rate",
@@ -211,6 +246,7 @@ ACCESS_RULES: tuple[Rule, ...] = (
             Limit("operations_per_min", "operations/min", 12_000, "operations from one client host", least=1),
             *_own_normal(4, 2_400, "operations/min"),
         ),
+        by=_CLIENT,
     ),
     Rule(
         "node_rate",
@@ -220,6 +256,7 @@ ACCESS_RULES: tuple[Rule, ...] = (
             Limit("operations_per_min", "operations/min", 3_000, "operations on one node", least=1),
             *_own_normal(4, 1_200, "operations/min"),
         ),
+        by=_NODE,
     ),
     Rule(
         "no_attribution",
@@ -230,17 +267,19 @@ ACCESS_RULES: tuple[Rule, ...] = (
             Limit("operations_per_min", "operations/min", 60_000, "operations that are tied to nobody", least=1),
             *_own_normal(4, 6_000, "operations/min"),
         ),
+        by=_SERVER,
     ),
     Rule(
         "connect_rate",
         "Too many connections a minute: a client that connects for every read, or a search.",
         "Pingmesh's own rule for clients: reuse the connection; load tests with real servers show 200 of one host",
         (
-            Limit("user_per_min", "connections/min", 240, "by one user", least=1),
-            Limit("client_per_min", "connections/min", 300, "from one client host", least=1),
-            Limit("server_per_min", "connections/min", 3_000, "in all", least=1),
+            Limit("user_per_min", "connections/min", 240, "by one user", least=1, by=_USER),
+            Limit("client_per_min", "connections/min", 300, "from one client host", least=1, by=_CLIENT),
+            Limit("server_per_min", "connections/min", 3_000, "in all", least=1, by=_SERVER),
             *_own_normal(4, 60, "connections/min"),
         ),
+        by=_USER + _CLIENT,
     ),
     Rule(
         "concurrency",
@@ -248,11 +287,12 @@ ACCESS_RULES: tuple[Rule, ...] = (
         "accepts nobody.",
         "getrlimit(2), RLIMIT_NOFILE: the soft limit that Linux distributions set",
         (
-            Limit("user", "sessions", 200, "of one user", least=1),
-            Limit("client", "sessions", 400, "from one client host", least=1),
-            Limit("server", "sessions", 900, "in all", least=1),
+            Limit("user", "sessions", 200, "of one user", least=1, by=_USER),
+            Limit("client", "sessions", 400, "from one client host", least=1, by=_CLIENT),
+            Limit("server", "sessions", 900, "in all", least=1, by=_SERVER),
             *_own_normal(4, 50, "sessions"),
         ),
+        by=_USER + _CLIENT,
     ),
     Rule(
         "refused_clients",
@@ -260,9 +300,10 @@ ACCESS_RULES: tuple[Rule, ...] = (
         "mdsip: `Access denied` on stderr",
         (
             Limit("user_per_min", "refusals/min", 6, "of one user name"),
-            Limit("server_per_min", "refusals/min", 60, "in all"),
+            Limit("server_per_min", "refusals/min", 60, "in all", by=_SERVER),
             Limit("least", "refusals", 10, "fewer are an accident", least=1),
         ),
+        by=_USER,
     ),
     _stranger("new_user", "A user name"),
     _stranger("new_client", "A client's address"),
@@ -278,6 +319,7 @@ ACCESS_RULES: tuple[Rule, ...] = (
             Limit("forged_per_min", "lines/min", 10, "lines with dates that cannot be"),
             *_own_normal(4, 120, "lines/min"),
         ),
+        by=_SERVER,
     ),
     Rule(
         "log_silent",
@@ -288,6 +330,7 @@ ACCESS_RULES: tuple[Rule, ...] = (
             Limit("times_normal", "times", 4, "so many times its longest silence lately is too long", least=1),
             Limit("min_windows", "windows", 12, "of history, before there is a normal", least=2),
         ),
+        by=_SERVER,
     ),
 )
 

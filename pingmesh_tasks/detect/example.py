@@ -9,7 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 
-from pingmesh_tasks.detect.catalogue import ACCESS_RULES, NETWORK_RULES, Rule
+from pingmesh_tasks.detect.catalogue import ACCESS_RULES, NETWORK_RULES, By, Rule
 
 _HEAD = """\
 # Rules of the alarm: every rule, and every limit at its default. Keep only what you change; what is left out stays as
@@ -22,7 +22,8 @@ rules:
 
 _TAIL = """
 # For parts of the mesh, users or data servers. `where` takes shell patterns on host, tor, podset, dc, server, user,
-# client and node; all of them must fit; a pair is where either of its hosts is. The last entry that fits wins.
+# client and node; all of them must fit; a pair is where either of its hosts is. The last entry that fits wins. A scope
+# can only name what is known when a rule asks ("may differ by" above); one that could have no effect is a fault.
 scopes:
   - where: {dc: dc-example, podset: dc-example/podset*}
     rules:
@@ -56,11 +57,17 @@ def _section(title: str, rules: tuple[Rule, ...]) -> Iterator[str]:
         yield ""
         yield from textwrap.wrap(rule.doc, 116, initial_indent="  # ", subsequent_indent="  # ")
         yield from textwrap.wrap(f"After: {rule.source}.", 116, initial_indent="  # ", subsequent_indent="  # ")
+        yield f"  # May differ by {_kinds(rule.by)}."
         yield f"  {rule.name}:"
         yield f"    {'off: false':<32} # true: this rule does not look"
         for limit in rule.limits:
-            yield f"    {f'{limit.name}: {limit.default:.10g}':<32} # {limit.unit}: {limit.doc}"
+            by = f" (by {_kinds(limit.by)})" if limit.by else ""
+            yield f"    {f'{limit.name}: {limit.default:.10g}':<32} # {limit.unit}: {limit.doc}{by}"
     yield ""
+
+
+def _kinds(by: By) -> str:
+    return " or by ".join(", ".join(known) for known in by)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@
         daily: 02:00-04:30
 
 `where` holds shell patterns on host, tor, podset, dc, server, user, client and node; all of them must fit. The rules
-and limits there are stand in `detect.catalogue`. A bad file raises one ConfigError with every fault in it.
+and limits there are, and by which kinds of place they may differ, stand in `detect.catalogue`. A bad file raises one
+ConfigError with every fault in it; a limit in a scope that could have no effect is one.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from pingmesh_tasks.detect.catalogue import RULES
+from pingmesh_tasks.detect.catalogue import RULES, By
 from pingmesh_tasks.errors import ConfigError
 
 MAX_BYTES = 256 * 1024
@@ -185,8 +186,15 @@ def _parse(text: str, location: str) -> Any:
         raise ConfigError(f"{location}: {where}is no YAML ({reason}); check indentation, colons and quotes") from None
 
 
-def _settings(section: Any, path: str, faults: list[str]) -> Settings:
+def _settings(section: Any, path: str, faults: list[str], where: Where | None = None) -> Settings:
     """Read `{rule: {limit: value, off: true}}`; a rule may be just `off` or `on`."""
+    kinds = {kind for kind, _ in where.patterns} if where else set()
+
+    def differs(by: By, what: str) -> None:
+        if not any(kinds.issubset(known) for known in by):
+            may = " or by ".join(", ".join(known) for known in by)
+            faults.append(f"{what} cannot differ by {', '.join(sorted(kinds))}; it can by {may}")
+
     limits: dict[tuple[str, str], float] = {}
     off: dict[str, bool] = {}
     for rule, values in _mapping(section, path, faults).items():
@@ -194,6 +202,7 @@ def _settings(section: Any, path: str, faults: list[str]) -> Settings:
             continue
         if isinstance(values, bool):  # YAML reads `off` as false, and `on` as true
             off[rule] = not values
+            differs(RULES[rule].by, f"{path}.{rule}")
             continue
         known = {limit.name: limit for limit in RULES[rule].limits}
         for name, value in _mapping(values, f"{path}.{rule}", faults).items():
@@ -201,10 +210,12 @@ def _settings(section: Any, path: str, faults: list[str]) -> Settings:
             if name in ("off", "on"):
                 if isinstance(value, bool):
                     off[rule] = value is (name == "off")
+                    differs(RULES[rule].by, f"{path}.{rule}.{name}")
                 else:
                     faults.append(f"{path}.{rule}.{name} {_shown(value)} is neither true nor false")
             elif _is_known(name, {**known, "off": None}, f"{path}.{rule} has no limit", faults):
                 limit = known[name]
+                differs(limit.by or RULES[rule].by, f"{path}.{rule}.{name}")
                 if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
                     faults.append(f"{path}.{rule}.{name} {_shown(value)} is no number; write it in {limit.unit}")
                 elif not limit.least <= value <= limit.most:
@@ -218,7 +229,7 @@ def _overrides(section: Any, faults: list[str]) -> Iterator[Override]:
     for path, entry in _entries(section, "scopes", faults):
         _known(entry, ("where", "rules"), f"{path}: field", faults)
         if where := _where(entry.get("where"), path, faults):
-            yield Override(where, _settings(entry.get("rules"), f"{path}.rules", faults))
+            yield Override(where, _settings(entry.get("rules"), f"{path}.rules", faults, where))
 
 
 def _maintenances(section: Any, faults: list[str]) -> Iterator[Maintenance]:

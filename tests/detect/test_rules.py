@@ -132,6 +132,26 @@ def test_all_faults_are_told_at_once_with_the_nearest_names():
         assert fault in told, told
 
 
+def test_a_scope_without_effect_is_a_fault_that_says_what_can_differ_by_what():
+    told = faults_of(
+        """
+        scopes:
+          - {where: {host: h1}, rules: {host_down: off, tor_down: off, network_down: {share: 0.5}}}
+          - {where: {server: data1, user: anna}, rules: {user_rate: {least: 10}, loss: {limit: 0.1}}}
+          - {where: {user: anna, client: pc1}, rules: {connect_rate: {least: 10, on: true}}}
+        """
+    )
+    for fault in (
+        "5 faults",
+        "scopes[1].rules.tor_down cannot differ by host; it can by dc, podset, tor",
+        "scopes[1].rules.network_down.share cannot differ by host; it can by dc",
+        "scopes[2].rules.loss.limit cannot differ by server, user; it can by dc, podset, tor, host",
+        "scopes[3].rules.connect_rate.least cannot differ by client, user; it can by server, user or by server, client",
+        "scopes[3].rules.connect_rate.on cannot differ by client, user",
+    ):
+        assert fault in told, told
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
