@@ -284,7 +284,7 @@ ACCESS_RULES: tuple[Rule, ...] = (
     Rule(
         "concurrency",
         "Too many sessions open at once. A process has 1 024 open files by default: then a server with one for all "
-        "accepts nobody.",
+        "accepts nobody. Judged at the end of a window, never in the hot lane.",
         "getrlimit(2), RLIMIT_NOFILE: the soft limit that Linux distributions set",
         (
             Limit("user", "sessions", 200, "of one user", least=1, by=_USER),

@@ -9,8 +9,9 @@ This is the fast lane, and best effort: it begins with the newest chunk of a seg
 a dead connection cost is not made up for beyond the current segment or log file. The windowed lane reads the same
 bytes again and is the one that counts; nothing here touches raw objects or cursors.
 
-Bounds: `max_hosts` connections; per connection one step of a file, one unfinished chunk or line, and the SSH window.
-A log that grows faster than a step a question is followed at its end; what was passed over is counted in the piece.
+Bounds: connections to `max_hosts` hosts, and to every data server; per connection one step of a file, one unfinished
+chunk or line, and the SSH window. A log that grows faster than a step a question is followed at its end; what was
+passed over is counted in the piece.
 """
 
 from __future__ import annotations
