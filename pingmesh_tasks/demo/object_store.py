@@ -25,7 +25,15 @@ from pingmesh_tasks.store.objects import ObjectStore, S3Access
 
 LOOPBACK = "127.0.0.1"
 GRPC_OFFSET = 10_000  # each of the server's ports has a twin so much higher
+#: What its ports are drawn from. Neither they nor their twins are among those the kernel hands out to clients (from
+#: 32768 on), which come and go between our look and the server's start, nor among the demo's other ports (18xxx).
+PORTS = range(12_000, 18_000)
+STARTS = 3  # with other ports, should a stranger have been quicker after all
 START_TIMEOUT_S = 60
+
+
+class _EndedAtOnce(PingmeshError):
+    pass
 
 
 @dataclass
@@ -56,7 +64,14 @@ class EmbeddedObjectStore:
             return self._await_ready()
         data = self.root / "data"
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        s3, master, volume, filer, admin = _free_ports(self.port)
+        wanted = self.port
+        for _ in range(STARTS - 1):
+            with suppress(_EndedAtOnce):
+                return self._launch(data, wanted)
+        return self._launch(data, wanted)
+
+    def _launch(self, data: Path, wanted: int) -> ObjectStore:
+        s3, master, volume, filer, admin = _free_ports(wanted)
         self.port = s3
         self.daemon.start(
             [
@@ -97,7 +112,7 @@ class EmbeddedObjectStore:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             if not self.is_running:
-                raise PingmeshError(f"the S3 server ended at once:\n{self.daemon.last_lines()}")
+                raise _EndedAtOnce(f"the S3 server ended at once:\n{self.daemon.last_lines()}")
             with suppress(urllib.error.URLError, OSError, PingmeshError):
                 urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/healthz", timeout=2).close()
                 store.ensure_bucket()
@@ -117,17 +132,19 @@ def _weed() -> str:
 
 def _free_ports(wanted: int) -> list[int]:
     """Return five ports of which each, and its gRPC twin, is free; the first is `wanted` unless that is 0."""
-    ports: list[int] = []
-    candidates = [wanted] if wanted else []
+    if wanted and not all(_is_free(port) for port in _with_twin(wanted)):
+        raise PingmeshError(f"port {wanted} or {wanted + GRPC_OFFSET} is taken; stop what listens there or set another")
+    ports = [wanted] if wanted else []
     while len(ports) < 5:
-        port = candidates.pop() if candidates else secrets.randbelow(20_000) + 20_000
-        if port in ports:
-            continue
-        if all(_is_free(p) for p in (port, port + GRPC_OFFSET)):
-            ports.append(port)
-        elif port == wanted:
-            raise PingmeshError(f"port {port} or {port + GRPC_OFFSET} is taken; stop what listens there or set another")
+        drawn = secrets.choice(PORTS)
+        ours = {port for chosen in ports for port in _with_twin(chosen)}
+        if ours.isdisjoint(_with_twin(drawn)) and all(_is_free(port) for port in _with_twin(drawn)):
+            ports.append(drawn)
     return ports
+
+
+def _with_twin(port: int) -> tuple[int, int]:
+    return port, port + GRPC_OFFSET
 
 
 def _is_free(port: int) -> bool:

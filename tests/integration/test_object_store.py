@@ -1,11 +1,13 @@
 """The object store against a real S3 server."""
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import polars as pl
 import pytest
 
+from pingmesh_tasks.demo import object_store
 from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.errors import PingmeshError, StoreError
 from pingmesh_tasks.store import layout
@@ -107,6 +109,22 @@ def test_a_server_that_is_down_is_an_error_and_its_data_are_there_when_it_is_bac
 def test_two_servers_cannot_take_one_port(s3_server, tmp_path):
     with pytest.raises(PingmeshError, match="is taken"):
         EmbeddedObjectStore(tmp_path, port=s3_server.port).start()
+
+
+def test_a_server_draws_other_ports_when_a_stranger_was_quicker(tmp_path, monkeypatch):
+    free_ports, lost = object_store._free_ports, object_store._free_ports(0)
+    draws = iter([lost])
+    monkeypatch.setattr(object_store, "_free_ports", lambda wanted: next(draws, None) or free_ports(wanted))
+    with socket.create_server((object_store.LOOPBACK, lost[-1])), EmbeddedObjectStore(tmp_path) as store:
+        assert store.get("control/started") == b""
+
+
+def test_a_server_draws_no_port_that_the_kernel_may_hand_out_to_a_client():
+    for _ in range(100):
+        ports = object_store._free_ports(0)
+        all_ten = {port + above for port in ports for above in (0, object_store.GRPC_OFFSET)}
+        assert len(all_ten) == 10
+        assert max(all_ten) < 32_768
 
 
 def test_a_table_is_written_twice_and_read_once(store):
