@@ -222,16 +222,14 @@ def test_a_missing_chunk_is_refused():
 
 
 @pytest.mark.parametrize("victim", ["table", "columns"])
-def test_a_zip_bomb_costs_neither_memory_nor_time(victim):
+def test_a_zip_bomb_costs_no_memory(victim):
     bomb = zlib.compress(bytes(100 << 20), 6)
     parts = {"table": packed(TABLE), victim: bomb}
     tracemalloc.start()
-    started = time.monotonic()
     with pytest.raises(SegmentError, match=r"chunk 0: .* bytes when unpacked"):
         decode_segment(forged_chunk(header(rows=10, scheduled=10, sent=10), **parts))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.monotonic() - started < 1
     assert peak < 20 << 20
 
 
