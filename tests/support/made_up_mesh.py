@@ -58,8 +58,9 @@ Codes = NDArray[np.uint16]
 class Mesh:
     """`hosts` servers over `windows` windows that end at `end`. Faults: host 2 is dead, host n-3's agent is silent, one
     ToR loses, one podset is slow; in the first half of the windows nothing is wrong but the lossy ToR. The first window
-    has no normal, and the first `old` windows are from before there was `change`. `podset_down`: nobody of the first
-    podset answers. What is wrong is found in the newest window."""
+    has no normal, and the first `old` windows are from before there was `change`. In the first `renamed` windows the
+    first host had another name. `podset_down`: nobody of the first podset answers. What is wrong is found in the newest
+    window. A list has at most the newest `most` windows."""
 
     hosts: int = 8
     windows: int = 24
@@ -71,6 +72,8 @@ class Mesh:
     broken: bool = False
     podset_down: bool = False
     old: int = 0
+    renamed: int = 0
+    most: int = 2_016
     posts: list[Any] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
@@ -158,7 +161,7 @@ class Mesh:
         header = {
             "window": window, "level": "window", "metric": metric, "unit": {"log": "us"}.get(kind, kind),
             "code": kind, "lod": lod, "pool": pool,
-            "hosts": self.hosts, "plan": "p1", "axis": "a1",
+            "hosts": self.hosts, "plan": f"p{int(index >= self.renamed)}", "axis": "a1",
             "codes": spread if len(values) else None,
             "normal": self.ids()[index - 1] if index else None,
             "pattern": {"name": name, "suspects": suspects, "count": len(suspects), "white": 0, "red": 0},
@@ -279,14 +282,17 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
     def windows(request: Request) -> Any:
         first, last = request.query_params.get("from", ""), request.query_params.get("to", "9")
         ids = [] if mesh.empty else [w for w in mesh.ids(level_of(request)) if first <= w < last]
+        limit = int(request.query_params.get("limit", mesh.most))
         length_s = 3600 if level_of(request) == "hour" else WINDOW_S
-        return {"level": level_of(request), "length_s": length_s, "windows": [entry(w) for w in ids], "more": False}
+        found = [entry(w) for w in ids[-limit:]]
+        return {"level": level_of(request), "length_s": length_s, "windows": found, "more": len(ids) > limit}
 
     def axis(request: Request) -> Any:
         addresses = [f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}" for i in range(mesh.hosts)]
-        return {"axis": "a1", "plan": "p1", "topology": mesh.topology, "hosts": mesh.names, "addresses": addresses} | (
-            mesh.groups()
-        )
+        plan = request.path_params["plan"]
+        names = ["old-name", *mesh.names[1:]] if plan == "p0" else mesh.names
+        said = {"axis": "a1", "plan": plan, "topology": mesh.topology, "hosts": names, "addresses": addresses}
+        return said | mesh.groups()
 
     def matrix(request: Request) -> Response:
         q = request.query_params
@@ -427,7 +433,8 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
     def usage(request: Request) -> Any:
         if mesh.empty:
             return {"window": None, "servers": [], "figures": []}
-        return {"window": mesh.ids()[-1], "servers": ["data1", "data2"], "figures": _figures(mesh)}
+        window = request.query_params.get("window", mesh.ids()[-1])
+        return {"window": window, "servers": ["data1", "data2"], "figures": _figures(mesh)}
 
     def sessions(request: Request) -> Any:
         if mesh.empty:
@@ -441,7 +448,7 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
              "window_operations": 12 * i}
             for i, user in enumerate(_users(mesh))
         ]  # fmt: skip
-        return {"window": mesh.ids()[-1], "sessions": out, "more": False}
+        return {"window": request.query_params.get("window", mesh.ids()[-1]), "sessions": out, "more": False}
 
     async def trigger(request: Request) -> Response:
         mesh.posts.append(await request.json())

@@ -57,7 +57,7 @@ async function showTab() {
     $(`tab-${tab}`).setAttribute("aria-selected", tab === current);
     $(`tab-${tab}`).tabIndex = tab === current ? 0 : -1;
   }
-  $("time").hidden = ["alarms", "data"].includes(current) || !context.boot?.newest;
+  $("time").hidden = current === "alarms" || !context.boot?.newest;
   try {
     if (context.boot?.newest) context.time ??= openTime(context);
     opened[current] ??= current === "mesh" ? openMesh(context) : (await import(`./panels/${current}.js`)).open($(`panel-${current}`), context);

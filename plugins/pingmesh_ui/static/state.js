@@ -17,7 +17,9 @@ const DEFAULTS = {
   lv: "", // level of time: "" windows | hour | day
   from: "", to: "", // range of the slider; "" is the newest 24 h (of hours 7 days, of days 31)
   inc: "", // incident or anomaly looked at
-  srv: "", // data server
+  ast: "", asev: "", asrc: "", aq: "", // alarms: state, severity, source, words
+  fq: "", fbad: "", // fleet: words; "1" is only those in trouble
+  srv: "", dq: "", // data servers: one of them, words
 };
 
 const listeners = new Set();

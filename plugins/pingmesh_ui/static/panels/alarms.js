@@ -8,7 +8,7 @@ import { t } from "../i18n.js";
 import { ruleName } from "../rules.js";
 import { onChange, state, update } from "../state.js";
 import { createAdmin } from "./admin.js";
-import { readFilters, writeFilters } from "./filters.js";
+import { FILTERS } from "./filters.js";
 import { TAGS, drawIncident, moment, severityTag, tag } from "./incident.js";
 import { active, drawChannels, drawSilences } from "./quiet.js";
 
@@ -41,10 +41,13 @@ export function open(panel, context) {
   const wanted = (row) => (!fields.ast.value || row.state === fields.ast.value) && (!fields.asev.value || row.severity === fields.asev.value)
     && (!fields.asrc.value || (fields.asrc.value === "mesh") === (row.source === "mesh")) && `${row.subject} ${row.rule} ${ruleName(row.rule)} ${row.detail} ${row.source}`.toLowerCase().includes(fields.aq.value.trim().toLowerCase());
 
-  for (const field of Object.values(fields)) field.oninput = () => { writeFilters(Object.fromEntries(Object.entries(fields).map(([key, one]) => [key, one.value]))); draw(); };
-  const readLink = () => { for (const [key, value] of Object.entries(readFilters())) fields[key].value = value; };
-  addEventListener("popstate", () => { readLink(); draw(); });
-  onChange((changed) => { if (changed.has("inc")) draw(); });
+  for (const key of FILTERS) fields[key].oninput = () => update({ [key]: fields[key].value });
+  const readLink = () => { for (const key of FILTERS) fields[key].value = state[key]; };
+  onChange((changed) => {
+    const narrowed = FILTERS.some((key) => changed.has(key));
+    if (narrowed) readLink();
+    if (narrowed || changed.has("inc")) draw();
+  });
 
   async function refresh() {
     const [alarm, found] = await Promise.all([get("incidents", { state: "all" }).catch((error) => { if (error.status === 404) return {}; throw error; }), get("anomalies", { limit: SHOWN })]);

@@ -1,5 +1,5 @@
 /** Data servers: who is there and from where, the longest sessions, what is read. */
-import { get } from "../api.js";
+import { address, get } from "../api.js";
 import { card } from "../charts.js";
 import { h, name } from "../dom.js";
 import { formatCount, formatDuration, formatMoment, formatWindow } from "../format.js";
@@ -7,37 +7,53 @@ import { t } from "../i18n.js";
 import { onChange, state, update } from "../state.js";
 import { colours, onTheme } from "../theme.js";
 
-const TILES = ["users_online", "sessions_online", "operations", "connects", "refused", "rejected"], TOP = 12;
+const TILES = ["users_online", "sessions_online", "operations", "connects", "refused", "rejected"], TOP = 12, MOST = 5_000;
 const LISTS = [["users", "user", "operations"], ["countries", "country", "connects"], ["nodes", "node", "operations"], ["trees", "tree", "operations"], ["longest", "user", "longest_online_s"], ["types", "hook_type", "operations"]];
 const GREATEST = new Set(["longest_online_s", "sessions_online_peak", "users_online_peak"]);
 
 export function open(panel, context) {
   const server = h("select", { "aria-label": t("data.server"), onchange: () => update({ srv: server.value }, { step: true }) }), words = h("input", { type: "search", placeholder: t("data.find"), "aria-label": t("data.find") });
   const head = h("h2", {}, t("tab.data")), tiles = h("div", { class: "tiles" }), lists = h("div", { class: "lists" }), sessions = h("section", {}), chart = card("usage");
-  const csv = h("a", { download: "pingmesh-usage.csv", href: new URL("api/v1/usage?format=csv&download=1", document.baseURI).href }, "CSV");
-  panel.replaceChildren(h("div", { class: "panel-head" }, head, server, words, h("span", { class: "grow" }), csv), tiles, h("div", { class: "lists" }, chart.element), lists, sessions);
-  let usage = null, online = null;
+  const csv = (path) => h("a", { download: `pingmesh-${path}.csv` }, t(`data.csv.${path}`)), files = { usage: csv("usage"), sessions: csv("sessions") };
+  panel.replaceChildren(h("div", { class: "panel-head" }, head, server, words, h("span", { class: "grow" }), files.usage, files.sessions), tiles, h("div", { class: "lists" }, chart.element), lists, sessions);
+  let usage = null, online = null, asked = null, following = null;
+  /** The window that the link names, else the newest that was read, which comes later than its map. Hours and days have none. */
+  const wanted = () => (state.lv ? "" : state.w);
   const draw = () => {
-    if (!usage?.window) { tiles.replaceChildren(); lists.replaceChildren(); sessions.replaceChildren(h("p", { class: "blank" }, t("data.none"))); chart.element.hidden = true; return; }
-    head.textContent = `${t("tab.data")} · ${formatWindow(usage.window, context.boot.window_s)}`;
+    const at = usage?.window ?? asked;
+    words.value = state.dq;
+    head.textContent = at ? `${t("tab.data")} · ${formatWindow(at, context.boot.window_s)}` : t("tab.data");
+    if (!usage?.window) { tiles.replaceChildren(); lists.replaceChildren(); sessions.replaceChildren(h("p", { class: "blank" }, t(at ? "data.none.here" : "data.none"))); chart.element.hidden = true; return; }
     server.replaceChildren(h("option", { value: "" }, t("data.all")), ...usage.servers.map((one) => h("option", { value: one, selected: one === state.srv }, one)));
-    const figures = usage.figures.filter((figure) => !state.srv || figure.server === state.srv), wanted = words.value.trim().toLowerCase();
+    const figures = usage.figures.filter((figure) => !state.srv || figure.server === state.srv), find = state.dq.trim().toLowerCase();
     drawTiles(tiles, figures);
-    lists.replaceChildren(...LISTS.map(([key, dimension, measure]) => listing(key, figures.filter((f) => f.dimension === dimension && f.measure === measure && f.key !== null && f.key.toLowerCase().includes(wanted)), measure)).filter(Boolean));
-    const rows = (online?.sessions ?? []).filter((one) => (!state.srv || one.server === state.srv) && `${one.user} ${one.host} ${one.address}`.toLowerCase().includes(wanted));
+    lists.replaceChildren(...LISTS.map(([key, dimension, measure]) => listing(key, figures.filter((f) => f.dimension === dimension && f.measure === measure && f.key !== null && f.key.toLowerCase().includes(find)), measure)).filter(Boolean));
+    const rows = (online?.sessions ?? []).filter((one) => (!state.srv || one.server === state.srv) && `${one.user} ${one.host} ${one.address}`.toLowerCase().includes(find));
     drawSessions(sessions, rows);
-    drawChart(chart, figures).catch((error) => chart.say(error.message));
+    drawChart(chart, figures, asked).catch((error) => chart.say(error.message));
   };
-  words.oninput = draw;
-  onChange((changed) => { if (changed.has("srv")) draw(); });
+  words.oninput = () => update({ dq: words.value });
+  onChange((changed) => { if (changed.has("srv") || changed.has("dq")) draw(); });
   onTheme(() => { if (!panel.hidden) draw(); });
   const refresh = async () => {
-    const none = (error) => { if (error.status === 404) return { window: null }; throw error; };
-    [usage, online] = await Promise.all([get("usage").catch(none), get("sessions", { limit: 100 }).catch(none)]);
+    const window = (asked = wanted()), file = { window, format: "csv", download: 1 }, none = (error) => { if (error.status === 404) return { window: null }; throw error; };
+    files.usage.href = address("usage", file);
+    files.sessions.href = address("sessions", { ...file, limit: MOST });
+    const answers = await Promise.all([get("usage", { window }).catch(none), get("sessions", { window, limit: 100 }).catch(none)]);
+    if (asked !== window) return; // another window is wanted by now
+    [usage, online] = answers;
     draw();
   };
-  setInterval(() => { if (!panel.hidden && !document.hidden) refresh().catch((error) => context.report(error, refresh)); }, 30_000);
-  return { show: refresh };
+  const again = () => refresh().catch((error) => context.report(error, again));
+  const follow = () => { if (!panel.hidden && !document.documentElement.dataset.playing && asked !== wanted()) return again(); };
+  setInterval(() => { if (!panel.hidden && !document.hidden) again(); }, 30_000);
+  return {
+    show() {
+      const shown = again();
+      following ??= context.time?.follow(follow).then(() => context.time.rest());
+      return shown;
+    },
+  };
 }
 
 /** Figures of several servers by key: counts add up, the greatest of durations holds. */
@@ -74,10 +90,10 @@ function drawSessions(box, rows) {
     h("td", {}, h("span", { class: `tag ${one.ended_by ? "" : "good"}` }, one.ended_by ? t("session.ended") : t("session.online"))))))) ) : h("p", { class: "keys" }, t("sessions.none")));
 }
 
-async function drawChart(one, figures) {
+async function drawChart(one, figures, window) {
   const rows = merged(figures.filter((f) => f.dimension === "user" && f.measure === "operations" && f.key !== null)).slice(0, TOP).reverse(), paint = colours();
   one.title.textContent = t("chart.usage");
-  one.link("usage", {});
+  one.link("usage", { window });
   one.element.hidden = !rows.length;
   if (rows.length) await one.set({
     grid: { left: 130, right: 30, top: 10, bottom: 30 }, legend: { show: false }, tooltip: { formatter: ([row]) => `${row.name}\n${formatCount(row.value)}` },

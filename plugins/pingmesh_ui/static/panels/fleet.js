@@ -3,7 +3,7 @@ import { address, get } from "../api.js";
 import { h, isolate, name } from "../dom.js";
 import { formatBytes, formatCount, formatUs, formatWindow } from "../format.js";
 import { t } from "../i18n.js";
-import { state, update } from "../state.js";
+import { onChange, state, update } from "../state.js";
 import { showAlarmsOf } from "./filters.js";
 
 const STAGES = ["keys", "dispatch", "collect"], GOOD = new Set(["ok", "unchanged", "no_data_yet"]), SHOWN = 500;
@@ -15,8 +15,14 @@ export function open(panel, context) {
   const csv = h("a", { download: "pingmesh-fleet.csv" }, "CSV");
   panel.replaceChildren(h("div", { class: "panel-head" }, head, words, h("label", { class: "check" }, only, " ", t("fleet.only_bad")), h("span", { class: "grow" }), csv), tiles, table);
   let hosts = [], asked = "";
-  const draw = () => drawTable(table, context, hosts.filter((host) => (!only.checked || host.bad) && host.host.toLowerCase().includes(words.value.trim().toLowerCase())));
-  words.oninput = only.onchange = draw;
+  const draw = () => {
+    words.value = state.fq;
+    only.checked = state.fbad === "1";
+    drawTable(table, context, hosts.filter((host) => (!only.checked || host.bad) && host.host.toLowerCase().includes(state.fq.trim().toLowerCase())));
+  };
+  words.oninput = () => update({ fq: words.value });
+  only.onchange = () => update({ fbad: only.checked ? "1" : "" });
+  onChange((changed) => { if (changed.has("fq") || changed.has("fbad")) draw(); });
   const show = async (entry) => {
     if (panel.hidden || document.documentElement.dataset.playing) { asked = asked === entry?.id ? "" : asked; return; }
     if (!entry || asked === entry.id) return;
