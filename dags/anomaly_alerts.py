@@ -10,7 +10,8 @@ the windows).
 
 **Inputs** `hot/`, tables `normal`, `session` and `anomaly`, the rules (`PINGMESH_RULES`); connections `pingmesh_slack`,
 `pingmesh_smtp`, `pingmesh_webhook`: one that is missing is a channel that is off. **Outputs** messages, the table
-`notice` (what was said), and the memory `control/alerts/state.json`.
+`notice` (what was said), a row of `anomaly` for each incident it opened, and the memory `control/alerts/state.json`.
+The windows alone judge how many sessions are open at once (`concurrency`).
 
 **Run again** at any time: what was said is not said again. A message that was sent and not yet marked when its task
 died is sent again, with the same id.

@@ -5,8 +5,8 @@
     hot/ of the last minute ──look─────────────────────────────────────┘
 
 Every look changes the memory by one conditional put, whichever task it runs in, so that a window and a hot look at
-the same time lose nothing. A run of an old window writes its rows of `anomaly` and leaves the memory alone: what was
-wrong then is nobody's alarm now.
+the same time lose nothing. A hot look, of which there are many a minute, writes to `anomaly` only what it opened. A run
+of an old window writes its rows of `anomaly` and leaves the memory alone: what was wrong then is nobody's alarm now.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -113,6 +114,8 @@ def look(run: Run) -> dict[str, int]:
     evaluations = [_look_at_mesh(run, inventory, pieces, since, now)] if pieces else []
     evaluations += [_look_at_server(run, server, pieces, since, now) for server in inventory.log_servers if pieces]
     after = remember(run, inventory, evaluations, now)
+    for evaluation in evaluations:
+        _keep_opened(run, evaluation, after)
     if newest:
         hot.save_cursor(run.store, newest, BUSY_HEARTBEAT_S if after.open else None)
     return {"pieces": len(pieces), "findings": sum(len(e.findings) for e in evaluations)} | _counts(after)
@@ -194,6 +197,15 @@ def _judged(run: Run, evaluation: Evaluation, inventory: Inventory, dag_id: str)
     now = datetime.now(UTC)
     ended_in_time(run.store, dag_id, policy_of(run.settings), now)
     return counts | _counts(remember(run, inventory, [evaluation], now))
+
+
+def _keep_opened(run: Run, evaluation: Evaluation, after: AlertState) -> None:
+    """Write a row of `anomaly` for each incident that a hot look opened: no window may see it, and nobody be told."""
+    window = window_containing(evaluation.at, run.settings.window_s)
+    for incident in after.open:
+        if (incident.source, incident.opened_at) == (evaluation.source, evaluation.at):
+            rows = anomaly_rows(replace(evaluation, findings=(incident.lead.finding,)))
+            write_table(run.store, "anomaly", window, rows, f"hot-{incident.id}")
 
 
 def _look_at_mesh(

@@ -209,6 +209,19 @@ def test_a_user_who_reads_one_node_over_and_over_is_named_within_the_minute(run,
     assert [subject for subject in inbox.subjects if "bob" in subject or "IP" in subject], inbox.subjects
 
 
+def test_a_flood_that_is_silenced_is_one_row_of_anomaly_all_the_same(run, store, inbox):
+    now = datetime.now(UTC)
+    alerts.administer(run, {"action": "silence", "hours": 1, "source": "data1", "by": "ann"})
+    for _ in range(2):
+        put_log(store, now, hammered(now))
+        alerts.look(run)
+    tell.tell(run)
+    assert not [subject for subject in inbox.subjects if "bob" in subject or "IP" in subject]
+    windows = [window_containing(now, 60).shifted(step) for step in (0, 1)]
+    [row] = [row for window in windows for row in read_table(store, "anomaly", window).to_dicts()]
+    assert (row["lane"], row["source"], row["rule"]) == ("hot", "data1", "heavy_reads")
+
+
 def test_a_flood_that_ends_is_told_to_be_over_also_where_little_is_known_of_who_is_usual(run, store, inbox):
     now = datetime.now(UTC)
     alerts.judge_access(replace(run, window=run.window.shifted(1)), "data1")
