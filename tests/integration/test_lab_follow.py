@@ -14,6 +14,7 @@ from tests.support.follow import command
 from tests.support.lab import Lab, laboratory
 from tests.support.lab_openssh import PASSWORD, UID, USER, OpenSsh, openssh_servers, processes_of_user
 from tests.support.segments import TABLE, chunk
+from tests.support.waiting import await_true
 
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
@@ -43,7 +44,7 @@ def test_a_follower_that_is_killed_leaves_no_process_on_a_host_with_openssh(tmp_
             await_scripts(lab, 2)  # one for the spool, one for the log
             lab.signal("KILL", pid)
             await_scripts(lab, 0)
-        assert processes_of_user(lab) == []
+        await_true("left alone", lambda: not processes_of_user(lab))
 
 
 def await_scripts(lab: Lab, count: int) -> None:

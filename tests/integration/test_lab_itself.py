@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import pytest
 
 from tests.support.lab import SYN, Lab, laboratory
+from tests.support.waiting import await_true
 
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
@@ -67,24 +67,26 @@ def test_the_first_syn_alone_is_lost_and_the_second_one_connects(lab: Lab):
     ):
         seen = connect(lab, "a", "b")
         assert (seen["errno"], seen["retransmits"], fault.packets) == (0, 1, 1), seen
-        assert 0.9 < seen["took_s"] < 1.5, seen
+        assert 0.9 < seen["took_s"] < 2.5, seen
 
 
 def test_without_a_route_connect_fails_at_once_with_enetunreach(lab: Lab):
     with lab.no_route("a", "b"):
         seen = connect(lab, "a", "b")
     assert seen["errno"] == 101, seen
-    assert seen["took_s"] < 0.1, seen
+    assert seen["took_s"] < 0.5, seen
     assert connect(lab, "a", "b")["errno"] == 111, "with the route back, nobody listens: refused"
 
 
 def test_the_delay_relay_adds_its_delay_to_ping(lab: Lab):
-    plain = median(lab.ping_ms("a", "b", pings=10))
+    plain = lab.ping_ms("a", "b", pings=10)
     with lab.delay("a", 2.0):
         lab.ping_ms("a", "b", pings=3)  # the relay's own first packets are slow
         delayed = lab.ping_ms("a", "b", pings=20)
     assert len(delayed) == 20
-    assert 2.0 <= median(delayed) - plain < 3.0, f"plain {plain} ms, delayed {sorted(delayed)} ms"
+    seen = f"plain {sorted(plain)} ms, delayed {sorted(delayed)} ms"
+    assert min(delayed) >= 2.0, seen
+    assert min(delayed) - min(plain) < 3.0, seen
 
 
 @pytest.mark.usefixtures("lab")  # skipped with it
@@ -105,10 +107,13 @@ with laboratory(["a"]) as lab:
     assert test.stdout.readline() == b"up\n"
     test.send_signal(signal.SIGKILL)
     test.wait()
-    time.sleep(0.5)
-    last_words = alive.read_text()
-    time.sleep(0.3)
-    assert alive.read_text() == last_words, "a process of the laboratory survived the test"
+
+    def is_silent() -> bool:
+        last_words = alive.read_text()
+        time.sleep(1)
+        return alive.read_text() == last_words
+
+    await_true("silent: a process of the laboratory survived the test", is_silent)
     assert subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout == names_before
 
 

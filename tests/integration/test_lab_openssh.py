@@ -185,7 +185,7 @@ def outcomes_of(said: dict[str, str]) -> set[str]:
     return {text.split(":")[0] for text in said.values()}
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 2.0) -> bool:
+def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> bool:
     deadline = time.monotonic() + within_s
     while not holds():
         if time.monotonic() > deadline:
