@@ -55,7 +55,7 @@ def evaluate_access(view: AccessView, rules: RuleBook = DEFAULT_RULES) -> Evalua
         return Evaluation(view.server, view.lane, view.at, frozenset(), unjudged=reason, left_out=left_out)
     look = Look.at(view, rules)
     for name, rule in STEPS:
-        if name is None or rules.is_on(name, server=view.server):
+        if name is None or rules.is_on_within(name, server=view.server):
             rule(look)
     found = [finding for finding in look.findings if left_out(finding) != "maintenance"]
     found.sort(key=lambda finding: (finding.severity != "critical", -finding.value / max(finding.threshold, 1e-9)))

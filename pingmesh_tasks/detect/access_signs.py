@@ -39,6 +39,8 @@ def refused_clients(look: Look) -> None:
         detail = f"{one_line(user)} was refused {count:,} times"
         _report_refused(look, "user", user, count, limit, detail, rows)
     limit = look.limit(rule, "server_per_min")
+    if not look.rules.is_on(rule, server=server):
+        return
     if left >= look.limit(rule, "least") and left / minutes >= limit:
         detail = f"{left:,} logins of {len(left_users):,} names were refused"
         _report_refused(look, "server", server, left, limit, detail, left_users[:MAX_ROWS])

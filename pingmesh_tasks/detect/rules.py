@@ -55,6 +55,10 @@ class Where:
             any(fnmatchcase(name, pattern) for name in _names(place.get(kind, ()))) for kind, pattern in self.patterns
         )
 
+    def fits_within(self, place: Place) -> bool:
+        """Tell whether it fits something in `place`, of which other kinds of place than those told may be known."""
+        return Where(tuple(of for of in self.patterns if of[0] in place)).fits(place)
+
     def __str__(self) -> str:
         return ", ".join(f"{kind} {pattern}" for kind, pattern in self.patterns)
 
@@ -125,6 +129,16 @@ class RuleBook:
             off = override.settings.off.get(rule)
             if off is not None and (override.where.fits(place) if place else not off):
                 return not off
+        return not self.settings.off.get(rule, False)
+
+    def is_on_within(self, rule: str, **place: str | Sequence[str]) -> bool:
+        """Tell whether `rule` looks at `place` or at anything in it: a user of a server."""
+        for override in reversed(self.overrides):
+            off = override.settings.off.get(rule)
+            if off is False and override.where.fits_within(place):
+                return True
+            if off and override.where.fits(place):
+                return False
         return not self.settings.off.get(rule, False)
 
     def limits(self, rule: str, limit: str, places: Sequence[Place]) -> NDArray[np.float64]:

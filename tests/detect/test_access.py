@@ -383,6 +383,22 @@ class TestTheRuleBook:
         assert not evaluate_access(hot_view(inetd(1_000)), rules).findings
         assert evaluate_access(hot_view(inetd(1_000, user="carol")), rules).findings
 
+    @pytest.mark.parametrize("last", ["", ", {where: {server: east}, rules: {heavy_reads: off}}"])
+    def test_turns_a_rule_on_for_a_user_alone_unless_a_later_scope_turns_it_off(self, last):
+        on = "{where: {user: bob}, rules: {heavy_reads: on}}"
+        rules = load_rules(f"{{rules: {{heavy_reads: off}}, scopes: [{on}{last}]}}", "r")
+        assert not evaluate_access(hot_view(inetd(1_000, user="carol")), rules).findings
+        assert bool(evaluate_access(hot_view(inetd(1_000)), rules).findings) is (not last)
+
+    def test_turns_refusals_on_for_a_user_alone(self):
+        rules = load_rules(
+            "{rules: {refused_clients: off}, scopes: [{where: {user: anna}, rules: {refused_clients: on}}]}", "r"
+        )
+        lines = errors(*[("denied", f"guess{number}") for number in range(400)])
+        assert not evaluate_access(window_view(Log(), server_error=lines), rules).findings
+        lines = errors(*[("denied", "anna")] * 40)
+        assert evaluate_access(window_view(Log(), server_error=lines), rules).findings
+
     def test_gives_a_user_other_limits(self):
         rules = load_rules("scopes: [{where: {user: guest}, rules: {heavy_reads: {process_per_min: 50}}}]", "r")
         assert not evaluate_access(hot_view(inetd(60, per_s=2)), rules).findings

@@ -49,6 +49,10 @@ def listening(asked: Asked, settings: Settings = _DEFAULTS) -> RuleBook:
             asked.add((rule, "off", frozenset(place)))
             return super().is_on(rule, **place)
 
+        def is_on_within(self, rule, **place):
+            asked.add((rule, "off", frozenset(place)))
+            return super().is_on_within(rule, **place)
+
     return Book(settings, _OVERRIDES)
 
 
