@@ -122,11 +122,6 @@ class Look:
         ]
         return pl.Series(self.rules.limits(rule, name, places), dtype=pl.Float64)
 
-    def least(self, rule: str, name: str) -> float:
-        """Return the lowest that a limit is anywhere."""
-        known = [override.settings.limits.get((rule, name)) for override in self.rules.overrides]
-        return min([self.limit(rule, name), *(value for value in known if value is not None)])
-
     def cannot_judge(self, scope: str, reason: str, subject: str) -> None:
         """Note why a subject has no verdict; `* (rule)` where one rule cannot judge a scope: others may."""
         before = self.unjudged.get((scope, subject))

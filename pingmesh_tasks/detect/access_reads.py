@@ -62,7 +62,7 @@ def _by_user(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _of_busy(look: Look, limit: str, reads: pl.DataFrame, key: str) -> pl.DataFrame:
     """Return the reads of those with enough of them in a minute to reach a limit at all: mostly none."""
-    counts = reads.group_by(key, "minute").len().filter(pl.col("len") >= look.least("heavy_reads", limit))
+    counts = reads.group_by(key, "minute").len().filter(pl.col("len") >= look.rules.lowest("heavy_reads", limit))
     return reads.join(counts, on=[key, "minute"], how="semi", maintain_order="left") if len(counts) else reads.clear()
 
 
@@ -90,7 +90,7 @@ def _by_server(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
 def _of_share(look: Look, limit: str, reads: pl.DataFrame) -> pl.DataFrame:
     """Return the nodes that have so much of all reads: the few that have the least share asked of any, then by node."""
     by_node = _shares(reads, busiest(reads, ["pid", *_NODE]))
-    by_node = by_node.filter(pl.col("share") >= look.least("heavy_reads", limit))
+    by_node = by_node.filter(pl.col("share") >= look.rules.lowest("heavy_reads", limit))
     return by_node.filter(pl.col("share") >= look.limits("heavy_reads", limit, by_node))
 
 

@@ -150,6 +150,11 @@ class RuleBook:
                 values[[override.where.fits(place) for place in places]] = value
         return values
 
+    def lowest(self, rule: str, limit: str) -> float:
+        """Return the lowest that a limit is anywhere."""
+        values = [override.settings.limits.get((rule, limit)) for override in self.overrides]
+        return min([self.limit(rule, limit), *(value for value in values if value is not None)])
+
     def in_maintenance(self, at: datetime, **place: str | Sequence[str]) -> Maintenance | None:
         """Return the maintenance that `place` is in at the time `at`, if any."""
         return next((m for m in self.maintenance if m.covers(at) and m.where.fits(place)), None)

@@ -279,17 +279,17 @@ def notable_limits(settings: Settings, store: ObjectStore) -> NotableLimits:
 
 
 def half_of(rules: RuleBook) -> NotableLimits:
-    """Return half of the limits of `rules`, as far as they are of kinds that bytes and counts can tell.
+    """Return half of the lowest limits of `rules`, as far as they are of kinds that bytes and counts can tell.
 
     Of a burst it is three quarters: a run begins a second or two after what it is started by, and one that looks too
     early is in the way of the next.
     """
 
     def half(rule: str, limit: str) -> int:
-        return max(1, round(rules.limit(rule, limit) / 2))
+        return max(1, round(rules.lowest(rule, limit) / 2))
 
     def most(rule: str, limit: str) -> int:
-        return max(1, round(rules.limit(rule, limit) * 0.75))
+        return max(1, round(rules.lowest(rule, limit) * 0.75))
 
     return NotableLimits(
         same_read_of_pid=half("heavy_reads", "process_per_min"),

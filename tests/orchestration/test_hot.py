@@ -11,7 +11,7 @@ import pytest
 from pingmesh_tasks.alarm.incident import Policy
 from pingmesh_tasks.alarm.state import AlertState, advance
 from pingmesh_tasks.detect.finding import Evaluation, Finding
-from pingmesh_tasks.detect.rules import DEFAULT_RULES
+from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
 from pingmesh_tasks.fleet.follow import Contact, Roster
 from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
 from pingmesh_tasks.orchestration.hot import (
@@ -236,3 +236,8 @@ def test_half_of_a_rules_limit_is_notable():
     limits = half_of(DEFAULT_RULES)
     assert limits.same_read_of_pid * 2 == DEFAULT_RULES.limit("heavy_reads", "process_per_min")
     assert limits.denied * 2 == DEFAULT_RULES.limit("refused_clients", "user_per_min")
+
+
+def test_a_limit_that_is_lower_for_one_user_only_is_notable_as_early():
+    rules = load_rules("scopes: [{where: {user: guest}, rules: {heavy_reads: {process_per_min: 50}}}]", "r")
+    assert half_of(rules).same_read_of_pid == 25
