@@ -134,3 +134,109 @@ def test_a_chart_that_comes_late_is_not_drawn_over_a_newer_one(chart: str, demo:
 def change(page: Any, link: str) -> None:
     """Follow a link within the page."""
     page.evaluate("link => { location.hash = link; }", link)
+
+
+# ---- ranges and levels of time --------------------------------------------------------------------------------------
+
+
+def test_of_two_ranges_the_one_that_was_chosen_last_is_shown(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    late = hold(page, "/windows?from=20261115")
+    page.select_option("#range", "7d")
+    page.select_option("#range", "1h")
+    page.wait_for_selector("#slider[max='11']")
+    release(page, late)
+    assert page.get_attribute("#slider", "max") == "11"
+
+
+def test_hours_that_come_late_do_not_take_the_place_of_windows(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    late = hold(page, "/windows?level=hour")
+    page.select_option("#level", "hour")
+    page.select_option("#level", "window")
+    settle(page)
+    release(page, late)
+    assert page.get_attribute("#slider", "max") == "23"
+    assert "02:55–03:00" in page.inner_text("#clock")
+
+
+def test_new_windows_that_come_late_are_not_put_among_hours(open_page: OpenPage):
+    mesh = Mesh(8)
+    with serving(mesh) as address:
+        page = open_page(address)
+        late = hold(page, "/windows?from=20261122T025500Z")
+        page.wait_for_timeout(200)
+        mesh.end, mesh.windows = mesh.end.replace(minute=10), 26
+        while not late:
+            page.wait_for_timeout(100)
+        page.select_option("#level", "hour")
+        page.locator("#clock", has_text="03:00–04:00").wait_for()
+        release(page, late)
+        assert "03:00–04:00" in page.inner_text("#clock")
+        assert page.get_attribute("#slider", "max") == "2"
+
+
+# ---- play -----------------------------------------------------------------------------------------------------------
+
+
+def play(page: Any) -> None:
+    """Play from the first window, and see a step of it."""
+    page.focus("#slider")
+    page.keyboard.press("Home")
+    page.locator("#clock", has_text="01:00").wait_for()
+    settle(page)
+    page.select_option("#speed", "1")
+    page.click("#play")
+    page.locator("#clock", has_text="01:00").wait_for(state="hidden")
+
+
+def test_a_metric_that_is_chosen_in_play_ends_it_and_is_shown(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    play(page)
+    page.select_option("#metric", "loss")
+    assert page.get_attribute("#play", "aria-pressed") == "false"
+    settle(page)
+    box = page.locator("#cells").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 7 / 16, box["y"] + 9)
+    page.locator("#tip .big", has_text="%").wait_for()
+    assert page.evaluate("document.documentElement.dataset.playing") is None
+
+
+def test_a_range_that_is_chosen_in_play_ends_it_and_is_shown(demo: str, open_page: OpenPage):
+    page = open_page(demo)
+    play(page)
+    page.select_option("#range", "1h")
+    page.wait_for_selector("#slider[max='11']")
+    assert page.get_attribute("#play", "aria-pressed") == "false"
+    page.locator("#clock", has_text="02:55").wait_for()
+
+
+def test_play_names_the_hosts_of_the_window_it_shows(open_page: OpenPage):
+    with serving(Mesh(8, renamed=3)) as address:
+        page = open_page(address)
+        play(page)
+        assert page.get_attribute("#host-names option >> nth=0", "value") == "old-name"
+        page.wait_for_selector("[data-playing] #host-names option:first-child[value=host01]", state="attached")
+
+
+# ---- faults ---------------------------------------------------------------------------------------------------------
+
+
+def test_figures_of_the_metric_before_are_not_shown_as_those_of_one_that_does_not_come(open_page: OpenPage):
+    mesh = Mesh(8)
+    with serving(mesh) as address:
+        page = open_page(address)
+        settle(page)
+        mesh.broken = True
+        page.select_option("#metric", "change")
+        page.get_by_text("The object store does not answer.").wait_for()
+        box = page.locator("#cells").bounding_box()
+        page.mouse.move(box["x"] + box["width"] * 7 / 16, box["y"] + 9)
+        page.wait_for_timeout(60)
+        assert page.is_hidden("#tip")
+        assert page.inner_text("#worst") == ""
+        mesh.broken = False
+        page.click("#notice >> text=Try again")
+        settle(page)
+        page.mouse.move(box["x"] + box["width"] * 7 / 16, box["y"] + 12)
+        page.locator("#tip .big", has_text="×").wait_for()

@@ -116,7 +116,8 @@ export async function load(view, entry, { playing = false, frame = null } = {}) 
   view.window = entry;
   view.waiting = null;
   $("clock").textContent = formatWindow(entry.id, view.time?.lengthS ?? boot.window_s);
-  if (frame) { accept(view, frame, playing); return; }
+  if (frame && frame.axis === view.axis && frame.header.plan === view.plan) { accept(view, frame, playing); return; }
+  if (view.of !== figuresKey(view)) view.levels = view.worst = null; // the picture stays until the new one comes, its figures do not
   $("loading").hidden = false;
   try {
     const base = query(view, entry), ask = (lod) => matrices(view, { ...base, lod: lod || undefined }, abort.signal, false);
@@ -140,7 +141,10 @@ export async function load(view, entry, { playing = false, frame = null } = {}) 
     report(null);
   } catch (error) {
     if (error.code === "no_table") showNoTable(view);
-    else if (error.name !== "AbortError") report(error, () => load(view, entry));
+    else if (error.name !== "AbortError") {
+      if (!view.levels) clearMap(view);
+      report(error, () => load(view, entry));
+    }
   } finally {
     if (view.abort === abort) $("loading").hidden = true;
   }
@@ -152,12 +156,7 @@ const map_ = (view) => view.map;
 
 /** The window is from before its map had this metric: say so where the map would be, and what can be done. */
 function showNoTable(view) {
-  view.levels = view.worst = null;
-  view.map.setLevels(null, null);
-  view.map.rings = [];
-  $("worst").replaceChildren();
-  $("verdict").textContent = "";
-  look(view);
+  clearMap(view);
   view.context.report(null);
   $("empty").replaceChildren(
     h("h2", {}, t("error.no_table")),
@@ -165,6 +164,17 @@ function showNoTable(view) {
     h("button", { class: "primary", onclick: () => update({ m: "", lo: "", hi: "" }, { step: true }) }, t("no_table.other", { metric: t(`metric.${view.context.boot.metrics[0].name}`) })),
   );
   $("empty").hidden = false;
+}
+
+/** There is nothing of what is asked for: no picture is better than that of something else. */
+function clearMap(view) {
+  view.levels = view.worst = view.loss = null;
+  view.map.setLevels(null, null);
+  view.map.rings = [];
+  forgetFindings(view);
+  $("worst").replaceChildren();
+  $("verdict").textContent = "";
+  look(view);
 }
 
 export const lodFor = (n) => (n <= DRAWN ? 0 : Math.ceil(Math.log2(n / DRAWN)));
@@ -182,8 +192,9 @@ export async function matrices(view, base, signal, loss) {
 }
 
 /** What play shows of a window: its pooled levels with loss, or all of it where it is small. */
-function frameOf(view, entry) {
-  return matrices(view, { ...query(view, entry), lod: (!view.axis.order && lodFor(view.hosts.length)) || undefined }, undefined, true);
+async function frameOf(view, entry) {
+  const { axis } = view;
+  return { axis, ...(await matrices(view, { ...query(view, entry), lod: (!axis.order && lodFor(view.hosts.length)) || undefined }, undefined, true)) };
 }
 
 /** The hosts of a window's plan; asked for only when the plan is another than that of the last window. */
@@ -220,7 +231,9 @@ function arrangeAxis(view) {
 function accept(view, { header, levels, means, worst }, partial) {
   view.header = header;
   view.levels = levels;
-  if (worst) view.worst = worst;
+  view.of = figuresKey(view);
+  view.worst = worst;
+  view.loss = means?.[0] ?? null;
   view.map.setLevels(levels, means ?? (partial ? undefined : null));
   if (view.axis.n) $("empty").hidden = true;
   look(view);
@@ -296,7 +309,7 @@ function verdict(view) {
     if (view.findingsOf !== of) return; // another window is shown by now
     const seen = new Set();
     view.findings = anomalies.filter(({ rule, subject }) => !seen.has(rule + subject) && seen.add(rule + subject));
-    if (view.findings.length) verdict(view);
+    if (view.findings.length && view.levels) verdict(view);
     markFindings(view);
   }).catch(() => {});
 }
@@ -309,6 +322,7 @@ function forgetFindings(view) {
 
 /** What is shown, as far as figures go: an hour has the id of its first window, and a window may be made anew. */
 export const windowKey = ({ window }) => [state.lv, window.id, window.v].join(" ");
+const figuresKey = (view) => [windowKey(view), view.metric().name, view.compares() && state.cmp].join(" ");
 
 /** The pattern of the window where it says more than the list of hosts that are gone. */
 function patternShown(view) {
@@ -477,6 +491,7 @@ function mirror(view) {
 function follow(view, changed) {
   const any = (...keys) => keys.some((key) => changed.has(key));
   mirror(view);
+  if (any("lv")) view.abort?.abort(); // what comes now would be of another level than it was asked for
   if (any("q", "sort")) {
     if (state.sort === "worst" && view.levels?.[0] && !view.axis.order) view.scores = hostScores(view.levels[0].codes, view.axis.n);
     arrangeAxis(view);

@@ -10,15 +10,17 @@ export function createPlayer({ context, time, current, go }) {
     get playing() { return playing; },
     speed(value) { factor = value; },
     toggle() { (playing ? player.stop : start)(); },
-    stop() {
-      if (!playing) return;
+    /** End play and leave the rest to the caller; returns whether there was anything to end. */
+    halt() {
+      if (!playing) return false;
       playing = false;
       clearTimeout(timer);
-      frames.clear();
+      frames = new Map();
       delete document.documentElement.dataset.playing;
       player.mirror();
-      go(current());
+      return true;
     },
+    stop() { if (player.halt()) go(current()); },
     mirror() {
       $("play").textContent = playing ? t("pause") : t("play");
       $("play").setAttribute("aria-pressed", playing);
@@ -39,18 +41,20 @@ export function createPlayer({ context, time, current, go }) {
     for (let k = i; k <= Math.min(time.windows.length - 1, i + AHEAD); k++) {
       const entry = time.windows[k];
       wanted.add(entry.id);
-      if (!frames.has(entry.id)) frames.set(entry.id, context.frame ? context.frame(entry) : Promise.resolve(null));
+      if (frames.has(entry.id)) continue;
+      const frame = context.frame ? context.frame(entry) : Promise.resolve(null);
+      frame.catch(() => {}); // said when its turn comes, if ever it does
+      frames.set(entry.id, frame);
     }
     for (const id of frames.keys()) if (!wanted.has(id)) frames.delete(id);
   }
 
   async function step(i) {
-    if (!playing) return;
-    const began = performance.now();
+    const began = performance.now(), mine = frames;
     fetchAhead(i);
     const frame = await frames.get(time.windows[i].id).catch((error) => { context.report(error); return null; });
     await new Promise(requestAnimationFrame); // at the beginning of a frame, so that it is drawn in this one
-    if (!playing) return;
+    if (mine !== frames) return; // play has ended, and may have begun anew
     performance.clearMarks("step");
     performance.mark("step");
     go(i, { playing: true, frame });

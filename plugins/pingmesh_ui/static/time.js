@@ -17,7 +17,10 @@ const RANGES = { "": 24, "1h": 1, "6h": 6, "24h": 24, "7d": 168 }, POLL_MS = [5_
 export function openTime(context) {
   const { boot, report } = context, followers = new Set();
   const time = { windows: boot.windows, lengthS: boot.window_s, points: null };
-  const indexOf = (id) => time.windows.findIndex((entry) => entry.id === id);
+  /** The last range that was asked for, and whether it is still to come: an answer about another comes too late. */
+  let turn = 0, busy = false;
+  const indexOf = (id) => time.windows.findIndex((entry) => entry.id === id), lengthOf = (lv) => LEVELS_S[lv] ?? boot.window_s;
+  const quietly = (changes, options) => { time.quiet = true; update(changes, options); time.quiet = false; };
   time.entry = (id) => time.windows[indexOf(id)] ?? null;
   time.endOf = (id) => formatId(new Date(+parseId(id) + 1000 * time.lengthS));
   const isLive = () => !state.w, current = () => (isLive() ? time.windows.length - 1 : indexOf(state.w));
@@ -26,6 +29,7 @@ export function openTime(context) {
   time.follow = async (follower) => { await time.ready; followers.add(follower); return follower(time.now()); };
 
   const show = (options) => {
+    if (busy) return; // what is shown next is of the range to come
     mirror();
     return Promise.all([...followers].map((follower) => follower(time.now(), options)));
   };
@@ -56,35 +60,59 @@ export function openTime(context) {
   const player = createPlayer({ context, time, current, go: (i, options) => go(i, options) });
   function go(i, options = {}) {
     const entry = time.windows[Math.min(time.windows.length - 1, Math.max(0, i))];
-    if (!entry) return;
-    time.quiet = true;
-    update({ w: entry.id }, { later: options.playing });
-    time.quiet = false;
+    if (!entry || busy) return;
+    quietly({ w: entry.id }, { later: options.playing });
     return show(options);
   }
 
+  /** What the link asks for: the newest windows as they are now, or those of a range of the reader's own. */
+  async function askRange() {
+    const { from, to, lv } = state, hours = RANGES[from];
+    if (!from) return get("windows");
+    if (!hours) return get("windows", { from, to });
+    const newest = (await get("windows", { limit: 1 })).windows[0];
+    return newest ? get("windows", { from: formatId(new Date(+parseId(newest.id) + 1000 * lengthOf(lv) - hours * 3_600_000)) }) : { windows: [] };
+  }
+
+  /** Returns whether the range is there; it is not where another was asked for meanwhile. */
   async function loadRange() {
-    const { from, to } = state, hours = RANGES[from];
-    if (from && !hours) {
-      const answer = await get("windows", { from, to });
-      time.windows = answer.windows;
-      time.more = answer.more;
-    } else if (from) {
-      const newest = parseId(boot.newest.id), first = formatId(new Date(newest - hours * 3_600_000));
-      time.windows = (await get("windows", { from: first })).windows;
-    } else time.windows = state.lv ? (await get("windows")).windows : boot.windows;
-    time.lengthS = LEVELS_S[state.lv] ?? boot.window_s;
-    if (!time.windows.length && state.lv) { report(Object.assign(new Error(t("level.empty")), { code: "no_window" })); update({ lv: "", w: "" }); return; }
-    if (!time.windows.length) { report(Object.assign(new Error(t("range.empty")), { code: "no_window" })); time.windows = boot.windows; }
-    if (state.w && indexOf(state.w) < 0) {
-      const around = parseId(state.w), answer = await get("windows", { from: formatId(new Date(around - 12 * 3_600_000)), to: formatId(new Date(+around + 12 * 3_600_000)) }).catch(() => ({ windows: [] }));
-      if (answer.windows.length) time.windows = answer.windows;
+    const mine = ++turn, isLast = () => mine === turn;
+    busy = true;
+    try {
+      let answer = await askRange();
+      if (!isLast()) return false;
+      if (!answer.windows.length && state.lv) {
+        report(Object.assign(new Error(t("level.empty")), { code: "no_window" }));
+        quietly({ lv: "", w: "" });
+        return await loadRange();
+      }
+      if (!answer.windows.length) { report(Object.assign(new Error(t("range.empty")), { code: "no_window" })); answer = await get("windows"); }
+      if (state.w && !time.choosing && !answer.windows.some(({ id }) => id === state.w)) {
+        const at = +parseId(state.w), around = await get("windows", { from: formatId(new Date(at - 12 * 3_600_000)), to: formatId(new Date(at + 12 * 3_600_000)) }).catch(() => null);
+        if (around?.windows.length) answer = around;
+      }
+      if (!isLast()) return false;
+      Object.assign(time, { windows: answer.windows, more: answer.more, lengthS: lengthOf(state.lv), points: null });
+    } catch (error) {
+      if (isLast()) throw error;
+      return false;
+    } finally {
+      if (isLast()) busy = false;
     }
-    time.points = null;
     levelOptions();
     rangeOptions();
     mirror();
     if (followers.size) askStrip();
+    return true;
+  }
+
+  function changeRange() {
+    loadRange().then((isThere) => {
+      if (!isThere) return;
+      if ((time.moving || time.choosing) && state.w && indexOf(state.w) < 0) quietly({ w: "" });
+      time.moving = time.choosing = false;
+      return show();
+    }).catch((error) => report(error, changeRange));
   }
 
   function rangeOptions() {
@@ -101,9 +129,15 @@ export function openTime(context) {
     $("level").replaceChildren(...["window", "hour", "day"].filter((level) => offered.has(level)).map((level) => h("option", { value: level, selected: level === (state.lv || "window") }, t(`level.${level}`))));
   }
 
+  /** A range that the reader chooses is that range, whatever is shown now; one that a link names has its window in it. */
+  function choose(range) {
+    time.choosing = true;
+    update(range, { step: true });
+  }
+
   /** The hour or day of what is shown; the newest one where that is not rolled up yet. */
   function showLevel(lv) {
-    const lengthMs = 1000 * (LEVELS_S[lv] ?? boot.window_s), w = state.w && formatId(new Date(Math.floor(parseId(state.w) / lengthMs) * lengthMs));
+    const lengthMs = 1000 * lengthOf(lv), w = state.w && formatId(new Date(Math.floor(parseId(state.w) / lengthMs) * lengthMs));
     player.stop();
     time.moving = true;
     update({ lv, w, from: "", to: "", cmp: "" }, { step: true });
@@ -111,9 +145,9 @@ export function openTime(context) {
 
   /** The mesh over the whole range under the slider; it can wait until the first picture is there. */
   async function askStrip() {
-    const first = time.windows[0], last = time.windows.at(-1);
-    if (!first) return;
+    const first = time.windows[0], last = time.windows.at(-1), mine = turn;
     const answer = await get("series", { of: "mesh", from: first.id, to: time.endOf(last.id), points: 288 }).catch(() => null);
+    if (mine !== turn) return;
     time.points = answer?.points ?? null;
     drawStrip(time, current());
   }
@@ -132,11 +166,11 @@ export function openTime(context) {
       $("from").value = parseId(time.windows[0].id).toISOString().slice(0, 16);
       $("to").value = parseId(time.windows.at(-1).id).toISOString().slice(0, 16);
       $("from").focus();
-    } else update({ from: $("range").value, to: "" }, { step: true });
+    } else choose({ from: $("range").value, to: "" });
   };
   for (const id of ["from", "to"]) $(id).onchange = () => {
     const moment = (field) => ($(field).value ? formatId(new Date(`${$(field).value}Z`)) : "");
-    if ($("from").value) update({ from: moment("from"), to: moment("to") }, { step: true });
+    if ($("from").value) choose({ from: moment("from"), to: moment("to") });
   };
   document.addEventListener("keydown", (event) => {
     if (event.target.closest("input, select, textarea, button, a, tr[tabindex]") || event.ctrlKey || event.metaKey || event.altKey || $("time").hidden) return;
@@ -145,24 +179,23 @@ export function openTime(context) {
     else if (event.key === "." || event.key === "]") { player.stop(); go(current() + 1); }
   });
   onChange((changed) => {
-    if (changed.has("from") || changed.has("to") || changed.has("lv")) loadRange().then(() => {
-      if (time.moving && state.w && indexOf(state.w) < 0) { time.quiet = true; update({ w: "" }); time.quiet = false; }
-      time.moving = false;
-      return show();
-    }).catch((error) => report(error));
-    else if (changed.has("w") && !time.quiet) show();
-    else if (changed.has("cmp")) fillCompare();
+    if (time.quiet) return;
+    const any = (...keys) => keys.some((key) => changed.has(key));
+    if (any("from", "to", "lv")) { player.halt(); changeRange(); return; }
+    const wasPlaying = any("w", "m", "q", "sort", "cmp") && player.halt(); // the frames that wait are of what was asked for before
+    if (any("w") || wasPlaying) show();
+    else if (any("cmp")) fillCompare();
   });
   onTheme(() => drawStrip(time, current()));
   new ResizeObserver(() => drawStrip(time, current())).observe($("strip"));
 
   /** Look for new windows; in live mode, show the newest. Rarer while the page is hidden. */
   async function poll() {
-    const wait = Math.min(POLL_MS[1], Math.max(POLL_MS[0], (1000 * time.lengthS) / 6));
+    const wait = Math.min(POLL_MS[1], Math.max(POLL_MS[0], (1000 * time.lengthS) / 6)), mine = turn;
     try {
       const newest = time.windows.at(-1);
-      if (!document.hidden && newest && (!state.from || state.from in RANGES)) {
-        const { windows } = await get("windows", { from: newest.id });
+      if (!busy && !document.hidden && (!state.from || state.from in RANGES)) {
+        const answer = await get("windows", { from: newest.id }), windows = mine === turn ? answer.windows : [];
         const fresh = windows.filter((entry) => indexOf(entry.id) < 0), again = windows.find(({ id, v }) => id === newest.id && v !== newest.v);
         if (again) time.windows[time.windows.length - 1] = again; // made anew, as the day so far is every hour
         if (fresh.length || again) {
@@ -172,7 +205,7 @@ export function openTime(context) {
         }
       }
     } catch (error) {
-      report(error, () => show());
+      if (mine === turn) report(error, () => show());
     }
     time.timer = setTimeout(poll, wait);
   }
