@@ -15,13 +15,12 @@ About two and a half minutes a round of both. Without a running demo it says so 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ PATIENCE_S = 120.0
 RESOLVE_PATIENCE_S = 420.0
 REST_S = 15.0  # between two rounds, so that no fault is part of the one before
 BETWEEN_S = 5.0  # between the end of one fault and the next of the same round
-NOTICE = re.compile(r"<([0-9a-f]{12})-(opened|escalated|reminder|resolved)\d+@")
+NOTICE = re.compile(r"<(?P<id>(?P<incident>[0-9a-f]{12})-(?P<kind>opened|escalated|reminder|resolved)\d+)@")
 
 
 @dataclass(frozen=True)
@@ -69,25 +68,31 @@ class Told:
     incident: str
     kind: str
     arrived_s: float
-    about: str
+    suspects: frozenset[str]
 
 
 def told_since(demo: Demo, since_s: float, limit: int = 100) -> list[Told]:
-    """The alarm's e-mails that arrived since, oldest first; what each is about is all that any channel said of it."""
+    """The alarm's e-mails that arrived since, oldest first; whom one suspects is what the webhook says of its notice."""
     answer = httpx.get(f"{demo.inbox_url}/messages.json", params={"limit": limit}).json()
     said: list[dict[str, Any]] = [m for m in answer["messages"] if m["arrived_us"] >= since_s * 1e6]
-    details = {m["payload"]["incident"]: json.dumps(m["payload"]) for m in said if _is_notice(m["payload"])}
+    notices = {m["payload"]["id"]: m["payload"] for m in said if _is_notice(m["payload"])}
     mails = []
     for mail in reversed(said):
         found = NOTICE.match(mail["headers"].get("Message-ID", "")) if mail["channel"] == "email" else None
         if found:
-            about = " ".join((mail["subject"], mail["text"], details.get(found[1], "")))
-            mails.append(Told(found[1], found[2], mail["arrived_us"] / 1e6, about))
+            suspects = _suspects(notices.get(found["id"], {}))
+            mails.append(Told(found["incident"], found["kind"], mail["arrived_us"] / 1e6, suspects))
     return mails
 
 
 def _is_notice(payload: Any) -> bool:
     return isinstance(payload, dict) and isinstance(payload.get("incident"), str)
+
+
+def _suspects(notice: Mapping[str, Any]) -> frozenset[str]:
+    """Whom a notice names: what it is about, and the users of its evidence, for a node too may be what it is about."""
+    users = (row.get("user") for row in notice.get("evidence", ()))
+    return frozenset(filter(None, (notice.get("subject"), *users)))
 
 
 def await_mail(demo: Demo, since_s: float, wanted: Callable[[Told], bool], patience_s: float) -> Told | None:
@@ -128,7 +133,9 @@ def await_opened(demo: Demo, fault: Fault) -> tuple[float, Told | None]:
     demo.cause(fault.what, fault.lasts_s)
     if fault.what == "hammer":
         began_s = log.await_line(f"from {fault.suspect}@".encode()) or began_s
-    opened = await_mail(demo, began_s, lambda mail: mail.kind == "opened" and fault.suspect in mail.about, PATIENCE_S)
+    opened = await_mail(
+        demo, began_s, lambda mail: mail.kind == "opened" and fault.suspect in mail.suspects, PATIENCE_S
+    )
     return began_s, opened
 
 

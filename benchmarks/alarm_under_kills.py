@@ -155,13 +155,13 @@ def main() -> int:
     told = mails(demo, began_s)
     lost = doubled = 0
     for fault in caused:
-        ours = [mail for mail in told if fault.suspect in mail.about and mail.arrived_s >= fault.at_s]
+        ours = [mail for mail in told if fault.suspect in mail.suspects and mail.arrived_s >= fault.at_s]
         first = next((mail for mail in ours if mail.kind in ("opened", "escalated", "reminder")), None)
         lost += first is None
         after = f"told after {first.arrived_s - fault.at_s:.0f} s" if first else "LOST"
         print(f"  {fault.suspect:10} {after}")
     for suspect in {fault.suspect for fault in caused}:
-        opened = Counter(mail.incident for mail in told if suspect in mail.about and mail.kind == "opened")
+        opened = Counter(mail.incident for mail in told if suspect in mail.suspects and mail.kind == "opened")
         faults = sum(fault.suspect == suspect for fault in caused)
         doubled += max(0, len(opened) - faults)
     print(f"{len(caused)} faults, {killed.total()} kills: {lost} lost, {doubled} told under a second id")
