@@ -72,7 +72,7 @@ class Told:
 
 
 def told_since(demo: Demo, since_s: float, limit: int = 100) -> list[Told]:
-    """The alarm's e-mails that arrived since, oldest first; whom one suspects is what the webhook says of its notice."""
+    """The alarm's e-mails that arrived since, oldest first; whom one suspects, the webhook's notice says."""
     answer = httpx.get(f"{demo.inbox_url}/messages.json", params={"limit": limit}).json()
     said: list[dict[str, Any]] = [m for m in answer["messages"] if m["arrived_us"] >= since_s * 1e6]
     notices = {m["payload"]["id"]: m["payload"] for m in said if _is_notice(m["payload"])}
