@@ -10,21 +10,26 @@ from pingmesh_tasks.detect.finding import MESH, Finding
 from pingmesh_tasks.fleet.inventory import Host, Inventory
 
 INTER_DC: Suspect = ("tier", "inter_dc")
-_OF_DATA_SERVERS = {rule.name for rule in ACCESS_RULES}
+_OF_DATA_SERVERS = {"no_data"} | {rule.name for rule in ACCESS_RULES}
 
 
 def hierarchy_of(inventory: Inventory) -> Wider:
     """Return the function that names every suspect which contains a given one.
 
     A name that the inventory does not know (a host that left it) is contained in the mesh only. A pair is contained in
-    the tiers that it crosses; a host in none, for a spine's fault is not the host's.
+    the tiers that it crosses; a host in none, for a spine's fault is not the host's. A data server is where the host
+    of its address is, and in the mesh anyway: all are read from one place.
     """
     hosts = {host.name: host for host in inventory.hosts}
+    by_address = {host.address: host for host in inventory.hosts}
+    machines = {server.name: by_address.get(server.address) for server in inventory.log_servers}
 
     def wider(source: str, scope: str, subject: str) -> Collection[Suspect]:
-        if source != MESH:
-            return {("server", source)} - {(scope, subject)}
         around: set[Suspect] = {("mesh", MESH)}
+        if source != MESH:
+            machine = machines.get(source)
+            around |= {("server", source), *((("host", machine.name), *_places(machine)) if machine else ())}
+            return around - {(scope, subject)}
         if scope == "pair":
             ends = [hosts[name] for name in subject.split(">", 1) if name in hosts]
             around |= {place for host in ends for place in (("host", host.name), *_places(host))} | _crossed(ends)

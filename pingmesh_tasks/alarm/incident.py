@@ -74,15 +74,16 @@ class Policy:
 
         Findings of use (counted, not sampled: no noise) and critical ones speak at once; warnings about paths, and
         data that the hot lane alone misses, after two looks of three. A window's segment of one host is missing now
-        and then (5e-4 of them, simulated): two of three would be a false message every fortnight at 512 hosts.
+        and then (5e-4 of them, simulated): two of three would be a false message every fortnight at 512 hosts. A data
+        server that starts anew is out of reach for a window or two.
         """
         family = family_of(finding.rule)
         if family == "use":
             return AT_ONCE
+        if finding.rule == "no_data" and lane == "window" and finding.scope in ("host", "log"):
+            return THREE_OF_FOUR
         if finding.severity == "critical" and not (family == "data" and lane == "hot"):
             return AT_ONCE
-        if family == "data" and lane == "window" and finding.scope == "host":
-            return THREE_OF_FOUR
         return TWO_OF_THREE
 
     def hold_s(self, returns: int) -> float:

@@ -47,6 +47,8 @@ from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 
 MAX_OPEN, MAX_CLOSED, MAX_PENDING = 60, 60, 200
 MAX_OTHERS, MAX_OTHERS_IN_ALL = 12, 600
+#: What leaves a machine without contact.
+_CUT_OFF = {"host_down", "tor_down", "podset_down", "network_down", "no_data"}
 
 
 class Turn:
@@ -160,7 +162,7 @@ class Turn:
         self.pending.pop(symptom.key, None)
         if home := self._home(symptom):
             self.open[home.id] = _with_other(home, symptom)
-        elif not symptom.confirmed:
+        elif not symptom.confirmed or self._is_told_of_its_machine(symptom):
             self.pending[symptom.key] = only_named(symptom)
         elif len(self.open) < MAX_OPEN:
             self._open(symptom)
@@ -171,6 +173,22 @@ class Turn:
                 self.open[home.id] = _with_other(home, symptom)
             else:
                 self._open(replace(symptom, finding=whole))
+
+    def _is_told_of_its_machine(self, symptom: Symptom) -> bool:
+        """Whether a data server gives no data because its machine is dead, or all are out of reach: that is told.
+
+        After the end of that it is waited for: contact comes back a little later.
+        """
+        if symptom.source == MESH or symptom.finding.rule != "no_data":
+            return False
+        echo = timedelta(seconds=self.policy.echo_s)
+        lately = (i for i in self.closed if not i.merged_into and i.closed_at and self.now <= i.closed_at + echo)
+        return any(
+            incident.source == MESH
+            and incident.lead.finding.rule in _CUT_OFF
+            and explains(symptom.source, incident.lead.finding, symptom.finding, self.wider)
+            for incident in (*self.open.values(), *lately)
+        )
 
     def _home(self, symptom: Symptom) -> Incident | None:
         same = (i for i in self._of(symptom.source) if i.lead.suspect == symptom.suspect)

@@ -22,7 +22,7 @@ from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook
 
 __all__ = ["AccessView", "evaluate_access", "one_line"]
 
-#: In the order in which they look, by the name that turns each off. `strangers` asks for its three names itself.
+#: In the order in which they look, by the name that turns each off. `strangers` and `no_data` ask themselves.
 STEPS: tuple[tuple[str | None, Callable[[Look], None]], ...] = (
     ("heavy_reads", heavy_reads),
     ("user_rate", rates.user_rate),
@@ -34,6 +34,7 @@ STEPS: tuple[tuple[str | None, Callable[[Look], None]], ...] = (
     ("refused_clients", signs.refused_clients),
     (None, signs.strangers),
     ("rejected_lines", signs.rejected_lines),
+    (None, signs.no_data),
     ("log_silent", signs.log_silent),
 )
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.detect.access_look import CountryOf, Look, one_line
+from pingmesh_tasks.detect.access_look import AccessView, CountryOf, Look, one_line
 from pingmesh_tasks.detect.finding import Scope
 
 MAX_ROWS = 5
 #: Outcomes of collecting a log that say that there is no log to read, and that it was read and nothing new was there.
 NO_LOG, QUIET = {"missing", "unreadable"}, {"quiet"}
+#: All outcomes of a data server that was reached; any other says why it was not (`fleet.connect`).
+REACHED = NO_LOG | QUIET | {"first", "grown", "rotated", "truncated", "replaced", "adopted", "late"}
 #: What stands for a country where there is none (`access.countries`).
 NO_COUNTRY = ("local", "unknown")
 
@@ -247,14 +249,54 @@ def _forged(look: Look) -> None:
     )
 
 
+def no_data(look: Look) -> None:
+    """Nobody can read the log: what its users do nobody knows, so nothing is said to be over either."""
+    view, status = look.view, _status(look.view)
+    why, on = _why_unread(status), look.rules.is_on("no_data", server=view.server)
+    if why or view.up is False:
+        look.cannot_judge("server", f"the log was not read: {why or 'there is no contact yet'}", view.server)
+    elif on and (status or view.up):
+        look.judged.add("no_data")
+    if status and status["outcome"] in NO_LOG:
+        for scope in ("user", "client", "node", "server"):
+            look.cannot_judge(scope, f"the log is {status['outcome']}", "*")
+    unread_s = view.span_s if view.silent_s is None else view.silent_s
+    least_s = look.limit("log_silent", "least_s") if look.hot else 0.0
+    if not (why and on and unread_s >= least_s):
+        return
+    look.judged.add("no_data")
+    look.find(
+        "no_data",
+        "log",
+        view.server,
+        value=unread_s,
+        unit="s",
+        threshold=least_s,
+        since=view.at - timedelta(seconds=unread_s),
+        detail=f"its log cannot be read, so nobody knows what its users do; collection says {why}",
+        advice="See whether the machine is up and whether Airflow can log in there; its users may still be served.",
+        severity="critical",
+    )
+
+
+def _status(view: AccessView) -> Mapping[str, Any] | None:
+    """Return the last that is known of reading the access log."""
+    access = None if view.log_status is None else view.log_status.filter(pl.col("kind") == "access")
+    return access.row(-1, named=True) if access is not None and len(access) else None
+
+
+def _why_unread(status: Mapping[str, Any] | None) -> str | None:
+    """Return why the data server was not reached, where that is known."""
+    if status is None or status["outcome"] in REACHED:
+        return None
+    return one_line(": ".join(filter(None, (status["outcome"], status["detail"]))), 200)
+
+
 def log_silent(look: Look) -> None:
     """The log is gone, was cut, or says nothing for longer than ever while the machine is up."""
-    view = look.view
-    if view.up is False:
-        look.cannot_judge("log", "the machine does not answer", view.server)
+    view, status = look.view, _status(look.view)
+    if view.up is False or _why_unread(status):
         return
-    access = None if view.log_status is None else view.log_status.filter(pl.col("kind") == "access")
-    status = access.row(-1, named=True) if access is not None and len(access) else None
     outcome = status["outcome"] if status else None
     lines = len(view.client) + len(view.operation)
     if status and outcome in NO_LOG:
@@ -272,7 +314,7 @@ def log_silent(look: Look) -> None:
     elif outcome is None and view.silent_s is None:
         return
     elif outcome is not None and outcome not in QUIET:
-        look.cannot_judge("log", f"the log was not read: {outcome}", view.server)
+        look.cannot_judge("log", f"no line of it is known: {outcome}", "* (log_silent)")
     else:
         _silence(look, view.span_s if view.silent_s is None else view.silent_s)
 
@@ -282,7 +324,7 @@ def _silence(look: Look, silent_s: float) -> None:
     usual = look.usual("all", "gap_s")
     if usual is None or usual["windows"] < look.limit("log_silent", "min_windows"):
         reason = "no history yet: nobody knows for how long this log may be silent"
-        look.cannot_judge("log", reason, look.view.server)
+        look.cannot_judge("log", reason, "* (log_silent)")
         return
     look.judged.add("log_silent")
     longest = float(max(usual["recent"]))

@@ -76,9 +76,10 @@ NETWORK_RULES = (
     ),
     Rule(
         "no_data",
-        "A host that should probe sent no data. It may be healthy: nobody knows, and that is worth saying.",
+        "A host that should probe sent no data, or nobody can log in to a data server to read its log. It may be "
+        "healthy: nobody knows, and that is worth saying.",
         "doublezero issue 3173: missing pairs must be listed; Pingmesh shows them white",
-        by=_HOST,
+        by=_HOST + _SERVER,
     ),
     Rule(
         "tor_down",
@@ -326,7 +327,7 @@ ACCESS_RULES: tuple[Rule, ...] = (
         "The log is gone, was destroyed before it was read, or is silent for longer than ever while the machine is up.",
         "UdpPinger: silence of a live host is a fault of its own",
         (
-            Limit("least_s", "s", 120, "silence that is too short to matter"),
+            Limit("least_s", "s", 120, "silence, or time without contact, that is too short to matter"),
             Limit("times_normal", "times", 4, "so many times its longest silence lately is too long", least=1),
             Limit("min_windows", "windows", 12, "of history, before there is a normal", least=2),
         ),

@@ -27,11 +27,12 @@ _SCOPES = {
     "node": "Node",
     "log": "The log of",
 }
-#: What is wrong with the suspect, as the end of a sentence.
+#: What is wrong with the suspect, as the end of a sentence; of one scope where a rule says it differently there.
 _FAULTS = {
     "host_down": "does not answer",
     "host_isolated": "reaches nobody",
     "no_data": "sends no data",
+    "no_data log": "cannot be read",
     "loss": "loses probes",
     "latency_sla": "is too slow",
     "latency_normal": "is slower than usual",
@@ -48,6 +49,8 @@ _FAULTS = {
     "connect_rate": "has too many connections a minute",
     "concurrency": "has too many sessions at once",
     "heavy_reads": "is read too heavily",
+    "heavy_reads user": "reads a node too heavily",
+    "heavy_reads client": "reads a node too heavily",
     "refused_clients": "refuses clients",
     "new_user": "was never here before",
     "new_client": "was never here before",
@@ -61,6 +64,7 @@ _ENDS = {
     "host_down": "answers again",
     "host_isolated": "reaches others again",
     "no_data": "sends data again",
+    "no_data log": "can be read again",
     "loss": "loses no probes any more",
     "latency_sla": "is fast enough again",
     "latency_normal": "is as fast as usual again",
@@ -72,7 +76,6 @@ _ENDS = {
     "client_rate": "does no more than usual now",
     "log_silent": "is written again",
 }
-_SUBJECT_IS_ACTOR = {"user": "reads a node too heavily", "client": "reads a node too heavily"}
 _RATIOS, _MICROSECONDS, _SECONDS = ("ratio", "share", "loss"), ("us", "µs", "rtt_us"), ("s", "seconds")
 _UNITS_IN_WORDS = (*_RATIOS, *_MICROSECONDS, *_SECONDS)
 _MARKS = {"critical": "▲", "warning": "◆", "resolved": "✔"}
@@ -100,12 +103,14 @@ def title(notice: Notice) -> str:
             return f"{who}: {rule} is switched off"
         if notice.closed_by not in (None, "hot", "window"):
             return f"{who}: {rule} was closed by hand"
-        return f"{who} {_ENDS[finding.rule]}" if finding.rule in _ENDS else f"{who}: {rule} is over"
+        return f"{who} {end}" if (end := _said(_ENDS, finding)) else f"{who}: {rule} is over"
     if is_storm(finding):
         return f"{who} has {finding.value:.0f} faults at once: {rule}"
-    if finding.rule == "heavy_reads" and finding.scope in _SUBJECT_IS_ACTOR:
-        return f"{who} {_SUBJECT_IS_ACTOR[finding.scope]}"
-    return f"{who} {_FAULTS[finding.rule]}" if finding.rule in _FAULTS else f"{who}: {rule}"
+    return f"{who} {fault}" if (fault := _said(_FAULTS, finding)) else f"{who}: {rule}"
+
+
+def _said(words: Mapping[str, str], finding: Finding) -> str | None:
+    return words.get(f"{finding.rule} {finding.scope}") or words.get(finding.rule)
 
 
 def status(notice: Notice) -> tuple[str, str, str]:

@@ -247,6 +247,7 @@ def _look_at_server(
         rejected=recent.rejected,
         session=None if session is None else hot.present(session, now),
         server_error=recent.errors,
+        log_status=recent.status,
         normal=_newest(run.store, "access_normal", window, server.name),
         up=recent.up,
         silent_s=recent.silent_s,

@@ -37,7 +37,7 @@ from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot import HotCursor, HotPiece, Kind, decode_batch
 from pingmesh_tasks.store.objects import ObjectStore
-from pingmesh_tasks.store.schemas import HOST_STATUS
+from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS
 from pingmesh_tasks.windows import Window, window_containing
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ class Unheard:
 class RecentAccess:
     """What one data server's logs said in the span. `up`: whether we are in contact with it, None if nobody tells.
 
-    `silent_s` is for how long its access log has said nothing while we were, `skipped_bytes` what was passed over of
-    its logs (`with_gaps`).
+    `silent_s` is for how long its access log has said nothing while we were, or for how long we are not; then `status`
+    has a row of `LOG_STATUS` that says why. `skipped_bytes` is what was passed over of its logs (`with_gaps`).
     """
 
     client: pl.DataFrame
@@ -80,6 +80,7 @@ class RecentAccess:
     skipped_bytes: int = 0
     up: bool | None = None
     silent_s: float | None = None
+    status: pl.DataFrame | None = None
 
 
 def read_recent(store: ObjectStore, since: datetime, until: datetime) -> tuple[list[HotPiece], str | None]:
@@ -224,10 +225,10 @@ def recent_access(pieces: Sequence[HotPiece], log_server: LogServer, since: date
     ).table
     contact = _contacts(pieces, "log").get(server)
     silent_s = None
-    if contact and contact.connected:
-        silent_s = (until - _moment(contact.heard_us or contact.since_us)).total_seconds()
-        if any(piece.kind == "access" for piece in span):
-            silent_s = (until - _moment(max(p.read_at_us for p in span if p.kind == "access"))).total_seconds()
+    if contact:
+        lines_us = [piece.read_at_us for piece in span if piece.kind == "access"]
+        heard_us = max(lines_us, default=contact.heard_us) if contact.connected else None
+        silent_s = (until - _moment(heard_us or contact.since_us)).total_seconds()
     return RecentAccess(
         tables.client,
         tables.operation,
@@ -236,7 +237,23 @@ def recent_access(pieces: Sequence[HotPiece], log_server: LogServer, since: date
         skipped + errors_skipped,
         contact.connected if contact else None,
         silent_s,
+        _log_status(pieces, contact, until) if contact else None,
     )
+
+
+def _log_status(pieces: Sequence[HotPiece], contact: Contact, until: datetime) -> pl.DataFrame | None:
+    """Return why there is no contact with a data server. None: there is, there was none yet, or there is with nobody.
+
+    Whoever follows and reaches nobody has a fault of his own, and tells nothing of any server.
+    """
+    if contact.connected or not contact.why:
+        return None
+    everybody = [other for kind in ("host", "log") for other in _contacts(pieces, kind).values()]
+    if len(everybody) > 1 and not any(other.connected for other in everybody):
+        return None
+    outcome, _, detail = contact.why.partition(": ")
+    known = {"window": until, "server": contact.name, "kind": "access", "outcome": outcome, "detail": detail}
+    return pl.DataFrame([dict.fromkeys(LOG_STATUS) | known], schema=LOG_STATUS, orient="row")
 
 
 def with_gaps(evaluation: Evaluation, recent: RecentAccess) -> Evaluation:

@@ -354,14 +354,42 @@ class TestTheLogItself:
             "critical",
         )
 
-    def test_cannot_be_judged_where_the_machine_does_not_answer(self):
-        evaluation = evaluate_access(window_view(Log(), log_status=status("missing"), up=False))
-        assert not evaluation.findings and "log_silent" not in evaluation.judged
-        assert evaluation.unjudged["log", SERVER] == "the machine does not answer"
+    @pytest.mark.parametrize("outcome", ["unreachable", "auth_failed", "host_key_changed", "timeout", "failed"])
+    def test_cannot_be_read_where_the_server_lets_nobody_in(self, outcome):
+        evaluation = evaluate_access(window_view(Log(), log_status=status(outcome)))
+        [finding] = evaluation.findings
+        assert (finding.rule, finding.scope, finding.subject, finding.severity) == (
+            "no_data",
+            "log",
+            SERVER,
+            "critical",
+        )
+        assert finding.detail.endswith(f"collection says {outcome}: x")
+        assert evaluation.unjudged["server", SERVER] == f"the log was not read: {outcome}: x"
 
-    def test_cannot_be_judged_where_the_host_was_not_reached(self):
-        evaluation = evaluate_access(window_view(Log(), log_status=status("timeout")))
-        assert evaluation.unjudged["log", SERVER] == "the log was not read: timeout"
+    @pytest.mark.parametrize("outcome", ["first", "quiet", "grown", "rotated", "missing", "unreadable", "late"])
+    def test_is_no_matter_of_contact_where_the_server_was_reached(self, outcome):
+        evaluation = evaluate_access(window_view(Log(), log_status=status(outcome)))
+        assert "no_data" not in [finding.rule for finding in evaluation.findings]
+        assert "no_data" in evaluation.judged and ("server", SERVER) not in evaluation.unjudged
+
+    def test_is_out_of_reach_for_a_moment_now_and_then(self):
+        gone = {"up": False, "log_status": status("unreachable")}
+        evaluation = evaluate_access(hot_view(Log(), **gone, silent_s=110.0))
+        assert not evaluation.findings and "no_data" not in evaluation.judged
+        [finding] = evaluate_access(hot_view(Log(), **gone, silent_s=130.0)).findings
+        assert (finding.rule, finding.value, finding.threshold) == ("no_data", 130, 120)
+
+    def test_says_nothing_before_the_first_contact_and_ends_nothing(self):
+        evaluation = evaluate_access(hot_view(Log(), up=False, silent_s=500.0))
+        assert not evaluation.findings and not {"no_data", "log_silent"} & evaluation.judged
+        assert evaluation.unjudged["server", SERVER] == "the log was not read: there is no contact yet"
+
+    def test_need_not_be_readable_where_the_rule_is_off(self):
+        rules = load_rules("scopes: [{where: {server: east}, rules: {no_data: off}}]", "r")
+        evaluation = evaluate_access(window_view(Log(), log_status=status("unreachable")), rules)
+        assert not evaluation.findings and "no_data" not in evaluation.judged
+        assert ("server", SERVER) in evaluation.unjudged
 
     def test_lost_bytes_before_they_were_read(self):
         [finding] = evaluate_access(window_view(inetd(3), log_status=status("grown", lost=512))).findings
@@ -370,7 +398,7 @@ class TestTheLogItself:
     def test_is_silent_and_nobody_knows_whether_that_is_usual(self):
         evaluation = evaluate_access(window_view(Log(), log_status=status("quiet")))
         assert not evaluation.findings and "log_silent" not in evaluation.judged
-        assert evaluation.unjudged["log", SERVER].startswith("no history yet")
+        assert evaluation.unjudged["log", "* (log_silent)"].startswith("no history yet")
 
 
 class TestTheRuleBook:

@@ -24,7 +24,7 @@ from pingmesh_tasks.orchestration.hot import (
     with_gaps,
 )
 from pingmesh_tasks.store.hot import HotPiece
-from pingmesh_tasks.store.schemas import HOST_STATUS, PAIR_LATENCY, SESSION
+from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS, PAIR_LATENCY, SESSION
 from tests.support.segments import START_US, TABLE, segment
 
 HOSTS = Inventory(tuple(Host(name, f"10.0.0.{i}") for i, name in enumerate(("db-1", "db-2", "db-3", "db-4"), 1)))
@@ -212,13 +212,41 @@ def test_lines_that_were_read_before_the_span_are_not_of_it():
     [
         (Contact("data1", "log", us(-600), True, us(-30)), True, 90),
         (Contact("data1", "log", us(-600), True), True, 660),
-        (Contact("data1", "log", us(0), False, us(-30), "unreachable: gone"), False, None),
+        (Contact("data1", "log", us(-90), False, us(-120), "unreachable: gone"), False, 150),
         (None, None, None),
     ],
 )
 def test_a_silent_log_is_told_from_a_lost_server(contact: Contact | None, up: bool | None, silent_s: float | None):
     found = recent_access([roster(contact)] if contact else [], LOG, SINCE, UNTIL)
     assert (found.up, found.silent_s) == (up, silent_s)
+
+
+GONE = Contact("data1", "log", us(-90), False, us(-120), "unreachable: 10.0.0.9 port 22: refused")
+
+
+def test_a_data_server_that_was_lost_is_a_row_of_its_status_that_says_why():
+    found = recent_access([roster(GONE, Contact("db-1", "host", us(-600), True))], LOG, SINCE, UNTIL)
+    assert found.status is not None and found.status.schema == LOG_STATUS
+    assert found.status.select("server", "kind", "outcome", "detail").row(0) == (
+        "data1",
+        "access",
+        "unreachable",
+        "10.0.0.9 port 22: refused",
+    )
+
+
+@pytest.mark.parametrize(
+    "contacts",
+    [
+        [replace(GONE, connected=True)],
+        [replace(GONE, why="")],
+        [GONE, Contact("db-1", "host", us(-60), False, None, "unreachable: no route")],
+        [Contact("db-1", "host", us(-60), True)],
+    ],
+    ids=["it was not lost", "it has only just been looked for", "nobody else is in contact either", "unknown"],
+)
+def test_a_data_server_is_not_lost_where(contacts):
+    assert recent_access([roster(*contacts)], LOG, SINCE, UNTIL).status is None
 
 
 def test_lines_after_the_roster_end_a_silence():
