@@ -59,10 +59,10 @@ def anomaly_alerts():
         return alerts.look(context.current_run())
 
     @task(outlets=[assets.NOTICE], doc_md="Trace the suspects, tell every channel what is due, keep what was said.")
-    def notify() -> dict[str, int]:
+    def notify(run_id: str) -> dict[str, int]:
         from pingmesh_tasks.orchestration import context, tell
 
-        said = tell.tell(context.current_run(), context.ui_url())
+        said = tell.tell(context.current_run(), context.ui_url(), run_id)
         if not said:
             raise AirflowSkipException("there is nothing to say")
         return said

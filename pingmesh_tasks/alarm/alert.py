@@ -11,13 +11,17 @@ from pingmesh_tasks.alarm.incident import Incident, Notice, Silence, Symptom
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How it goes with one notice on one channel: sent, given up, or tried `tries` times and due at `next_try`."""
+    """How it goes with one notice on one channel: sent, given up, or tried `tries` times and due at `next_try`.
+
+    Until then only `claimed_by` may send it, where somebody does.
+    """
 
     sent_at: datetime | None = None
     tries: int = 0
     next_try: datetime | None = None
     error: str = ""
     given_up: bool = False
+    claimed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """The outbox: what is left to say, to whom.
 
-A notice enters it in the same put that changes the state, and leaves it when every channel that is on has it. A
-channel is asked first and marked afterwards, so a crash between the two sends a notice again, with the same id:
-at least once, never lost. A channel that fails is tried again after a time that doubles; the others say that it
-fails, and that it works again. Everything here is pure.
+A notice enters it in the same put that changes the state, and leaves it when every channel that is on has it. Who
+sends claims first, so that no two send the same; a channel is then asked, and marked afterwards, so a crash between the
+two sends a notice again, with the same id: at least once, never lost. A claim ends after `CLAIM_S`, for its owner, who
+may have died, at once. A channel that fails is tried again after a time that doubles; the others say that it fails, and
+that it works again. Everything here is pure.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from pingmesh_tasks.alarm.incident import Kind, Notice, Policy, cut, incident_id
 from pingmesh_tasks.detect.finding import Finding
 
 MAX_ENTRIES = 60
+#: So long nobody else sends what a sender has claimed: longer than a channel takes for a message, and no longer than
+#: an alarm may wait for a sender that died.
+CLAIM_S = 20
 #: The source of what the alarm says of itself.
 ALARM = "alarm"
 #: What a full outbox lets go first, of what no channel has or of what one has.
@@ -55,11 +59,23 @@ def set_channels(state: AlertState, on: Collection[str], off: Mapping[str, str],
     return post(state, [_of_itself("channel_off", ", ".join(newly_off), "opened", detail, advice, now, now)])
 
 
-def due(state: AlertState, now: datetime) -> list[tuple[Notice, list[str]]]:
-    """Return what to send now, oldest first, with the channels that want it."""
+def due(state: AlertState, now: datetime, sender: str) -> list[tuple[Notice, list[str]]]:
+    """Return what `sender` may send now, oldest first, with the channels that want it."""
     on = [name for name, health in state.channels.items() if health.on]
-    wanted = [(entry.notice, [n for n in on if _wants(entry, n, now)]) for entry in state.outbox]
+    wanted = [(entry.notice, [n for n in on if _wants(entry, n, now, sender)]) for entry in state.outbox]
     return [(notice, channels) for notice, channels in wanted if channels]
+
+
+def claim(
+    state: AlertState, wanted: Iterable[tuple[Notice, Collection[str]]], sender: str, now: datetime
+) -> AlertState:
+    """Note that `sender` is about to send some notices to some channels, and nobody else for a while."""
+    entries, until = {entry.notice.id: entry for entry in state.outbox}, now + timedelta(seconds=CLAIM_S)
+    for notice, channels in wanted:
+        for channel in channels:
+            delivery = entries[notice.id].deliveries.get(channel, Delivery())
+            state = _deliver(state, notice.id, channel, replace(delivery, next_try=until, claimed_by=sender))
+    return state
 
 
 def mark_sent(state: AlertState, notice_id: str, channel: str, now: datetime) -> AlertState:
@@ -106,11 +122,11 @@ def _worth(entry: Entry) -> tuple[bool, int]:
     return not has_it, _DISPENSABLE.index(entry.notice.kind)
 
 
-def _wants(entry: Entry, channel: str, now: datetime) -> bool:
+def _wants(entry: Entry, channel: str, now: datetime, sender: str) -> bool:
     delivery = entry.deliveries.get(channel, Delivery())
     if delivery.sent_at or delivery.given_up:
         return False
-    return delivery.next_try is None or delivery.next_try <= now
+    return delivery.claimed_by == sender or delivery.next_try is None or delivery.next_try <= now
 
 
 def _deliver(state: AlertState, notice_id: str, channel: str, delivery: Delivery) -> AlertState:

@@ -1,8 +1,8 @@
 """Delivery: what is in the outbox goes to the channels, and what went is marked.
 
 Each channel has a thread of its own, so that a dead one holds nobody up; each gets its notices in their order, and no
-more of them in this delivery once it has refused one. First sent, then marked: what a crash cuts off in between is
-sent again, with the same id.
+more of them in this delivery once it has refused one. First claimed, then sent, then marked: what a crash cuts off in
+between is sent again, with the same id.
 """
 
 from __future__ import annotations
@@ -43,22 +43,29 @@ def deliver(
     policy: Policy,
     clock: Callable[[], datetime],
     *,
+    sender: str,
     only: Collection[str] | None = None,
     step: Callable[[str], None] = lambda name: None,
 ) -> Counter[str]:
     """Send what is due and return how many were `sent` and `failed`. Raises StoreError; a channel's fault is no error.
 
-    Call `outbox.set_channels` before. `only` limits it to notices of these incidents. `step` is called with `composed`,
-    `sent` and `marked` between the steps: tests end the process there.
+    Call `outbox.set_channels` before. `sender` names who sends: another try under the same name goes on with what the
+    last one had claimed. `only` limits it to notices of these incidents. `step` is called with `composed`, `sent` and
+    `marked` between the steps: tests end the process there.
     """
-    state, by_name = file.load(), {channel.name: channel for channel in channels}
+    now, by_name = clock(), {channel.name: channel for channel in channels}
+
+    def wanted(state: AlertState) -> list[tuple[Notice, list[str]]]:
+        due = outbox.due(state, now, sender)
+        mine = [(notice, [name for name in names if name in by_name]) for notice, names in due]
+        return [(notice, names) for notice, names in mine if names and (only is None or notice.incident in only)]
+
+    state = file.update(lambda before: outbox.claim(before, wanted(before), sender, now))
     work: dict[str, list[Message]] = {}
-    for notice, names in outbox.due(state, clock()):
-        wanted = [name for name in names if name in by_name]
-        if wanted and (only is None or notice.incident in only):
-            message = compose(notice)
-            for name in wanted:
-                work.setdefault(name, []).append(message)
+    for notice, names in wanted(state):
+        message = compose(notice)
+        for name in names:
+            work.setdefault(name, []).append(message)
     step("composed")
     results: SimpleQueue[_Result | None] = SimpleQueue()
     for name, messages in work.items():

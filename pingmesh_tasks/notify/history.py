@@ -1,4 +1,4 @@
-"""What was said, as rows of the table `notice`."""
+"""What is said, as rows of the table `notice`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ import polars as pl
 
 from pingmesh_tasks.alarm.incident import Notice
 from pingmesh_tasks.notify.words import title
+from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import NOTICE
+from pingmesh_tasks.store.tables import write_table
+from pingmesh_tasks.windows import window_containing
 
 _OF_FINDING = (
     *("rule", "scope", "subject", "severity", "value", "unit", "threshold", "normal"),
     *("confidence", "affected", "detail", "advice"),
 )
+
+
+def keep_notices(store: ObjectStore, notices: Iterable[Notice], window_s: int) -> None:
+    """Write the row of each notice, under its id: a second try replaces it. Raises StoreError."""
+    for notice in notices:
+        write_table(store, "notice", window_containing(notice.at, window_s), notice_rows([notice]), notice.id)
 
 
 def notice_rows(notices: Iterable[Notice]) -> pl.DataFrame:

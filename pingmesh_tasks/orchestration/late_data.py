@@ -11,14 +11,16 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from pingmesh_tasks.alarm import outbox
 from pingmesh_tasks.alarm.incident import Notice, Policy, cut, incident_id
 from pingmesh_tasks.alarm.memory import AlertFile
-from pingmesh_tasks.alarm.outbox import set_channels
 from pingmesh_tasks.alarm.state import advance
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.notify.channel import Channel, ChannelError
 from pingmesh_tasks.notify.delivery import deliver
+from pingmesh_tasks.notify.history import keep_notices
+from pingmesh_tasks.notify.links import links_of
 from pingmesh_tasks.notify.message import Message, compose
 from pingmesh_tasks.notify.words import LATE_DATA
 from pingmesh_tasks.orchestration.stages import Run
@@ -59,33 +61,59 @@ def run_ended(run: Run, dag_id: str) -> None:
 
 
 def tell_late(
-    store: ObjectStore, channels: list[Channel], off: Mapping[str, str], finding: Finding, now: datetime
+    store: ObjectStore,
+    channels: list[Channel],
+    off: Mapping[str, str],
+    finding: Finding,
+    now: datetime,
+    *,
+    window_s: int,
+    sender: str = LATE_DATA,
+    ui_url: str | None = None,
 ) -> str:
-    """Remember that data are late and tell it; where the store is down too, tell it without remembering."""
+    """Remember that data are late and tell it; where the store is down too, tell it without remembering.
+
+    `sender` and `ui_url` are as in `tell.tell`, `window_s` how long the windows of the table `notice` are.
+    """
     dag_id, policy = finding.subject, Policy()
     late = Evaluation(dag_id, "window", now, frozenset({LATE_DATA}), (finding,))
     on = [channel.name for channel in channels]
     file = AlertFile(store)
+
+    def composed(notice: Notice) -> Message:
+        return compose(notice, links_of(notice, ui_url))
+
     try:
-        state = file.update(lambda before: advance(set_channels(before, on, off, now), late, policy, now))
+        state = file.update(lambda before: advance(outbox.set_channels(before, on, off, now), late, policy, now))
         incidents = [incident.id for incident in state.open if incident.source == dag_id]
-        counts = deliver(file, channels, compose, policy, lambda: datetime.now(UTC), only=incidents)
+        due = [notice for notice, _ in outbox.due(state, now, sender) if notice.incident in incidents]
+        keep_notices(store, due, window_s)
+        counts = deliver(file, channels, composed, policy, lambda: datetime.now(UTC), sender=sender, only=incidents)
         return f"{counts['sent']} sent, {counts['failed']} to be tried again"
     except StoreError as error:
         log.warning("the alarm's memory is out of reach: %s", error)
-        message = compose(_unremembered(finding, now))
+        message = composed(_unremembered(finding, now))
         return f"{sum(_sent(channel, message) for channel in channels)} sent, the object store is down"
 
 
 def tell(dag_id: str, run_id: str, allowed_s: float) -> str:
     """Open the incident of a DAG whose run missed its deadline and tell it; return what happened, for the log."""
     from pingmesh_tasks.orchestration.channels import open_channels
-    from pingmesh_tasks.orchestration.context import open_store
+    from pingmesh_tasks.orchestration.context import open_store, ui_url
     from pingmesh_tasks.settings import load_settings
 
     settings, now = load_settings(), datetime.now(UTC)
     channels, off = open_channels(settings)
-    return tell_late(open_store(settings), channels, off, late_data(dag_id, run_id, allowed_s, now), now)
+    return tell_late(
+        open_store(settings),
+        channels,
+        off,
+        late_data(dag_id, run_id, allowed_s, now),
+        now,
+        window_s=settings.window_s,
+        sender=f"{LATE_DATA} {dag_id} {run_id}",
+        ui_url=ui_url(),
+    )
 
 
 def _unremembered(finding: Finding, now: datetime) -> Notice:

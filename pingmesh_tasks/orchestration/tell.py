@@ -21,14 +21,13 @@ from pingmesh_tasks.detect.netbouncer import rank_traces
 from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.fleet.trace import trace_pairs
 from pingmesh_tasks.notify.delivery import deliver
-from pingmesh_tasks.notify.history import notice_rows
+from pingmesh_tasks.notify.history import keep_notices
 from pingmesh_tasks.notify.links import links_of
 from pingmesh_tasks.notify.message import Message, Trace, compose
 from pingmesh_tasks.notify.traces import keep_traces
 from pingmesh_tasks.orchestration.channels import open_channels
 from pingmesh_tasks.orchestration.stages import Run, load_run_inventory
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.tables import write_table
 from pingmesh_tasks.windows import window_containing
 
 log = logging.getLogger(__name__)
@@ -40,11 +39,12 @@ TRACED_KINDS = ("opened", "escalated")
 HEATMAP_WINDOWS = 3
 
 
-def tell(run: Run, ui_url: str | None = None) -> dict[str, int]:
+def tell(run: Run, ui_url: str | None = None, sender: str = "notify") -> dict[str, int]:
     """Send what is due; return how many messages were `sent` and `failed`, nothing where nothing was due.
 
-    `ui_url` is where Airflow's UI is. While messages wait and every channel fails, the task fails without a retry: the
-    outbox knows when to try again, and a retry that finds nothing due yet must not hide that nobody is told.
+    `ui_url` is where Airflow's UI is; `sender` is the same for every try of one task, and no other's (`deliver`). While
+    messages wait and every channel fails, the task fails without a retry: the outbox knows when to try again, and a
+    retry that finds nothing due yet must not hide that nobody is told.
     """
     channels, off = open_channels(run.settings)
     for name, reason in off.items():
@@ -53,21 +53,19 @@ def tell(run: Run, ui_url: str | None = None) -> dict[str, int]:
     state = memory.update(lambda before: outbox.set_channels(before, [channel.name for channel in channels], off, now))
     if state.outbox and not channels:
         log.warning("%d notices wait in the outbox: no channel is on", len(state.outbox))
-    due = [notice for notice, _ in outbox.due(state, now)]
+    due = [notice for notice, _ in outbox.due(state, now, sender)]
     if not due:
         if state.outbox and channels and all(state.channels[channel.name].failures for channel in channels):
             raise AirflowFailException(f"no channel takes messages; {len(state.outbox)} wait in the outbox")
         return {}
-    for notice in due:  # under its id, so that a second try replaces the row
-        window = window_containing(notice.at, run.settings.window_s)
-        write_table(run.store, "notice", window, notice_rows([notice]), notice.id)
+    keep_notices(run.store, due, run.settings.window_s)
     traces, heatmap = _traces(run, due), _heatmap(run, now)
 
     def composed(notice: Notice) -> Message:
         key, picture = heatmap if notice.source == MESH else (None, None)
         return compose(notice, links_of(notice, ui_url, key), picture, traces.get(notice.id, ()))
 
-    counts = deliver(memory, channels, composed, Policy(), lambda: datetime.now(UTC))
+    counts = deliver(memory, channels, composed, Policy(), lambda: datetime.now(UTC), sender=sender)
     keep_traces(run.store, {notice.incident: traces[notice.id] for notice in due if traces.get(notice.id)})
     if counts["failed"] and not counts["sent"]:
         raise AirflowFailException("no channel took a message; they wait in the outbox; the log above says why")

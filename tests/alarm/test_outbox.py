@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pingmesh_tasks.alarm.alert import AlertState
 from pingmesh_tasks.alarm.incident import Policy
-from pingmesh_tasks.alarm.outbox import MAX_ENTRIES, due, mark_failed, mark_sent, post, set_channels
+from pingmesh_tasks.alarm.outbox import CLAIM_S, MAX_ENTRIES, claim, due, mark_failed, mark_sent, post, set_channels
 from pingmesh_tasks.notify.words import title
 from tests.support.notices import NOON, notice
 
@@ -24,7 +24,7 @@ def later(seconds: float):
 
 
 def told(state, now=NOON):
-    return [(notice.id, channels) for notice, channels in due(state, now)]
+    return [(notice.id, channels) for notice, channels in due(state, now, "me")]
 
 
 def test_a_notice_stays_until_every_channel_has_it():
@@ -35,6 +35,22 @@ def test_a_notice_stays_until_every_channel_has_it():
     state = mark_sent(state, OPENED.id, "slack", NOON)
     assert state.outbox == ()
     assert mark_sent(state, OPENED.id, "slack", NOON).outbox == ()
+
+
+def test_what_one_sender_has_claimed_another_sends_only_when_the_claim_has_ended():
+    state = state_of(OPENED)
+    state = claim(state, due(state, NOON, "me"), "me", NOON)
+    assert due(state, later(CLAIM_S - 1), "you") == []
+    assert due(state, later(1), "me") == due(state, later(CLAIM_S), "you") == [(OPENED, ["mail", "slack"])]
+    assert told(mark_sent(state, OPENED.id, "mail", later(1)), later(CLAIM_S)) == [(OPENED.id, ["slack"])]
+
+
+def test_a_channel_that_refused_what_was_claimed_is_tried_again_as_ever():
+    state = state_of(OPENED, on=["mail"])
+    state = claim(state, due(state, NOON, "me"), "me", NOON)
+    state = mark_failed(state, OPENED.id, "mail", "no route", POLICY, NOON)
+    assert due(state, later(14), "me") == []
+    assert due(state, later(15), "you") == [(OPENED, ["mail"])]
 
 
 def test_a_notice_that_is_there_already_is_not_posted_again():
@@ -126,7 +142,7 @@ def test_what_a_full_outbox_let_go_is_said_once_when_it_has_room_again():
     state = state_of(*notices, on=["mail"])
     for one in notices:
         state = mark_sent(state, one.id, "mail", later(60))
-    [said] = [notice for notice, _ in due(state, later(60))]
+    [said] = [notice for notice, _ in due(state, later(60), "me")]
     assert title(said) == "Messages that did not reach every channel: 7"
     assert mark_sent(state, said.id, "mail", later(61)) == state_of(on=["mail"])
 

@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from pingmesh_tasks.alarm.alert import AlertState
+from pingmesh_tasks.alarm.incident import Policy
 from pingmesh_tasks.alarm.memory import AlertFile
-from pingmesh_tasks.alarm.outbox import post
+from pingmesh_tasks.alarm.outbox import post, set_channels
 from pingmesh_tasks.errors import StoreError
+from pingmesh_tasks.notify.delivery import deliver
+from pingmesh_tasks.notify.message import compose
 from pingmesh_tasks.store import layout
 from tests.support.notices import notice
 
@@ -128,6 +131,32 @@ def test_whatever_is_killed_no_alarm_is_lost_and_none_has_two_ids(
     if delivery_dies_at in ("composed", None):  # else something was sent and not yet marked: it comes again
         assert set(read.values()) == {1}
     assert AlertFile(store).load().outbox == ()
+
+
+def test_what_a_sender_that_was_killed_had_claimed_another_sends_in_twenty_seconds(alarm, store, tmp_path):
+    assert alarm({"do": "look"}) == [0]
+    assert alarm({"do": "deliver", "die_at": "composed"}) == [-signal.SIGKILL]
+    assert alarm({"do": "deliver", "sender": "other"}) == [0]
+    assert read_by_people(tmp_path) == {}
+    assert alarm({"do": "deliver", "sender": "other", "later_s": 20}) == [0]
+    assert kinds(read_by_people(tmp_path)) == ["opened1", "resolved2"]
+
+
+def test_what_one_sends_another_does_not_send_too(store):
+    file, now = AlertFile(store), datetime.now(UTC)
+    file.update(lambda state: post(set_channels(state, ["slow"], {}, now), [notice(at=now)]))
+    sent = []
+
+    class Slow:
+        name = "slow"
+
+        def send(self, message):
+            sent.append(message.id)
+            if len(sent) == 1:
+                deliver(file, [self], compose, Policy(), lambda: now, sender="other")
+
+    assert deliver(file, [Slow()], compose, Policy(), lambda: now, sender="one") == {"sent": 1}
+    assert sent == [notice().id]
 
 
 def test_an_alarm_survives_the_server_that_keeps_it(tmp_path):

@@ -290,16 +290,16 @@ def test_a_dead_channel_holds_nobody_up_and_is_tried_again(modules, connections,
     file, now = AlertFile(store), datetime.now(UTC)
     told = [notices.notice(at=now), notices.notice("resolved", at=now)]
     file.update(lambda state: post(set_channels(state, [channel.name for channel in on], off, now), told))
-    counts = deliver(file, on, compose, Policy(failing_after=1), lambda: now)
+    counts = deliver(file, on, compose, Policy(failing_after=1), lambda: now, sender="one")
     assert counts == {"sent": 4, "failed": 1}
     assert [mail["X-Pingmesh-Notice-Id"] for _, mail in post_office.handler.mails] == [notice.id for notice in told]
-    counts = deliver(file, on, compose, Policy(), lambda: now + timedelta(seconds=20))
+    counts = deliver(file, on, compose, Policy(), lambda: now + timedelta(seconds=20), sender="two")
     said = [json.loads(body)["detail"] for _, _, body in web.got]
     assert "slack has failed" in said[-1] and len(said) == 3
     connect(connections, "pingmesh_slack", conn_type="slackwebhook", host=web.url, password=SECRET)
     later = now + timedelta(seconds=600)
-    deliver(file, modules[0].open_channels(SETTINGS)[0], compose, Policy(), lambda: later)
-    deliver(file, modules[0].open_channels(SETTINGS)[0], compose, Policy(), lambda: later)
+    for sender in ("three", "four"):
+        deliver(file, modules[0].open_channels(SETTINGS)[0], compose, Policy(), lambda: later, sender=sender)
     slack = [headers["X-Pingmesh-Notice-Id"] for path, headers, _ in web.got if SECRET in path]
     assert slack == [notice.id for notice in told]
     assert file.load().outbox == ()
@@ -309,6 +309,7 @@ def test_a_run_that_misses_its_deadline_is_told_and_so_is_its_end(modules, conne
     callbacks = modules[1]
     connections.setenv("PINGMESH_INVENTORY", "x.csv")
     connections.setenv("PINGMESH_ALERT_EMAIL_TO", "ops@example.org")
+    connections.setenv("AIRFLOW__API__BASE_URL", "http://airflow")
     connections.setenv("PINGMESH_S3_ENDPOINT", store.access.endpoint)
     connections.setenv("PINGMESH_S3_BUCKET", store.access.bucket)
     access = {"login": store.access.access_key_id, "password": store.access.secret_access_key}
@@ -328,7 +329,11 @@ def test_a_run_that_misses_its_deadline_is_told_and_so_is_its_end(modules, conne
     assert asyncio.run(miss())[0].startswith("0 sent")
     (mail,) = [mail for _, mail in post_office.handler.mails]
     assert mail["Subject"] == "[Critical] Data of pingmesh are late"
-    assert "Run scheduled__2026-11-22T12:00:00+00:00 of DAG pingmesh" in mail.get_body(("plain",)).get_content()
+    text = mail.get_body(("plain",)).get_content()
+    assert "Run scheduled__2026-11-22T12:00:00+00:00 of DAG pingmesh" in text
+    assert "http://airflow/plugin/pingmesh/pingmesh/#tab=alarms&inc=" in text
+    [row] = store.keys("tables/notice/")
+    assert mail["X-Pingmesh-Notice-Id"] in row
     now = datetime.now(UTC)
     for n in (1, 2):
         modules[2].ended_in_time(store, "pingmesh", Policy(), now + timedelta(seconds=n))
@@ -345,7 +350,7 @@ def test_late_data_are_told_though_the_store_is_down_too(modules, connections, p
     on, off = modules[0].open_channels(SETTINGS)
     now = datetime.now(UTC)
     late = late_data.late_data("pingmesh", "run", 600, now)
-    assert late_data.tell_late(dead, on, off, late, now) == "3 sent, the object store is down"
+    assert late_data.tell_late(dead, on, off, late, now, window_s=300) == "3 sent, the object store is down"
     assert len(post_office.handler.mails) == 1
 
 
@@ -362,7 +367,6 @@ def test_the_deadline_of_a_dag_of_windows_is_airflows_own(modules):
 
 
 def test_an_empty_memory_has_nothing_to_deliver(modules, connections, store):
-    assert (
-        deliver(AlertFile(store), modules[0].open_channels(SETTINGS)[0], compose, Policy(), lambda: notices.NOON) == {}
-    )
+    channels = modules[0].open_channels(SETTINGS)[0]
+    assert deliver(AlertFile(store), channels, compose, Policy(), lambda: notices.NOON, sender="one") == {}
     assert AlertFile(store).load() == AlertState()

@@ -53,8 +53,10 @@ def main(order: dict) -> None:
     if order["do"] == "look":
         look(file, order, step)
     else:
+        now = datetime.now(UTC) + timedelta(seconds=order.get("later_s", 0))
         file.update(lambda before: set_channels(before, ["folder"], {}, NOON))
-        deliver(file, [Folder(Path(order["folder"]))], compose, Policy(), lambda: datetime.now(UTC), step=step)
+        folder = Folder(Path(order["folder"]))
+        deliver(file, [folder], compose, Policy(), lambda: now, sender=order.get("sender", "one"), step=step)
 
 
 def look(file: AlertFile, order: dict, step) -> None:
