@@ -16,7 +16,7 @@ from aiosmtpd.controller import Controller
 from airflow.sdk.exceptions import AirflowFailException
 
 from pingmesh_tasks.alarm.memory import AlertFile
-from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.fleet.follow import Contact, Roster
 from pingmesh_tasks.fleet.inventory import parse_inventory
@@ -278,6 +278,17 @@ def test_a_trace_that_cannot_start_holds_no_message_up_and_says_why(run, inbox, 
     tell.tell(run)
     [mail] = [mail for mail in inbox.mails if "host04" in mail["Subject"]]
     assert "It was not traced: no private key" in mail.get_body(("plain",)).get_content()
+
+
+def test_heatmaps_that_cannot_be_listed_cost_a_message_its_picture_alone(run, store, inbox, monkeypatch):
+    def refuse(prefix: str) -> list[str]:
+        raise StoreError(f"cannot list {prefix}")
+
+    judge(run, 0)
+    judge(run, 1, "host04")
+    monkeypatch.setattr(store, "keys", refuse)
+    tell.tell(run)
+    assert len(about(inbox, "host04")) == 1
 
 
 def test_a_message_leads_to_the_very_picture_that_it_shows(run, store, inbox):
