@@ -19,7 +19,7 @@ replaced. A **backfill** of windows that were never collected brings nothing: th
 | task | look at |
 |---|---|
 | `list_servers` | its log lists every fault of the inventory |
-| `collect_logs` | the object store was down: it is retried; a server that fails is a row of `log_status`, and an alarm |
+| `collect_logs` | the object store was down: it is retried; a server that fails is in `log_status`, and an alarm |
 | `build_on_spark` | its log: no Spark (`make spark`), no Java, no `spark_default`, or Maven Central out of reach |
 
 Skipped where the inventory has no `log_servers`. **Owner** the data group.
