@@ -250,7 +250,10 @@ def _forged(look: Look) -> None:
 
 
 def no_data(look: Look) -> None:
-    """Nobody can read the log: what its users do nobody knows, so nothing is said to be over either."""
+    """Nobody can read the log: what its users do nobody knows, so nothing is said to be over either.
+
+    A moment without contact is none to the hot lane, and a data server that was never read, for it is being set up.
+    """
     view, status = look.view, _status(look.view)
     why, on = _why_unread(status), look.rules.is_on("no_data", server=view.server)
     if why or view.up is False:
@@ -262,7 +265,8 @@ def no_data(look: Look) -> None:
             look.cannot_judge(scope, f"the log is {status['outcome']}", "*")
     unread_s = view.span_s if view.silent_s is None else view.silent_s
     least_s = look.limit("log_silent", "least_s") if look.hot else 0.0
-    if not (why and on and unread_s >= least_s):
+    was_read = not look.hot or (view.normal is not None and len(view.normal) > 0)
+    if not (why and on and was_read and unread_s >= least_s):
         return
     look.judged.add("no_data")
     look.find(

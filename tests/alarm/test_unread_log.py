@@ -14,6 +14,7 @@ from pingmesh_tasks.alarm.incident import Policy
 from pingmesh_tasks.alarm.memory import from_json, to_json
 from pingmesh_tasks.alarm.state import AlertState, advance
 from pingmesh_tasks.detect.access import AccessView, evaluate_access
+from pingmesh_tasks.detect.access_normal import update_access_normal
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
 from pingmesh_tasks.notify.words import title
@@ -27,6 +28,18 @@ ALONE = Inventory(
 )
 #: The same where the data server is a host of the mesh, h4.
 ON_H4 = replace(ALONE, log_servers=(replace(ALONE.log_servers[0], address="10.0.0.4"),))
+
+
+def flood(reads: int = 1_000) -> Log:
+    log = Log()
+    log.on("bob", pid=500, socket=0)
+    for number in range(reads):
+        log.op(number / 20, pid=500)
+    return log
+
+
+#: The log was read before.
+USUAL = update_access_normal(None, AccessView(SERVER, WINDOW.end, 300, "window", *flood(9).frames()), WINDOW)
 MESH_RULES = frozenset({"host_down", "tor_down", "network_down", "no_data", "loss"})
 
 
@@ -53,7 +66,7 @@ class Alarm:
         client, operation = (log or Log()).frames()
         row = dict.fromkeys(LOG_STATUS) | {"server": SERVER, "kind": "access", "outcome": outcome, "detail": "why"}
         status = pl.DataFrame([row], schema=LOG_STATUS, orient="row") if outcome else None
-        view = AccessView(SERVER, self.now, span_s, lane, client, operation, log_status=status, **more)
+        view = AccessView(SERVER, self.now, span_s, lane, client, operation, log_status=status, normal=USUAL, **more)
         return evaluate_access(view)
 
     def _play(self, count, every_s, evaluate) -> list[str]:
@@ -75,14 +88,6 @@ def finding(rule: str, scope: str, subject: str, severity: str = "critical") -> 
 
 H4 = finding("host_down", "host", "h4")
 OPENED, RESOLVED = f"opened no_data {SERVER}", f"resolved no_data {SERVER}"
-
-
-def flood() -> Log:
-    log = Log()
-    log.on("bob", pid=500, socket=0)
-    for number in range(1_000):
-        log.op(number / 20, pid=500)
-    return log
 
 
 @pytest.mark.parametrize("outcome", ["unreachable", "auth_failed", "host_key_changed", "timeout"])

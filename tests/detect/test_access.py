@@ -6,6 +6,7 @@ import pytest
 
 from pingmesh_tasks.access.sessions import pair_sessions
 from pingmesh_tasks.detect.access import AccessView, evaluate_access, one_line
+from pingmesh_tasks.detect.access_normal import update_access_normal
 from pingmesh_tasks.detect.finding import anomaly_rows
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
 from pingmesh_tasks.store.schemas import LOG_STATUS
@@ -23,6 +24,13 @@ def window_view(log, **more):
 def hot_view(log, until_s=60, **more):
     client, operation = log.frames()
     return AccessView(SERVER, WINDOW.start + timedelta(seconds=until_s), 60, "hot", client, operation, **more)
+
+
+def known(log):
+    """What is usual after one window in which `log` was read."""
+    row = {"kind": "access", "outcome": "grown"}
+    read = pl.DataFrame([dict.fromkeys(LOG_STATUS) | row], schema=LOG_STATUS)
+    return update_access_normal(None, window_view(log, log_status=read), WINDOW)
 
 
 def suspects(evaluation):
@@ -374,11 +382,16 @@ class TestTheLogItself:
         assert "no_data" in evaluation.judged and ("server", SERVER) not in evaluation.unjudged
 
     def test_is_out_of_reach_for_a_moment_now_and_then(self):
-        gone = {"up": False, "log_status": status("unreachable")}
+        gone = {"up": False, "log_status": status("unreachable"), "normal": known(inetd(3))}
         evaluation = evaluate_access(hot_view(Log(), **gone, silent_s=110.0))
         assert not evaluation.findings and "no_data" not in evaluation.judged
         [finding] = evaluate_access(hot_view(Log(), **gone, silent_s=130.0)).findings
         assert (finding.rule, finding.value, finding.threshold) == ("no_data", 130, 120)
+
+    @pytest.mark.parametrize("normal", [None, known(Log())], ids=["no window yet", "windows without a line"])
+    def test_is_not_missed_by_the_hot_lane_before_it_was_ever_read(self, normal):
+        gone = {"up": False, "log_status": status("auth_failed"), "silent_s": 900.0}
+        assert not evaluate_access(hot_view(Log(), **gone, normal=normal)).findings
 
     def test_says_nothing_before_the_first_contact_and_ends_nothing(self):
         evaluation = evaluate_access(hot_view(Log(), up=False, silent_s=500.0))
