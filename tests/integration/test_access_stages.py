@@ -7,8 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.orchestration import access
+from pingmesh_tasks.orchestration.alerts import judge_access
 from pingmesh_tasks.orchestration.stages import Run
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
@@ -126,6 +127,36 @@ def test_a_log_that_is_missing_and_a_server_that_is_down_are_rows_of_log_status(
         fleet.start_host("host01")
     assert set(read_table(store, "log_status", WINDOW.shifted(1))["outcome"]) == {"unreachable"}
     assert access.build_access_tables(run, "data1")["lines"] == 0
+
+
+def test_a_server_that_is_down_is_a_finding_of_every_such_window(run, fleet, logs, store):
+    (logs / "access.log").write_bytes(b"".join(LINES))
+    fleet.stop_host("host01")
+    try:
+        all_stages(run)
+    finally:
+        fleet.start_host("host01")
+    assert judge_access(run, "data1")["findings"] == 1
+    [finding] = read_table(store, "anomaly", WINDOW).to_dicts()
+    assert (finding["rule"], finding["scope"], finding["subject"]) == ("no_data", "log", "data1")
+    assert "collection says unreachable" in finding["detail"]
+    later = replace(run, window=WINDOW.shifted(1))
+    all_stages(later)
+    assert judge_access(later, "data1")["findings"] == 0
+
+
+def test_an_object_store_that_takes_nothing_is_not_told_of_the_server(run, logs, store):
+    class Full:
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def create(self, key, data):
+            raise StoreError("the object store is full")
+
+    (logs / "access.log").write_bytes(b"".join(LINES))
+    with pytest.raises(StoreError, match="is full"):
+        access.collect_logs(replace(run, store=Full()), "data1")
+    assert read_table(store, "log_status", WINDOW).is_empty(), "there is nothing to judge"
 
 
 def test_usage_is_drawn_for_the_window_and_its_day(run, logs, store):
