@@ -40,6 +40,7 @@ CSP = (
 LATENCIES = ("p50", "p90", "p99", "max", "jitter")
 UNCLEAN, MISSING, FAILED, ALL_LOST, MIDDLE = 4093, 4094, 4095, 4001, 2048
 WINDOW_S = 300
+DAY = 24 * 3600 // WINDOW_S
 SHAPES = {100: (1, 2, 5, 10), 1000: (2, 5, 5, 20), 2500: (5, 5, 5, 20)}
 HOSTILE = (
     "<img src=x onerror=window.hurt=1>",
@@ -274,18 +275,20 @@ def make_app(mesh: Mesh, prefix: str = "") -> Starlette:
         return {
             "page": 1, "user": "admin", "now": "20261122T030010Z", "window_s": WINDOW_S, "slow_us": 1000,
             "bad_us": 5000,
-            "windows": [] if mesh.empty else [entry(w) for w in ids], "newest": newest, "metrics": metrics,
+            "windows": [] if mesh.empty else [entry(w) for w in ids[-DAY:]], "newest": newest, "metrics": metrics,
             "levels": ["window", "hour"], "empty": empty if mesh.empty else None,
             "schedule": {"paused": mesh.paused, "next_run_after": "20261122T030500Z"},
         }  # fmt: skip
 
     def windows(request: Request) -> Any:
-        first, last = request.query_params.get("from", ""), request.query_params.get("to", "9")
-        ids = [] if mesh.empty else [w for w in mesh.ids(level_of(request)) if first <= w < last]
+        level = level_of(request)
+        usual = mesh.ids(level)[-DAY:][0] if mesh.ids(level) else ""
+        first, last = request.query_params.get("from", usual), request.query_params.get("to", "9")
+        ids = [] if mesh.empty else [w for w in mesh.ids(level) if first <= w < last]
         limit = int(request.query_params.get("limit", mesh.most))
-        length_s = 3600 if level_of(request) == "hour" else WINDOW_S
+        length_s = 3600 if level == "hour" else WINDOW_S
         found = [entry(w) for w in ids[-limit:]]
-        return {"level": level_of(request), "length_s": length_s, "windows": found, "more": len(ids) > limit}
+        return {"level": level, "length_s": length_s, "windows": found, "more": len(ids) > limit}
 
     def axis(request: Request) -> Any:
         addresses = [f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}" for i in range(mesh.hosts)]

@@ -13,15 +13,17 @@ import { onTheme } from "./theme.js";
 
 const LEVELS_S = { hour: 3_600, day: 86_400 };
 const RANGES = { "": 24, "1h": 1, "6h": 6, "24h": 24, "7d": 168 }, POLL_MS = [5_000, 60_000];
+/** The id of the window of `lengthS` that a moment lies in. */
+const startOf = (ms, lengthS) => formatId(new Date(Math.floor(ms / (1000 * lengthS)) * 1000 * lengthS));
 
 export function openTime(context) {
   const { boot, report } = context, followers = new Set();
-  const time = { windows: boot.windows, lengthS: boot.window_s, points: null };
+  const time = { windows: boot.windows, older: [], lengthS: boot.window_s, points: null };
   /** The last range that was asked for, and whether it is still to come: an answer about another comes too late. */
   let turn = 0, busy = false;
   const indexOf = (id) => time.windows.findIndex((entry) => entry.id === id), lengthOf = (lv) => LEVELS_S[lv] ?? boot.window_s;
   const quietly = (changes, options) => { time.quiet = true; update(changes, options); time.quiet = false; };
-  time.entry = (id) => time.windows[indexOf(id)] ?? null;
+  time.entry = (id) => time.windows[indexOf(id)] ?? time.older.find((entry) => entry.id === id) ?? null;
   time.endOf = (id) => formatId(new Date(+parseId(id) + 1000 * time.lengthS));
   const isLive = () => !state.w, current = () => (isLive() ? time.windows.length - 1 : indexOf(state.w));
 
@@ -48,13 +50,12 @@ export function openTime(context) {
   }
 
   function fillCompare() {
-    const select = $("compare"), at = current(), options = [["", t("compare.none")]];
-    const back = (hours) => time.windows[Math.max(0, at - Math.round((hours * 3600) / time.lengthS))];
-    const before = time.windows[at - 1];
-    for (const [key, entry] of [["compare.before", before], ["compare.hour", back(1)], ["compare.day", back(24)]])
-      if (entry && entry.id !== time.windows[at]?.id && !options.some(([id]) => id === entry.id)) options.push([entry.id, `${t(key)} (${formatTime(parseId(entry.id))})`]);
-    if (state.cmp && !options.some(([id]) => id === state.cmp)) options.push([state.cmp, `${formatDay(parseId(state.cmp))} ${formatTime(parseId(state.cmp))}`]);
-    select.replaceChildren(...options.map(([id, label]) => h("option", { value: id, selected: id === state.cmp }, label)));
+    const select = $("compare"), { id } = time.now(), options = [["", t("compare.none")]], all = [...time.older, ...time.windows];
+    const back = (hours) => time.entry(startOf(parseId(id) - hours * 3_600_000, time.lengthS)), before = all[all.findIndex((entry) => entry.id === id) - 1];
+    for (const [key, entry] of [["compare.before", before], ["compare.hour", back(1)], ["compare.day", back(24)], ["compare.pin", { id }]]) // pinned: what the windows gone to next are compared with
+      if (entry && !options.some(([one]) => one === entry.id)) options.push([entry.id, `${t(key)} (${formatTime(parseId(entry.id))})`]);
+    if (state.cmp && !options.some(([one]) => one === state.cmp)) options.push([state.cmp, `${formatDay(parseId(state.cmp))} ${formatTime(parseId(state.cmp))}`]);
+    select.replaceChildren(...options.map(([one, label]) => h("option", { value: one, selected: one === state.cmp }, label)));
   }
 
   const player = createPlayer({ context, time, current, go: (i, options) => go(i, options) });
@@ -92,7 +93,7 @@ export function openTime(context) {
         if (around?.windows.length) answer = around;
       }
       if (!isLast()) return false;
-      Object.assign(time, { windows: answer.windows, more: answer.more, lengthS: lengthOf(state.lv), points: null });
+      Object.assign(time, { windows: answer.windows, older: [], more: answer.more, lengthS: lengthOf(state.lv), points: null });
     } catch (error) {
       if (isLast()) throw error;
       return false;
@@ -102,7 +103,7 @@ export function openTime(context) {
     levelOptions();
     rangeOptions();
     mirror();
-    if (followers.size) askStrip();
+    if (followers.size) askRest();
     return true;
   }
 
@@ -116,9 +117,10 @@ export function openTime(context) {
   }
 
   function rangeOptions() {
-    const mine = state.from && !(state.from in RANGES);
+    const mine = state.from && !(state.from in RANGES), chosen = mine ? "own" : state.from;
+    const label = (value, key) => (time.more && value === chosen ? t("range.newest", { range: t(key), n: time.windows.length }) : t(key));
     const usual = state.lv ? [["", state.lv === "hour" ? "range.7d" : "range.31d"]] : [["", "range.24h"], ["1h", "range.1h"], ["6h", "range.6h"], ["7d", "range.7d"]];
-    $("range").replaceChildren(...[...usual, ["own", "range.own"]].map(([value, key]) => h("option", { value, selected: mine ? value === "own" : value === state.from }, t(key))));
+    $("range").replaceChildren(...[...usual, ["own", "range.own"]].map(([value, key]) => h("option", { value, selected: value === chosen }, label(value, key))));
     $("range-own").hidden = !mine && $("range").value !== "own";
     if (mine) { $("from").value = parseId(state.from).toISOString().slice(0, 16); $("to").value = state.to ? parseId(state.to).toISOString().slice(0, 16) : ""; }
   }
@@ -137,7 +139,7 @@ export function openTime(context) {
 
   /** The hour or day of what is shown; the newest one where that is not rolled up yet. */
   function showLevel(lv) {
-    const lengthMs = 1000 * lengthOf(lv), w = state.w && formatId(new Date(Math.floor(parseId(state.w) / lengthMs) * lengthMs));
+    const w = state.w && startOf(+parseId(state.w), lengthOf(lv));
     player.stop();
     time.moving = true;
     update({ lv, w, from: "", to: "", cmp: "" }, { step: true });
@@ -151,6 +153,17 @@ export function openTime(context) {
     time.points = answer?.points ?? null;
     drawStrip(time, current());
   }
+
+  /** The windows of a day before the range, to compare with. */
+  async function askOlder() {
+    const mine = turn, first = time.windows[0].id;
+    const answer = await get("windows", { from: formatId(new Date(parseId(first) - 24 * 3_600_000)), to: first }).catch(() => null);
+    if (mine !== turn || !answer) return;
+    time.older = answer.windows;
+    fillCompare();
+  }
+
+  const askRest = () => { askStrip(); askOlder(); };
 
   $("slider").oninput = () => { player.stop(); go(Number($("slider").value), { dragging: true }); };
   $("back").onclick = () => { player.stop(); go(current() - 1); };
@@ -199,6 +212,7 @@ export function openTime(context) {
         const fresh = windows.filter((entry) => indexOf(entry.id) < 0), again = windows.find(({ id, v }) => id === newest.id && v !== newest.v);
         if (again) time.windows[time.windows.length - 1] = again; // made anew, as the day so far is every hour
         if (fresh.length || again) {
+          time.older = [...time.older.slice(fresh.length), ...time.windows.slice(0, fresh.length)];
           time.windows = [...time.windows.slice(fresh.length), ...fresh]; // as many as before
           if (isLive()) { report(null); show(); } else mirror();
           askStrip();
@@ -214,6 +228,6 @@ export function openTime(context) {
   levelOptions();
   const first = state.from || state.lv || (state.w && indexOf(state.w) < 0) ? loadRange() : Promise.resolve(rangeOptions());
   time.ready = first.catch((error) => report(error));
-  time.rest = () => { time.rest = () => {}; askStrip(); time.timer = setTimeout(poll, POLL_MS[0]); };
+  time.rest = () => { time.rest = () => {}; askRest(); time.timer = setTimeout(poll, POLL_MS[0]); };
   return time;
 }
