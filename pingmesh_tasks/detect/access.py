@@ -42,16 +42,17 @@ STEPS: tuple[tuple[str | None, Callable[[Look], None]], ...] = (
 def evaluate_access(view: AccessView, rules: RuleBook = DEFAULT_RULES) -> Evaluation:
     """Return the findings of one look at one data server, the worst first.
 
-    A server in maintenance is judged by no rule. The rows of `view` may be of this server only.
+    A server in maintenance, itself or the place where it stands, is judged by no rule. The rows of `view` may be of
+    this server only.
     """
 
     def left_out(finding: Finding) -> LeftOut:
         place = {"server": view.server, finding.scope: finding.subject}
-        if rules.in_maintenance(view.at, **place):
+        if rules.in_maintenance(view.at, **(view.place | place)):
             return "maintenance"
         return "" if finding.rule not in RULES or rules.is_on(finding.rule, **place) else "off"
 
-    if maintenance := rules.in_maintenance(view.at, server=view.server):
+    if maintenance := rules.in_maintenance(view.at, **view.place, server=view.server):
         reason = {("server", view.server): one_line(str(maintenance), 200)}
         return Evaluation(view.server, view.lane, view.at, frozenset(), unjudged=reason, left_out=left_out)
     look = Look.at(view, rules)

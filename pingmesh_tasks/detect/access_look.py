@@ -56,7 +56,7 @@ class AccessView:
     window's rows, in the hot lane those of the newest window that are still open (they name processes whose connection
     line is older than the lines at hand). None means that the lane has no such data. `normal` is the table
     `access_normal` of before. `up` says whether the machine is known to run, `silent_s` for how long no byte has come
-    (hot lane). `country_of` answers a batch of addresses.
+    (hot lane). `country_of` answers a batch of addresses. `place` is where in the mesh the machine stands (`place_of`).
     """
 
     server: str
@@ -73,6 +73,7 @@ class AccessView:
     up: bool | None = None
     silent_s: float | None = None
     country_of: CountryOf | None = None
+    place: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)

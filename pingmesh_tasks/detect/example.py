@@ -33,7 +33,8 @@ scopes:
     rules:
       user_rate: off
 
-# Nothing is said of what lies within a maintenance: not of it, and not of what it would excuse.
+# Nothing is said of what lies within a maintenance: not of it, and not of what it would excuse. What is still wrong
+# after it is told then. A data server is also where the host of its address is.
 maintenance:
   - where: {tor: dc-example/podset1/tor3}
     from: 2026-11-22T01:00:00Z

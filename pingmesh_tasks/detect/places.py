@@ -1,4 +1,4 @@
-"""Where every host stands, as numbers: what the rules on the mesh count by."""
+"""Where every host stands, as numbers: what the rules on the mesh count by. And where a data server does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pingmesh_tasks.fleet.inventory import Inventory
+from pingmesh_tasks.fleet.inventory import Inventory, LogServer
 
 Ints = NDArray[np.integer]
 
@@ -29,6 +29,15 @@ class Places:
         keys = [host.tor_key for host in inventory.hosts]
         codes, names = zip(*(_numbered(["/".join(key[:depth]) for key in keys]) for depth in (3, 2, 1)), strict=True)
         return cls(tuple(host.name for host in inventory.hosts), *codes, *names)
+
+
+def place_of(server: LogServer, inventory: Inventory) -> dict[str, str]:
+    """Return where a data server stands, as a rule book asks for it: nowhere unless it is a host of the mesh."""
+    for host in inventory.hosts:
+        if host.address == server.address:
+            tor, podset, dc = ("/".join(host.tor_key[:depth]) for depth in (3, 2, 1))
+            return {"host": host.name, "tor": tor, "podset": podset, "dc": dc}
+    return {}
 
 
 def _numbered(names: list[str]) -> tuple[Ints, tuple[str, ...]]:

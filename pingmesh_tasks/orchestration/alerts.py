@@ -27,6 +27,7 @@ from pingmesh_tasks.alarm.hierarchy import hierarchy_of, members_of
 from pingmesh_tasks.alarm.incident import Policy, Silence
 from pingmesh_tasks.alarm.memory import AlertFile
 from pingmesh_tasks.detect.finding import Evaluation, anomaly_rows
+from pingmesh_tasks.detect.places import place_of
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.inventory import Inventory, LogServer
 from pingmesh_tasks.orchestration import hot
@@ -99,6 +100,7 @@ def judge_access(run: Run, name: str) -> dict[str, int]:
         log_status=read_part(store, "log_status", window, name),
         normal=before,
         country_of=_countries(server),
+        place=place_of(server, inventory),
     )
     evaluation = evaluate_access(view, read_rules(run.settings, run.store))
     write_table(store, "access_normal", window, update_access_normal(before, view, window), name)
@@ -112,7 +114,8 @@ def look(run: Run) -> dict[str, int]:
     inventory = load_run_inventory(run)
     pieces, newest = hot.read_recent(run.store, since - timedelta(seconds=HOT_MARGIN_S), now)
     evaluations = [_look_at_mesh(run, inventory, pieces, since, now)] if pieces else []
-    evaluations += [_look_at_server(run, server, pieces, since, now) for server in inventory.log_servers if pieces]
+    servers = inventory.log_servers if pieces else ()
+    evaluations += [_look_at_server(run, inventory, server, pieces, since, now) for server in servers]
     after = remember(run, inventory, evaluations, now)
     for evaluation in evaluations:
         _keep_opened(run, evaluation, after)
@@ -230,7 +233,7 @@ def _look_at_mesh(
 
 
 def _look_at_server(
-    run: Run, server: LogServer, pieces: Sequence[HotPiece], since: datetime, now: datetime
+    run: Run, inventory: Inventory, server: LogServer, pieces: Sequence[HotPiece], since: datetime, now: datetime
 ) -> Evaluation:
     from pingmesh_tasks.detect.access import AccessView, evaluate_access
 
@@ -252,6 +255,7 @@ def _look_at_server(
         up=recent.up,
         silent_s=recent.silent_s,
         country_of=_countries(server),
+        place=place_of(server, inventory),
     )
     return hot.with_gaps(evaluate_access(view, read_rules(run.settings, run.store)), recent)
 

@@ -481,6 +481,13 @@ class TestTheRuleBook:
         assert not evaluation.findings and not evaluation.judged
         assert "new disks" in evaluation.unjudged["server", SERVER]
 
+    def test_keeps_quiet_about_a_server_whose_rack_is_in_maintenance(self):
+        rules = load_rules("maintenance: [{where: {tor: dc1/p1/t1}, until: 2026-11-23T00:00:00Z}]", "r")
+        view = hot_view(inetd(1_000))
+        assert evaluate_access(replace(view, place={"host": "h1", "tor": "dc1/p1/t2"}), rules).findings
+        evaluation = evaluate_access(replace(view, place={"host": "h4", "tor": "dc1/p1/t1"}), rules)
+        assert not evaluation.findings and not evaluation.judged
+
     def test_keeps_quiet_about_a_user_in_maintenance(self):
         rules = load_rules("maintenance: [{where: {user: bob}, until: 2026-11-23T00:00:00Z}]", "r")
         assert not evaluate_access(hot_view(inetd(1_000)), rules).findings

@@ -145,6 +145,16 @@ def test_a_server_that_is_down_is_a_finding_of_every_such_window(run, fleet, log
     assert judge_access(later, "data1")["findings"] == 0
 
 
+def test_a_maintenance_of_the_machine_is_one_of_the_data_server_on_it(run, logs, tmp_path):
+    all_stages(run)
+    assert judge_access(run, "data1")["findings"] == 1
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("maintenance: [{where: {host: host01}, until: 2030-01-01T00:00:00Z}]")
+    quiet = replace(run, settings=run.settings.model_copy(update={"rules": str(rules)}))
+    seen = judge_access(quiet, "data1")
+    assert (seen["findings"], seen["unjudged"]) == (0, 1)
+
+
 def test_an_object_store_that_takes_nothing_is_not_told_of_the_server(run, logs, store):
     class Full:
         def __getattr__(self, name):
