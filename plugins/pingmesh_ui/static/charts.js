@@ -13,6 +13,11 @@ import { onChange, state, update } from "./state.js";
 import { colours, onTheme } from "./theme.js";
 
 const BARS = 40;
+/** Charts are zoomed along their x axis: by dragging, by the wheel with shift, and by keys, which move both ends by parts of what is seen. */
+const ZOOM = [{ type: "inside", zoomOnMouseWheel: "shift" }];
+const KEYS = { "+": [0.25, -0.25], "=": [0.25, -0.25], "-": [-0.5, 0.5], ArrowLeft: [-0.25, -0.25], ArrowRight: [0.25, 0.25] };
+/** What ECharts drags a zoom with; of its buttons, which no key reaches, nothing is seen. */
+const BRUSH = { itemSize: 0, showTitle: false, feature: { dataZoom: { yAxisIndex: "none" } } };
 let echarts = null;
 const library = async () => (echarts ??= await import("./vendor/echarts.js"));
 
@@ -22,6 +27,15 @@ export function card(id, { wide = false } = {}) {
   const png = h("button", { "aria-label": t("save.png") }, "PNG"), csv = h("a", { hidden: true }, "CSV"), json = h("a", { hidden: true }, "JSON");
   const element = h("section", { class: `card${wide ? " wide" : ""}`, id }, h("header", {}, title, png, csv, json), box);
   let chart = null, clicked = null;
+  const seen = () => chart?.getOption()?.dataZoom?.[0], zoom = (start, end) => chart.dispatchAction({ type: "dataZoom", start: Math.max(0, start), end: Math.min(100, end) });
+  box.onkeydown = (event) => {
+    const at = seen(), by = event.key === "0" ? [-100, 100] : KEYS[event.key]?.map((part) => part * (at?.end - at?.start));
+    if (!at || !by || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    const start = at.start + by[0], end = at.end + by[1], back = Math.max(0, -start) - Math.max(0, end - 100); // at an end, what there is no room for goes to the other side
+    zoom(start + back, end + back);
+  };
+  box.ondblclick = () => { if (seen()) zoom(0, 100); };
   png.onclick = () => box.querySelector("canvas")?.toBlob((blob) => saveBlob(blob, `pingmesh-${id}.png`));
   return {
     element, title,
@@ -31,7 +45,11 @@ export function card(id, { wide = false } = {}) {
       const { init } = await library();
       clicked = onClick; // what is drawn, and not what was drawn first
       if (!chart) { box.replaceChildren(); chart = init(box); new ResizeObserver(() => chart?.resize()).observe(box); chart.on("click", (event) => clicked?.(event)); }
-      chart.setOption(base(options), { notMerge: true });
+      if (!options.dataZoom) { chart.setOption(base(options), { notMerge: true }); return; }
+      const { start, end } = seen() ?? {};
+      chart.setOption(base({ ...options, dataZoom: options.dataZoom.map((one) => ({ ...one, start, end })), toolbox: BRUSH }), { notMerge: true });
+      chart.dispatchAction({ type: "takeGlobalCursor", key: "dataZoomSelect", dataZoomSelectActive: true });
+      Object.assign(box, { tabIndex: 0 }).setAttribute("aria-describedby", "chart-keys");
     },
   };
 }
@@ -55,7 +73,7 @@ function base(options) {
 export async function openCharts(view) {
   const series = card("series", { wide: true }), cdf = card("cdf"), bars = card("bars");
   const cards = { series, cdf, bars };
-  $("charts").replaceChildren(series.element, cdf.element, bars.element);
+  $("charts").replaceChildren(h("p", { class: "keys", id: "chart-keys" }, t("chart.keys")), series.element, cdf.element, bars.element);
   let seen = false, asked = "";
   const refresh = async () => {
     if ($("panel-mesh").hidden || !view.axis || document.documentElement.dataset.playing) return;
@@ -109,7 +127,7 @@ async function drawSeries(view, one, isLast) {
       { type: "value", max: (range) => Math.max(range.max * 3, 0.01), position: "right", axisLabel: { formatter: formatShare, showMaxLabel: false }, splitLine: { show: false } },
     ],
     grid: { left: 62, right: 56, top: 34, bottom: 34 },
-    dataZoom: [{ type: "inside", zoomOnMouseWheel: "shift" }],
+    dataZoom: ZOOM,
     series: [
       { name: t("metric.loss"), type: "bar", yAxisIndex: 1, data: points.map((p) => [at(p), p.loss]), itemStyle: { color: paint.bad, opacity: 0.55 }, barMaxWidth: 9 },
       { ...line("p50", paint.s0, "solid", 2.2), markLine: now, markArea: { silent: true, itemStyle: { color: paint.warn, opacity: 0.07 }, data: [[{ yAxis: slow }, { yAxis: bad }]] } },
@@ -137,7 +155,7 @@ async function drawCdf(view, one, isLast) {
     tooltip: { formatter: (rows) => rows.map((r) => `${r.seriesName}: ${formatShare(r.value[1])} ≤ ${formatUs(r.value[0])}`).join("\n") },
     xAxis: durations([both[0].min_us, both[0].quantiles.p999_us ?? both[0].max_us], { max: "dataMax" }),
     yAxis: { type: "value", max: 1, axisLabel: { formatter: formatShare } },
-    dataZoom: [{ type: "inside", zoomOnMouseWheel: "shift" }],
+    dataZoom: ZOOM,
     series: both.filter(Boolean).map(({ cdf, window, quantiles }, i) => ({
       name: formatTime(parseId(window)), type: "line", step: "end", showSymbol: false, data: cdf, lineStyle: { color: styles[i][0], type: styles[i][1], width: 2 }, itemStyle: { color: styles[i][0] },
       markLine: i ? undefined : { silent: true, symbol: "none", lineStyle: { color: paint.rule }, label: { color: paint.muted, position: "insideEndBottom", formatter: ({ name }) => name }, data: [["p50", quantiles.p50_us], ["p99", quantiles.p99_us]].filter(([, us]) => us > 0).map(([key, us]) => ({ name: `${key} ${formatUs(us)}`, xAxis: us })) },
@@ -160,7 +178,7 @@ async function drawBars(view, one, isLast) {
     xAxis: { type: "category", data: rows.map((r) => r.src), axisLabel: { rotate: rows.length > 8 ? 45 : 0, formatter: (text) => (text.length > 14 ? `${text.slice(0, 6)}…${text.slice(-6)}` : text) }, triggerEvent: true },
     yAxis: durations(rows.flatMap((r) => [r.p50_us, r.p99_us])),
     grid: { left: 62, right: 18, top: 34, bottom: 74 },
-    dataZoom: [{ type: "inside", zoomOnMouseWheel: "shift" }],
+    dataZoom: ZOOM,
     series: [
       { name: "p50", type: "bar", barGap: "-100%", z: 3, data: rows.map((r) => r.p50_us), itemStyle: { color: paint.s0 }, markArea: { silent: true, data: [band(slow, bad, paint.warn), band(bad, 1e9, paint.bad)] } },
       { name: "p99", type: "bar", data: rows.map((r) => r.p99_us), itemStyle: { color: paint.s1, opacity: 0.55 } },
