@@ -104,7 +104,7 @@ class Turn:
                 lead=symptoms[0],
                 others=tuple(symptoms[1:]),
                 unlisted=0,
-                last_seen=self.now if hit else incident.last_seen,
+                last_seen=max(self.now, incident.last_seen) if hit else incident.last_seen,
             )
         for key, symptom in list(self.pending.items()):
             if symptom.source == evaluation.source:

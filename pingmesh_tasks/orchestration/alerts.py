@@ -2,7 +2,7 @@
 
     tables of a window ──judge_mesh, judge_access──▶ anomaly, normal ──┐
                                                                        ├──▶ memory, with what is left to say (`tell`)
-    hot/ of the last minute ──look─────────────────────────────────────┘
+    hot/ of the last minute ──look─────────────────────────────────────┘   (and of the minutes that nobody looked at)
 
 Every look changes the memory by one conditional put, whichever task it runs in, so that a window and a hot look at
 the same time lose nothing. A hot look, of which there are many a minute, writes to `anomaly` only what it opened. A run
@@ -26,7 +26,7 @@ from pingmesh_tasks.alarm.alert import AlertState
 from pingmesh_tasks.alarm.hierarchy import hierarchy_of, members_of
 from pingmesh_tasks.alarm.incident import Policy, Silence
 from pingmesh_tasks.alarm.memory import AlertFile
-from pingmesh_tasks.detect.finding import Evaluation, anomaly_rows
+from pingmesh_tasks.detect.finding import MESH, Evaluation, anomaly_rows
 from pingmesh_tasks.detect.places import place_of
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.inventory import Inventory, LogServer
@@ -108,15 +108,17 @@ def judge_access(run: Run, name: str) -> dict[str, int]:
 
 
 def look(run: Run) -> dict[str, int]:
-    """Look at the hot data of the last `hot_horizon_s` seconds of every host and data server."""
+    """Look at the hot data of the last `hot_horizon_s` seconds of every host and data server.
+
+    Where nobody has looked for longer, the times since are looked at first: what was wrong only then is told too.
+    """
     now = datetime.now(UTC)
-    since = now - timedelta(seconds=run.settings.hot_horizon_s)
+    horizon = timedelta(seconds=run.settings.hot_horizon_s)
     inventory = load_run_inventory(run)
-    pieces, newest = hot.read_recent(run.store, since - timedelta(seconds=HOT_MARGIN_S), now)
-    evaluations = [_look_at_mesh(run, inventory, pieces, since, now)] if pieces else []
-    servers = inventory.log_servers if pieces else ()
-    evaluations += [_look_at_server(run, inventory, server, pieces, since, now) for server in servers]
-    after = remember(run, inventory, evaluations, now)
+    moments = hot.moments_to_look_at(AlertFile(run.store).load().looked_at.get(f"hot {MESH}"), now, horizon)
+    pieces, newest = hot.read_recent(run.store, moments[0] - horizon - timedelta(seconds=HOT_MARGIN_S), now)
+    evaluations = [e for moment in moments for e in _look_back_from(run, inventory, pieces, moment, horizon)]
+    after = remember(run, inventory, [(evaluation, evaluation.at) for evaluation in evaluations] or [(None, now)])
     for evaluation in evaluations:
         _keep_opened(run, evaluation, after)
     if newest:
@@ -124,14 +126,13 @@ def look(run: Run) -> dict[str, int]:
     return {"pieces": len(pieces), "findings": sum(len(e.findings) for e in evaluations)} | _counts(after)
 
 
-def remember(run: Run, inventory: Inventory, evaluations: Sequence[Evaluation], now: datetime) -> AlertState:
-    """Change the alarm's memory by some looks (none: only time has passed) and return it."""
+def remember(run: Run, inventory: Inventory, looks: Sequence[tuple[Evaluation | None, datetime]]) -> AlertState:
+    """Change the alarm's memory by some looks (None: only time has passed), each as of a time, and return it."""
     policy, wider, known = policy_of(run.settings), hierarchy_of(inventory), members_of(inventory)
-    looks: Sequence[Evaluation | None] = evaluations or [None]
 
     def change(before: AlertState) -> AlertState:
         after = before
-        for evaluation in looks:
+        for evaluation, now in looks:
             after = state.advance(after, evaluation, policy, now, wider, known)
         return after
 
@@ -199,7 +200,20 @@ def _judged(run: Run, evaluation: Evaluation, inventory: Inventory, dag_id: str)
         return counts
     now = datetime.now(UTC)
     ended_in_time(run.store, dag_id, policy_of(run.settings), now)
-    return counts | _counts(remember(run, inventory, [evaluation], now))
+    return counts | _counts(remember(run, inventory, [(evaluation, now)]))
+
+
+def _look_back_from(
+    run: Run, inventory: Inventory, pieces: Sequence[HotPiece], until: datetime, horizon: timedelta
+) -> list[Evaluation]:
+    """Look at what was there of `pieces` at the moment `until`, as far back as `horizon`; nothing where none was."""
+    since = until - horizon
+    from_us, to_us = (moment.timestamp() * 1e6 for moment in (since - timedelta(seconds=HOT_MARGIN_S), until))
+    there = [piece for piece in pieces if from_us <= piece.read_at_us < to_us]
+    if not there:
+        return []
+    of_servers = [_look_at_server(run, inventory, server, there, since, until) for server in inventory.log_servers]
+    return [_look_at_mesh(run, inventory, there, since, until), *of_servers]
 
 
 def _keep_opened(run: Run, evaluation: Evaluation, after: AlertState) -> None:

@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 IDLE_S = 3600.0
 STAGE, NO_DATA_YET = "follow", "no_data_yet"
 _READERS = 8
+#: What nobody looked at, because a task hung or its scheduler was gone, is looked at later, so far back and so often.
+MAX_BACK_S, BACK_STEP_S = 300.0, 15.0
 _CHUNK_S = 10.0
 _PER_PROBE = ("ts_us", "target", "rtt_us", "src_port", "status", "retransmits")
 _WINDOW_S = 60  # whatever the windows are: the window of a span of hot data is a name only
@@ -81,6 +83,14 @@ class RecentAccess:
     up: bool | None = None
     silent_s: float | None = None
     status: pl.DataFrame | None = None
+
+
+def moments_to_look_at(last: datetime | None, now: datetime, horizon: timedelta) -> list[datetime]:
+    """Return when looks are due: now, and before that each `BACK_STEP_S` of what the `last` look and this leave out."""
+    if last is None or now - last <= horizon:
+        return [now]
+    steps = int(min((now - last).total_seconds(), MAX_BACK_S) // BACK_STEP_S)
+    return [now - timedelta(seconds=BACK_STEP_S) * step for step in range(steps, -1, -1)]
 
 
 def read_recent(store: ObjectStore, since: datetime, until: datetime) -> tuple[list[HotPiece], str | None]:

@@ -161,6 +161,18 @@ def test_hot_batches_tell_of_a_dead_host_before_any_window_does(run, store, inbo
     assert (incident.lead.finding.rule, incident.lead.finding.subject) == ("host_down", "host04")
 
 
+def test_what_came_and_went_while_nobody_looked_is_told_and_that_it_is_over(run, store, inbox):
+    """As when the run before hung: a worker was killed, and the scheduler that would have noticed."""
+    now = datetime.now(UTC)
+    AlertFile(store).update(lambda before: replace(before, looked_at={"hot mesh": now - timedelta(seconds=180)}))
+    for ago_s, dead in ((120, (20, 60)), (60, (0, 10)), (0, (60, 60))):
+        put_probes(store, now - timedelta(seconds=ago_s), dead=lambda second, dead=dead: dead[0] < second < dead[1])
+    alerts.look(run)
+    tell.tell(run)
+    assert len(about(inbox, "host04")) == 2, inbox.subjects
+    assert "Resolved" in about(inbox, "host04")[1]
+
+
 def test_a_host_that_is_back_is_judged_by_what_it_answers_now(run, store):
     now = datetime.now(UTC)
     put_probes(store, now, dead=lambda second: 10 < second < 40)

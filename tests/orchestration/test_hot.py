@@ -16,6 +16,7 @@ from pingmesh_tasks.fleet.follow import Contact, Roster
 from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
 from pingmesh_tasks.orchestration.hot import (
     half_of,
+    moments_to_look_at,
     present,
     recent_access,
     recent_pairs,
@@ -54,6 +55,22 @@ def lines(*said: str, offset: int = 0, at_s: float = 20, stream: str = "1:7.0", 
 
 
 GOOD, BAD = (0, 0, 200, 40_000, 0, 0), (1, 2, 0, 40_001, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("last_look_s", "looks_s"),
+    [
+        (None, [0]),
+        (30, [0]),
+        (60, [0]),
+        (100, [90, 75, 60, 45, 30, 15, 0]),
+        (86_400, list(range(300, -1, -15))),
+    ],
+)
+def test_what_nobody_looked_at_is_looked_at_before_now(last_look_s, looks_s):
+    last = None if last_look_s is None else UNTIL - timedelta(seconds=last_look_s)
+    moments = moments_to_look_at(last, UNTIL, timedelta(seconds=60))
+    assert [(UNTIL - moment).total_seconds() for moment in moments] == looks_s
 
 
 def test_pairs_of_the_span_are_summed_over_chunks_and_hosts():
