@@ -24,6 +24,7 @@ USER = "admin"
 #: What Airflow gets of our own environment.
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME", "SPARK_HOME")
 PROCESSES = ("scheduler", "dag-processor", "api-server", "triggerer")
+EXECUTOR = "pingmesh_tasks.orchestration.executor.RevocableLocalExecutor"
 START_TIMEOUT_S = 240
 #: How long a process waits for another's write to SQLite; with five seconds, the default, a busy machine loses tasks.
 #: Below the time-outs of those who ask the API.
@@ -63,6 +64,7 @@ class DemoAirflow:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.root / "passwords.json"),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__EXECUTOR": EXECUTOR,
             "AIRFLOW__CORE__PARALLELISM": "8",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.root / 'airflow.db'}?timeout={LOCK_PATIENCE_S}",
             "AIRFLOW__API__HOST": "127.0.0.1",
