@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -54,6 +55,8 @@ PAIR_COLUMNS = [
 BUSY_HEARTBEAT_S = 10.0
 #: Batches are put a little after what is in them was read, and chunks are as long as ten seconds.
 HOT_MARGIN_S = 15
+#: So long may looks at the past hold up the look at the present.
+LOOK_BACK_BUDGET_S = 20.0
 
 
 def judge_mesh(run: Run, part: Part) -> dict[str, int]:
@@ -117,7 +120,11 @@ def look(run: Run) -> dict[str, int]:
     inventory = load_run_inventory(run)
     moments = hot.moments_to_look_at(AlertFile(run.store).load().looked_at.get(f"hot {MESH}"), now, horizon)
     pieces, newest = hot.read_recent(run.store, moments[0] - horizon - timedelta(seconds=HOT_MARGIN_S), now)
-    evaluations = [e for moment in moments for e in _look_back_from(run, inventory, pieces, moment, horizon)]
+    evaluations: list[Evaluation] = []
+    began_s = time.monotonic()
+    for moment in moments:
+        if moment == now or time.monotonic() - began_s < LOOK_BACK_BUDGET_S:
+            evaluations += _look_back_from(run, inventory, pieces, moment, horizon)
     after = remember(run, inventory, [(evaluation, evaluation.at) for evaluation in evaluations] or [(None, now)])
     for evaluation in evaluations:
         _keep_opened(run, evaluation, after)

@@ -163,14 +163,18 @@ def test_hot_batches_tell_of_a_dead_host_before_any_window_does(run, store, inbo
 
 def test_what_came_and_went_while_nobody_looked_is_told_and_that_it_is_over(run, store, inbox):
     """As when the run before hung: a worker was killed, and the scheduler that would have noticed."""
-    now = datetime.now(UTC)
-    AlertFile(store).update(lambda before: replace(before, looked_at={"hot mesh": now - timedelta(seconds=180)}))
-    for ago_s, dead in ((120, (20, 60)), (60, (0, 10)), (0, (60, 60))):
-        put_probes(store, now - timedelta(seconds=ago_s), dead=lambda second, dead=dead: dead[0] < second < dead[1])
+    put_a_past_that_nobody_looked_at(store)
     alerts.look(run)
     tell.tell(run)
     assert len(about(inbox, "host04")) == 2, inbox.subjects
     assert "Resolved" in about(inbox, "host04")[1]
+
+
+def test_the_past_does_not_hold_the_present_up(run, store, monkeypatch):
+    monkeypatch.setattr(alerts, "LOOK_BACK_BUDGET_S", 0)
+    put_a_past_that_nobody_looked_at(store)
+    assert alerts.look(run)["findings"] == 0
+    assert AlertFile(store).load().looked_at["hot mesh"] > datetime.now(UTC) - timedelta(seconds=30)
 
 
 def test_a_host_that_is_back_is_judged_by_what_it_answers_now(run, store):
@@ -343,6 +347,14 @@ def put_probes(store: ObjectStore, now: datetime, dead: Callable[[float], bool])
         data = segment([rows], table, host=src, ip=hosts[src].address, window=window.id, window_s=60, start_us=start_us)
         pieces.append(HotPiece("probe", src, window.id, 0, data, round(now.timestamp() * 1e6), 0))
     _put(store, now, pieces)
+
+
+def put_a_past_that_nobody_looked_at(store: ObjectStore) -> None:
+    """Write the batches of three minutes, at whose beginning somebody looked; host04 was dead from 2:40 to 1:50 ago."""
+    now = datetime.now(UTC)
+    AlertFile(store).update(lambda before: replace(before, looked_at={"hot mesh": now - timedelta(seconds=180)}))
+    for ago_s, dead in ((120, (20, 60)), (60, (0, 10)), (0, (60, 60))):
+        put_probes(store, now - timedelta(seconds=ago_s), dead=lambda second, dead=dead: dead[0] < second < dead[1])
 
 
 def hammered(now: datetime) -> bytes:
