@@ -1,6 +1,6 @@
 /** Words by key, in the language of the reader. `t("probes", { n: 3 })` fills {n}; a key with .one/.other forms is chosen by n. */
 export const LANGUAGES = { en: "English", zh: "中文" };
-let words = {}, plural = new Intl.PluralRules("en");
+let words = {}, plural = new Intl.PluralRules("en"), numbers = new Intl.NumberFormat("en");
 export let language = "en";
 
 export function preferredLanguage() {
@@ -14,12 +14,13 @@ export async function loadLanguage(wanted) {
   words = await response.json();
   language = wanted;
   plural = new Intl.PluralRules(wanted);
+  numbers = new Intl.NumberFormat(wanted);
   document.documentElement.lang = wanted === "zh" ? "zh-Hans" : wanted;
 }
 
 export function t(key, values = {}) {
   const text = words[key] ?? ("n" in values ? words[`${key}.${plural.select(values.n)}`] ?? words[`${key}.other`] : undefined) ?? key;
-  return text.replace(/\{(\w+)\}/g, (_, name) => (name === "n" ? new Intl.NumberFormat(language).format(values.n) : values[name] ?? ""));
+  return text.replace(/\{(\w+)\}/g, (_, name) => (name === "n" ? numbers.format(values.n) : values[name] ?? ""));
 }
 
 export const has = (key) => key in words;

@@ -3,6 +3,7 @@ import { keep, read } from "./i18n.js";
 
 const system = matchMedia("(prefers-color-scheme: dark)"), listeners = new Set();
 export let theme = "light";
+let paint = null;
 
 function airflows() {
   try {
@@ -17,20 +18,26 @@ function airflows() {
 function apply() {
   const chosen = read("pingmesh.theme");
   theme = ["light", "dark"].includes(chosen) ? chosen : airflows() ?? (system.matches ? "dark" : "light");
+  changed();
+}
+
+function changed() {
   document.documentElement.dataset.theme = theme;
+  paint = null;
   for (const listener of listeners) listener(theme);
 }
 
 export const onTheme = (listener) => listeners.add(listener);
 export function toggleTheme() {
   keep("pingmesh.theme", theme === "dark" ? "light" : "dark");
-  document.documentElement.dataset.theme = theme === "dark" ? "light" : "dark";
-  theme = document.documentElement.dataset.theme;
-  for (const listener of listeners) listener(theme);
+  theme = theme === "dark" ? "light" : "dark";
+  changed();
 }
 
-/** The custom properties that canvases draw with. */
-export function colours() {
+/** The custom properties that canvases draw with; they are read once a theme, for to read them is to lay out the page. */
+export const colours = () => (paint ??= readColours());
+
+function readColours() {
   const style = getComputedStyle(document.documentElement), of = (name) => style.getPropertyValue(`--${name}`).trim();
   return Object.fromEntries(
     ["paper", "panel", "ink", "muted", "rule", "grid", "accent", "bracket", "cross", "ring", "focus", "bad", "warn", "good", "bar", "s0", "s1", "s2", "s3"]

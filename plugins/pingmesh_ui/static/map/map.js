@@ -151,13 +151,13 @@ export function createMap(cells, overlay, events, words) {
     },
     setLevels(levels, means) { map.levels = levels; if (means !== undefined) map.means = means; draw(true); },
     setLook(scale, theme, colours) {
-      map.scale = scale;
-      map.theme = theme;
-      map.colours = colours;
+      const isSame = lut && map.theme === theme && Object.keys(scale).every((key) => map.scale[key] === scale[key]);
+      Object.assign(map, { scale, theme, colours });
+      draw(true);
+      if (isSame) return;
       lut = buildLut(scale, theme);
       const paper = STATES[theme].paper;
       lut.outside = (0xff000000 | (parseInt(paper.slice(5, 7), 16) << 16) | (parseInt(paper.slice(3, 5), 16) << 8) | parseInt(paper.slice(1, 3), 16)) >>> 0;
-      draw(true);
     },
     /** Show cells x0…x1 × y0…y1, with some air around them. */
     fly({ x0, x1, y0, y1 }, whole = false) {
