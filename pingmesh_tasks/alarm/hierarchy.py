@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pingmesh_tasks.alarm.grouping import Known, Suspect, Wider
 from pingmesh_tasks.detect.catalogue import ACCESS_RULES
 from pingmesh_tasks.detect.finding import MESH, Finding
+from pingmesh_tasks.detect.places import place_of
 from pingmesh_tasks.fleet.inventory import Host, Inventory
 
 INTER_DC: Suspect = ("tier", "inter_dc")
@@ -21,14 +22,12 @@ def hierarchy_of(inventory: Inventory) -> Wider:
     of its address is, and in the mesh anyway: all are read from one place.
     """
     hosts = {host.name: host for host in inventory.hosts}
-    by_address = {host.address: host for host in inventory.hosts}
-    machines = {server.name: by_address.get(server.address) for server in inventory.log_servers}
+    stand = {server.name: place_of(server, inventory) for server in inventory.log_servers}
 
     def wider(source: str, scope: str, subject: str) -> Collection[Suspect]:
         around: set[Suspect] = {("mesh", MESH)}
         if source != MESH:
-            machine = machines.get(source)
-            around |= {("server", source), *((("host", machine.name), *_places(machine)) if machine else ())}
+            around |= {("server", source), *stand.get(source, {}).items()}
             return around - {(scope, subject)}
         if scope == "pair":
             ends = [hosts[name] for name in subject.split(">", 1) if name in hosts]
