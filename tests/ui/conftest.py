@@ -14,10 +14,18 @@ import pytest
 
 from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.store.objects import ObjectStore
+from tests.support import made_up_mesh
 from tests.support.browser import headless_chromium
 from tests.support.page_api_mesh import END, HOSTS, WINDOWS, client_of, clock_at_end
 from tests.support.page_api_server import page_app, serving
 from tests.support.page_data import fill
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[str]:
+    """Address of a page of eight made-up hosts, behind a prefix as under Airflow."""
+    with made_up_mesh.serving(made_up_mesh.Mesh(8), prefix="/airflow") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

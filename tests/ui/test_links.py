@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from tests.support.made_up_mesh import Mesh, serving
-
 OpenPage = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def demo() -> Iterator[str]:
-    with serving(Mesh(8), prefix="/airflow") as address:
-        yield address
 
 
 def test_the_skip_link_leads_to_what_is_shown_and_keeps_the_view(demo: str, open_page: OpenPage):

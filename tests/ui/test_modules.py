@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from tests.support.made_up_mesh import Mesh, serving
-
 OpenPage = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def demo() -> Iterator[str]:
-    with serving(Mesh(8), prefix="/airflow") as address:
-        yield address
 
 
 def test_the_ramps_grow_lighter_all_the_way(demo: str, open_page: OpenPage):

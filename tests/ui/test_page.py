@@ -17,12 +17,6 @@ OpenPage = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def demo() -> Iterator[str]:
-    with serving(Mesh(8), prefix="/airflow") as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
 def large() -> Iterator[str]:
     with serving(Mesh(1000, windows=6)) as address:
         yield address
