@@ -1,9 +1,11 @@
-"""Seeded input of the golden test: a mesh of 24 hosts over one hour, and the logs of one data server.
+"""Seeded input of the golden test: a mesh of 24 hosts over one hour, the logs of a data server.
 
-Round trips are drawn as integers, so that they are equal on every CPU. Timeline, by window of five minutes:
+Round trips are drawn as integers, so that they are equal on every CPU. Timeline, by window of
+five minutes:
 
     0…5   nothing is wrong; a baseline forms
-    6…9   HOST_DOWN is dead, LOSSY loses 40 % of its probes, SLOW_HOST is 1.5 ms and SLOW_PAIR 9 ms slower
+    6…9   HOST_DOWN is dead, LOSSY loses 40 % of its probes, SLOW_HOST is 1.5 ms slower and
+          SLOW_PAIR 9 ms
     8…9   in addition all of TOR_DOWN is dead and the podset SLOW_PODSET is 20 ms slower
     10…11 nothing is wrong
 """

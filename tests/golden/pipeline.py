@@ -1,4 +1,4 @@
-"""The run that the golden test records: every batch stage, the alarm and the page, over `tests.golden.mesh`."""
+"""The run that the golden test records: batch stages, alarm and page over `tests.golden.mesh`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ REPO = Path(__file__).parents[2]
 SAMPLES = REPO / "tests" / "samples" / "mdsplus"
 OBJECTS, FINDINGS, PAGE = "objects.json", "findings.json", "page.json"
 UI_URL = "http://localhost:8080"
-#: Windows of which every object is recorded; of the others the tables and the pictures are inputs of these.
+#: The mesh windows of which every object and picture is recorded: a healthy one, and a faulty one.
 RECORDED = (mesh.WINDOWS[5], mesh.WINDOWS[9])
 
 
@@ -265,7 +265,7 @@ def _open_incidents(state: AlertState) -> list[Any]:
 
 
 def _fixed_messages(recording: Recording) -> None:
-    """Record the messages of notices written by hand: with a trace, a picture, and hostile names."""
+    """Record messages of notices written by hand: with a trace, a picture, and hostile names."""
     cases = {
         "flood": compose(notices.notice(finding=notices.FLOOD, source="data1"), notices.LINKS),
         "escalated": compose(notices.ESCALATED, notices.LINKS, b"PNG", [notices.TRACE]),
@@ -280,7 +280,8 @@ def _fixed_messages(recording: Recording) -> None:
 def _message(
     recording: Recording, name: str, message: Message, *, whole: bool = False, html: bool = False
 ) -> None:
-    """Record subject and text of a message; the other forms as text where asked for, and as hashes."""
+    """Record subject and text of a message, and the other forms as text where asked for, else as
+    hashes; the HTML always has a hash."""
     mail = build_mail(message, "pm@example.org", ["a@example.org"])
     headers = "\n".join(
         f"{key}: {value}" for key, value in mail.items() if key not in ("Date", "Content-Type")
@@ -315,7 +316,10 @@ def _draw(run: stages.Run) -> None:
 
 
 def _objects(run: stages.Run, recording: Recording) -> None:
-    """Record every object of the store; of windows that are not RECORDED, only the keys by number."""
+    """Record every object of the store; of windows that are not RECORDED, the number of objects.
+
+    The first windows are complete too: the data server has its logs there.
+    """
     ids = {window.id for window in (*RECORDED, mesh.HOUR, *mesh.WINDOWS[: mesh.ACCESS_WINDOWS])}
     other: dict[str, int] = {}
     for key in run.store.keys(""):

@@ -57,7 +57,7 @@ class Recording:
         self._keep(file, artifact, content_of(value))
 
     def stored_object(self, file: str, key: str, data: bytes) -> None:
-        """Record an object of the store by its decoded content and, where it is Parquet, by its bytes."""
+        """Record an object of the store by its decoded content and, of Parquet, by its bytes too."""
         self._keep(file, key, content_of_object(key, data), data)
         if key.endswith(".parquet"):
             self.values[file][key] += f" bytes {digest(data)}"
@@ -82,12 +82,12 @@ def digest(data: bytes) -> str:
 
 
 def canonical(value: Any, indent: int | None = None) -> str:
-    """Return the JSON of a value with sorted keys; values that JSON does not know are written by `str`."""
+    """Return the JSON of a value with sorted keys; `str` writes what JSON does not know."""
     return json.dumps(value, sort_keys=True, default=str, ensure_ascii=False, indent=indent)
 
 
 def content_of(value: Any) -> bytes:
-    """Return the bytes that stand for a value: of a frame its schema, then a JSON object per row."""
+    """Return the bytes that stand for a value: of a frame its schema, then a JSON object a row."""
     if isinstance(value, bytes):
         return value
     if isinstance(value, pl.DataFrame):
@@ -99,7 +99,8 @@ def content_of(value: Any) -> bytes:
 def content_of_object(key: str, data: bytes) -> bytes:
     """Return what an object holds: rows of a table, pixels of a picture, or the bytes themselves.
 
-    Compressed data is unpacked, because its bytes depend on the version of the library that packed it.
+    Compressed data is unpacked: its bytes depend on the version of the library that packed it. A
+    segment counts as present, whatever it holds: it is input.
     """
     if key.endswith(".parquet"):
         notes = pl.read_parquet_metadata(io.BytesIO(data))
@@ -128,7 +129,10 @@ def pixels_of(data: bytes) -> bytes:
 
 
 def compare(recording: Recording, file: str, folder: Path) -> str:
-    """Return what differs from the recorded file, or an empty text; write what differs to `folder`."""
+    """Return what differs from the recorded file, else an empty text.
+
+    The actual content of what differs is written to `folder`.
+    """
     actual = recording.files().get(file)
     recorded = (EXPECTED / file).read_text() if (EXPECTED / file).exists() else None
     if actual == recorded:
