@@ -280,8 +280,12 @@ def _fixed_messages(recording: Recording) -> None:
 def _message(
     recording: Recording, name: str, message: Message, *, whole: bool = False, html: bool = False
 ) -> None:
-    """Record subject and text of a message, and the other forms as text where asked for, else as
-    hashes; the HTML always has a hash."""
+    """Record subject and text of a message, and the other forms as text or as hashes.
+
+    Args:
+        whole: Whether Slack blocks, webhook and mail headers are text too.
+        html: Whether the HTML is text too, beside its hash.
+    """
     mail = build_mail(message, "pm@example.org", ["a@example.org"])
     headers = "\n".join(
         f"{key}: {value}" for key, value in mail.items() if key not in ("Date", "Content-Type")

@@ -57,7 +57,7 @@ class Recording:
         self._keep(file, artifact, content_of(value))
 
     def stored_object(self, file: str, key: str, data: bytes) -> None:
-        """Record an object of the store by its decoded content and, of Parquet, by its bytes too."""
+        """Record an object of the store by its decoded content, and Parquet by its bytes too."""
         self._keep(file, key, content_of_object(key, data), data)
         if key.endswith(".parquet"):
             self.values[file][key] += f" bytes {digest(data)}"
