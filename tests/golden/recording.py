@@ -16,18 +16,24 @@ import gzip
 import hashlib
 import io
 import json
+import platform
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
+import PIL
 import polars as pl
+import pyarrow as pa
 from PIL import Image, ImageSequence
 
 from pingmesh_tasks.access.raw import read_raw, read_raw_header
 
 EXPECTED = Path(__file__).parent / "expected"
+#: Where the recording was made. Not compared, but quoted where results differ.
+ENVIRONMENT = EXPECTED / "environment.json"
 RECORD_VARIABLE = "PINGMESH_TEST_RECORD_GOLDEN"
 HOW_TO_RECORD = (
     f"If this change is intended, record again with\n"
@@ -154,6 +160,26 @@ def compare(recording: Recording, file: str, folder: Path) -> str:
     return f"{file}: {len(changed)} artifacts differ:\n" + "\n".join(lines[:_DIFF_LINES])
 
 
+def environment() -> dict[str, Any]:
+    """Return what may change the last digit of a float, a pixel or the bytes of a Parquet file."""
+    modules = {"matplotlib": matplotlib, "numpy": np, "pillow": PIL, "polars": pl, "pyarrow": pa}
+    versions = {name: module.__version__ for name, module in modules.items()}
+    simd = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
+    return {"machine": platform.machine(), "numpy SIMD": sorted(simd), **versions}
+
+
+def environment_difference() -> str:
+    """Return how the environment differs from that of the recording, or an empty text."""
+    before, after = json.loads(ENVIRONMENT.read_text()), environment()
+    changed = [
+        f"{name}: {before.get(name)} → {now}"
+        for name, now in after.items()
+        if before.get(name) != now
+    ]
+    why = "The environment differs from that of the recording, which alone may explain it:"
+    return "\n    ".join([why, *changed]) + "\n" if changed else ""
+
+
 def record(recording: Recording) -> None:
     """Replace `expected/` by what the run gave."""
     for old in EXPECTED.rglob("*.*"):
@@ -161,6 +187,7 @@ def record(recording: Recording) -> None:
     for file, text in recording.files().items():
         (EXPECTED / file).parent.mkdir(parents=True, exist_ok=True)
         (EXPECTED / file).write_text(text)
+    ENVIRONMENT.write_text(canonical(environment(), 1) + "\n")
 
 
 def _difference(name: str, before: dict[str, Any], after: dict[str, Any]) -> str:
