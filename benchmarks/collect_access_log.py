@@ -30,9 +30,9 @@ from pingmesh_tasks.access.raw import read_raw
 from pingmesh_tasks.demo.fleet import DEFAULT_USER, PASSWORD_VARIABLE, demo_hosts
 from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.fleet.connect import FanoutLimits, HostOutcome, Session, SshAccess, for_each_host
-from pingmesh_tasks.fleet.inventory import Host
 from pingmesh_tasks.fleet.keys import ensure_keys
 from pingmesh_tasks.store.objects import ObjectStore
+from pingmesh_tasks.topology.inventory import Host
 from pingmesh_tasks.windows import Window
 
 ROOT = Path(__file__).parents[1]

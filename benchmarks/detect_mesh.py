@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-    from pingmesh_tasks.fleet.inventory import Inventory
+    from pingmesh_tasks.topology.inventory import Inventory
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pingmesh_tasks.demo.fleet import DEFAULT_USER, PASSWORD_VARIABLE, demo_hosts
 from pingmesh_tasks.fleet.agents import INTERPRETERS, LOOK_PROGRAM, LOOK_SCRIPT
 from pingmesh_tasks.fleet.connect import FanoutLimits, HostOutcome, Session, SshAccess, for_each_host
-from pingmesh_tasks.fleet.inventory import Host
 from pingmesh_tasks.fleet.keys import ensure_keys
+from pingmesh_tasks.topology.inventory import Host
 
 ROOT = Path(__file__).parents[1]
 PORT, PASSWORD = 2299, "benchmark"

@@ -33,9 +33,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import asyncssh
 
 from pingmesh_tasks.fleet.connect import SshAccess
-from pingmesh_tasks.fleet.inventory import Host
 from pingmesh_tasks.fleet.live import LiveSession, Logins
 from pingmesh_tasks.fleet.tails import SEGMENT_SCRIPT, SEGMENT_STEP_BYTES, ask
+from pingmesh_tasks.topology.inventory import Host
 
 BAR_RATIO = 0.5  # of the CPU that a command a question costs
 LOOK = 'file=$1/spool/20261121T220500Z.part; size=$(stat -L -c %s "$file"); [ "$size" = "$2" ] || echo "$size"'

@@ -19,8 +19,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pingmesh_tasks.fleet.inventory import Host, Inventory
-from pingmesh_tasks.fleet.pinglist import DEFAULT_POLICY, PingList, PinglistPolicy, plan_pinglists
+from pingmesh_tasks.topology.inventory import Host, Inventory
+from pingmesh_tasks.topology.pinglist import DEFAULT_POLICY, PingList, PinglistPolicy, plan_pinglists
 
 BAR_S = 5.0
 

@@ -20,8 +20,8 @@ import pytest
 import yaml
 
 from pingmesh_tasks.errors import PingmeshError
-from pingmesh_tasks.fleet.inventory import load_inventory
 from pingmesh_tasks.settings import FOREIGN, Settings, load_settings
+from pingmesh_tasks.topology.inventory import load_inventory
 
 REPO = Path(__file__).parents[1]
 COMPOSE_DIR = REPO / "include" / "compose"

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from pingmesh_tasks.errors import PingmeshError
-from pingmesh_tasks.fleet.inventory import load_inventory
 from pingmesh_tasks.settings import load_settings
+from pingmesh_tasks.topology.inventory import load_inventory
 
 USER = "admin"
 MIN_SECRET_CHARS = 32

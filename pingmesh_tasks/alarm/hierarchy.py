@@ -7,8 +7,8 @@ from collections.abc import Collection
 from pingmesh_tasks.alarm.grouping import Known, Suspect, Wider
 from pingmesh_tasks.detect.catalogue import ACCESS_RULES
 from pingmesh_tasks.detect.finding import MESH, Finding
-from pingmesh_tasks.detect.places import place_of
-from pingmesh_tasks.fleet.inventory import Host, Inventory
+from pingmesh_tasks.topology.inventory import Host, Inventory
+from pingmesh_tasks.topology.placement import place_of
 
 INTER_DC: Suspect = ("tier", "inter_dc")
 _OF_DATA_SERVERS = {"no_data"} | {rule.name for rule in ACCESS_RULES}

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import Finding, Lane, Scope, Severity
 from pingmesh_tasks.detect.normal import Normal
-from pingmesh_tasks.detect.places import Places
 from pingmesh_tasks.detect.rows import Rows
 from pingmesh_tasks.detect.rules import Place, RuleBook
 from pingmesh_tasks.detect.scan import Suspect
+from pingmesh_tasks.topology.placement import Places
 
 EVIDENCE_ROWS = 5
 

@@ -24,11 +24,11 @@ from pingmesh_tasks.detect.look import Look
 from pingmesh_tasks.detect.losses import find_lossy
 from pingmesh_tasks.detect.normal import Normal, read_normal
 from pingmesh_tasks.detect.parts import sum_by_host
-from pingmesh_tasks.detect.places import Places
 from pingmesh_tasks.detect.reachability import LEAST_TRIES, find_dead, find_silent
 from pingmesh_tasks.detect.rows import Rows, code_rows
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook
-from pingmesh_tasks.fleet.inventory import Inventory
+from pingmesh_tasks.topology.inventory import Inventory
+from pingmesh_tasks.topology.placement import Places
 
 #: What collection says of a host from which nothing can be expected yet.
 _NOT_YET = "no_data_yet"

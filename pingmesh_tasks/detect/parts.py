@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import MESH, Scope
-from pingmesh_tasks.detect.places import Places
+from pingmesh_tasks.topology.placement import Places
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer[Any]]

@@ -20,9 +20,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.parts import sum_by_host
-from pingmesh_tasks.detect.places import Places
 from pingmesh_tasks.detect.rows import Rows, code_rows
-from pingmesh_tasks.fleet.inventory import Inventory
+from pingmesh_tasks.topology.inventory import Inventory
+from pingmesh_tasks.topology.placement import Places
 
 Pattern = Literal["normal", "podset_down", "podset_failure", "spine_failure", "host_down"]
 

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.detect.places import Places
+from pingmesh_tasks.topology.placement import Places
 
 Column = NDArray[Any]
 PROTOCOLS = ("tcp", "tcp_echo", "udp", "icmp", "http")

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import Scope
 from pingmesh_tasks.detect.parts import WIDTH, Bools, Floats, Ints, Part, Sums, parts_of
-from pingmesh_tasks.detect.places import Places
+from pingmesh_tasks.topology.placement import Places
 
 #: A part is refused unless so many of its own parts suffer, at half of the worst one's rate or more.
 ALIKE = 0.55

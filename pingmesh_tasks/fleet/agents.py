@@ -28,8 +28,8 @@ from pingmesh_tasks.fleet.connect import (
     parse_object,
 )
 from pingmesh_tasks.fleet.home import DEFAULT_HOME, RESOLVE_HOME, check_home
-from pingmesh_tasks.fleet.inventory import Host
 from pingmesh_tasks.fleet.keys import remove_key as remove_our_key
+from pingmesh_tasks.topology.inventory import Host
 
 STAGE = "dispatch"
 AGENT_FILE = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent.py"

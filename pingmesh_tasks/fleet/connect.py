@@ -31,8 +31,8 @@ from typing import Any, Protocol
 import asyncssh
 
 from pingmesh_tasks.errors import ConfigError, PingmeshError
-from pingmesh_tasks.fleet.inventory import Host
 from pingmesh_tasks.fleet.known_hosts import DEFAULT_SSH_PORT, KnownHosts
+from pingmesh_tasks.topology.inventory import Host
 
 DETAIL_CHARS = 300
 ANSWER_LIMIT_BYTES = 256 * 1024

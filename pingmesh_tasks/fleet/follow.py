@@ -29,7 +29,6 @@ from functools import partial
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.connect import HostFault, SshAccess, escaped
 from pingmesh_tasks.fleet.home import DEFAULT_HOME, check_home
-from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
 from pingmesh_tasks.fleet.live import LiveSession, Logins
 from pingmesh_tasks.fleet.notable import LogWatch, NotableLimits, ProbeWatch
 from pingmesh_tasks.fleet.tails import (
@@ -42,6 +41,7 @@ from pingmesh_tasks.fleet.tails import (
     ask,
 )
 from pingmesh_tasks.store.hot import HotPiece
+from pingmesh_tasks.topology.inventory import Host, Inventory, LogServer
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from pingmesh_tasks.fleet.connect import (
     is_disk_full,
 )
 from pingmesh_tasks.fleet.home import RESOLVE_HOME
-from pingmesh_tasks.fleet.inventory import Host
+from pingmesh_tasks.topology.inventory import Host
 
 STAGE = "hook"
 HOOK_DIRECTORY = Path(__file__).parents[2] / "include" / "mdsplus"

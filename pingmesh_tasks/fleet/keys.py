@@ -25,8 +25,8 @@ from pingmesh_tasks.fleet.connect import (
     for_each_host,
     is_disk_full,
 )
-from pingmesh_tasks.fleet.inventory import Host
 from pingmesh_tasks.fleet.known_hosts import locked, replace_file
+from pingmesh_tasks.topology.inventory import Host
 
 STAGE = "keys"
 KEY_COMMENT = "pingmesh"

@@ -32,8 +32,8 @@ from pingmesh_tasks.fleet.connect import (
     logged_in,
     shell_command,
 )
-from pingmesh_tasks.fleet.inventory import Host
 from pingmesh_tasks.fleet.known_hosts import KnownHosts
+from pingmesh_tasks.topology.inventory import Host
 
 _LINE_BYTES = 4096
 _WINDOW_BYTES = 256 * 1024  # what a host may send before it is read: the memory of a connection

@@ -24,7 +24,7 @@ from pingmesh_tasks.fleet.connect import (
     parse_object,
 )
 from pingmesh_tasks.fleet.home import DEFAULT_HOME, RESOLVE_HOME, check_home
-from pingmesh_tasks.fleet.inventory import Host
+from pingmesh_tasks.topology.inventory import Host
 from pingmesh_tasks.windows import Window
 
 STAGE = "collect"

@@ -20,11 +20,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.maps import codes
-from pingmesh_tasks.maps.axis import MapAxis, on_axis
 from pingmesh_tasks.maps.codes import CHANGE, METRICS, Codes
 from pingmesh_tasks.maps.usual import UsualMedians
+from pingmesh_tasks.topology.axis import MapAxis, on_axis
+from pingmesh_tasks.topology.inventory import Inventory
 
 #: Columns of `pair_latency` that a map is made from.
 COLUMNS = ["src", "dst", "sent", "answered", "lost", *(m.column for m in METRICS.values() if m.column)]

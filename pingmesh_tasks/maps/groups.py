@@ -23,10 +23,10 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pingmesh_tasks.maps.axis import GROUPS, MapAxis, on_axis
 from pingmesh_tasks.maps.build import METADATA
 from pingmesh_tasks.probes.summary import BUCKETS_PER_DECADE, LADDER_BUCKETS, QUANTILES, nearest_rank
 from pingmesh_tasks.store.schemas import GROUP_LATENCY, check_schema
+from pingmesh_tasks.topology.axis import GROUPS, MapAxis, on_axis
 
 COLUMNS = ["src", "dst", "sent", "answered", "lost", "rtt_min_us", "rtt_max_us", "ladder_bucket", "ladder_count"]
 KINDS = ("mesh", *GROUPS, "host")

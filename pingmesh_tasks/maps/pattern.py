@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from pingmesh_tasks.detect.patterns import classify_rows
-from pingmesh_tasks.detect.places import Places
 from pingmesh_tasks.detect.rows import Rows
-from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.maps import codes
 from pingmesh_tasks.maps.build import MeshMap
+from pingmesh_tasks.topology.inventory import Inventory
+from pingmesh_tasks.topology.placement import Places
 
 #: Of more suspects only their number is noted.
 MOST_SUSPECTS = 20

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.maps.axis import MapAxis, on_axis
+from pingmesh_tasks.topology.axis import MapAxis, on_axis
 
 #: Columns of `normal` that are read.
 COLUMNS = ["src", "dst", "protocol", "p50_ln"]

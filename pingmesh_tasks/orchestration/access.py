@@ -21,12 +21,12 @@ from pingmesh_tasks.access.raw import read_raw, read_raw_header
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet import keys
 from pingmesh_tasks.fleet.connect import HostOutcome, Session, for_each_host
-from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
 from pingmesh_tasks.orchestration.stages import HEALTHY, Run, load_run_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import LOG_STATUS, UTC_US
 from pingmesh_tasks.store.tables import newest_window, read_part, read_table, write_table
+from pingmesh_tasks.topology.inventory import Host, Inventory, LogServer
 from pingmesh_tasks.windows import Window, window_containing
 
 log = logging.getLogger(__name__)

@@ -28,9 +28,7 @@ from pingmesh_tasks.alarm.hierarchy import hierarchy_of, members_of
 from pingmesh_tasks.alarm.incident import Policy, Silence
 from pingmesh_tasks.alarm.memory import AlertFile
 from pingmesh_tasks.detect.finding import MESH, Evaluation, anomaly_rows
-from pingmesh_tasks.detect.places import place_of
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.fleet.inventory import Inventory, LogServer
 from pingmesh_tasks.orchestration import hot
 from pingmesh_tasks.orchestration.access import server_called
 from pingmesh_tasks.orchestration.late_data import ended_in_time
@@ -42,6 +40,8 @@ from pingmesh_tasks.store.hot import HotPiece
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import PAIR_LATENCY
 from pingmesh_tasks.store.tables import newest_window, read_part, read_table, write_table
+from pingmesh_tasks.topology.inventory import Inventory, LogServer
+from pingmesh_tasks.topology.placement import place_of
 from pingmesh_tasks.windows import Window, window_containing
 
 log = logging.getLogger(__name__)

@@ -21,11 +21,11 @@ from typing import Any
 from pingmesh_tasks.errors import PingmeshError, StoreError
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.fleet.follow import Follower, FollowLimits
-from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.fleet.notable import NotableLimits
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot import HotPiece, encode_batch
 from pingmesh_tasks.store.objects import ObjectStore
+from pingmesh_tasks.topology.inventory import Inventory
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,6 @@ from pingmesh_tasks.detect.recent import last_changes
 from pingmesh_tasks.detect.rules import RuleBook
 from pingmesh_tasks.errors import SegmentError, StoreError
 from pingmesh_tasks.fleet.follow import SILENT_CHUNKS, Contact, Roster
-from pingmesh_tasks.fleet.inventory import Inventory, LogServer
 from pingmesh_tasks.fleet.notable import NotableLimits
 from pingmesh_tasks.orchestration.rulebook import read_rules
 from pingmesh_tasks.probes.segment import SegmentColumns, Targets, read_columns
@@ -38,6 +37,7 @@ from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot import HotCursor, HotPiece, Kind, decode_batch
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS
+from pingmesh_tasks.topology.inventory import Inventory, LogServer
 from pingmesh_tasks.windows import Window, window_containing
 
 log = logging.getLogger(__name__)

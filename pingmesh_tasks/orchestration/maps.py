@@ -14,13 +14,13 @@ from typing import Any
 import polars as pl
 
 from pingmesh_tasks.maps import build, groups, usual
-from pingmesh_tasks.maps.axis import MapAxis
 from pingmesh_tasks.maps.pattern import pattern_of
 from pingmesh_tasks.orchestration.stages import Part, Run, read_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.pieces import ParquetObject
 from pingmesh_tasks.store.tables import newest_window, read_parts
+from pingmesh_tasks.topology.axis import MapAxis
 from pingmesh_tasks.windows import Window
 
 log = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.orchestration.stages import Part, Run, read_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.tables import has_table, read_parts, read_table
+from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.windows import Window, window_containing
 
 HISTORY_WINDOWS = 4

@@ -21,9 +21,6 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from pingmesh_tasks.fleet import pinglist
-from pingmesh_tasks.fleet.inventory import Inventory
-from pingmesh_tasks.maps.axis import MapAxis
 from pingmesh_tasks.maps.build import METADATA
 from pingmesh_tasks.maps.sla import COLUMNS as SLA_COLUMNS
 from pingmesh_tasks.maps.sla import SlaBuilder
@@ -35,6 +32,9 @@ from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.pieces import ParquetObject
 from pingmesh_tasks.store.tables import drop_other_shards, write_table
+from pingmesh_tasks.topology import pinglist
+from pingmesh_tasks.topology.axis import MapAxis
+from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.windows import LEVELS_S, Window, levels_above, window_containing
 
 log = logging.getLogger(__name__)

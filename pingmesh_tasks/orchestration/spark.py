@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.fleet.inventory import LogServer
+from pingmesh_tasks.topology.inventory import LogServer
 from pingmesh_tasks.windows import Window
 
 if TYPE_CHECKING:

@@ -20,15 +20,15 @@ from pathlib import Path
 import polars as pl
 
 from pingmesh_tasks.errors import FleetError
-from pingmesh_tasks.fleet import pinglist
 from pingmesh_tasks.fleet.connect import FanoutLimits, HostOutcome, SshAccess
-from pingmesh_tasks.fleet.inventory import Host, Inventory, load_inventory
-from pingmesh_tasks.fleet.pinglist import PingList, PinglistPolicy
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import HOST_STATUS
 from pingmesh_tasks.store.tables import drop_other_shards, read_table, write_table
+from pingmesh_tasks.topology import pinglist
+from pingmesh_tasks.topology.inventory import Host, Inventory, load_inventory
+from pingmesh_tasks.topology.pinglist import PingList, PinglistPolicy
 from pingmesh_tasks.windows import Window
 
 log = logging.getLogger(__name__)

@@ -66,10 +66,10 @@ class FollowTrigger(BaseEventTrigger):
     def _prepare(self) -> Callable[[], Coroutine[Any, Any, None]]:
         """Import, ask for connections, read rules: what takes its time, in a thread."""
         from pingmesh_tasks.fleet.follow import FollowLimits
-        from pingmesh_tasks.fleet.inventory import load_inventory
         from pingmesh_tasks.orchestration import context, hot
         from pingmesh_tasks.orchestration.follow import follow_into
         from pingmesh_tasks.settings import load_settings
+        from pingmesh_tasks.topology.inventory import load_inventory
 
         settings = load_settings()
         store = context.open_store(settings)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pingmesh_tasks.maps.axis import MapAxis
 from pingmesh_tasks.maps.build import METADATA
 from pingmesh_tasks.maps.groups import KINDS, ROW_GROUP
 from pingmesh_tasks.page.errors import NoAnswer
@@ -16,6 +15,7 @@ from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.page.places import number_of
 from pingmesh_tasks.page.windows import MapWindow
 from pingmesh_tasks.probes.summary import LADDER_EDGES_US, quantile_from_ladder
+from pingmesh_tasks.topology.axis import MapAxis
 
 TABLE = "group_latency"
 COUNTS = ["pairs", "failed", "missing", "sent", "answered", "lost"]

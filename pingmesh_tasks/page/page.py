@@ -12,8 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.fleet.pinglist import read_plan
-from pingmesh_tasks.maps.axis import MapAxis
 from pingmesh_tasks.maps.build import METADATA
 from pingmesh_tasks.maps.codes import ALL_METRICS, METRICS
 from pingmesh_tasks.page.cache import BytesCache
@@ -24,6 +22,8 @@ from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.pieces import ParquetObject
+from pingmesh_tasks.topology.axis import MapAxis
+from pingmesh_tasks.topology.pinglist import read_plan
 from pingmesh_tasks.windows import LEVELS_S, Window, levels_above, window_containing
 
 #: A full matrix of 2 500 hosts (12.5 MB) and what else is asked beside it: browsers keep what never changes.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pingmesh_tasks.maps.axis import GROUPS, MapAxis, Span
 from pingmesh_tasks.page.errors import NoAnswer
+from pingmesh_tasks.topology.axis import GROUPS, MapAxis, Span
 
 
 def span_of(axis: MapAxis, name: str | None, kind: str | None = None) -> Span:

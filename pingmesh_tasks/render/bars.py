@@ -16,7 +16,6 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.render import theme
 from pingmesh_tasks.render.chart import fit
 from pingmesh_tasks.render.heatmap import mesh_parts
@@ -34,6 +33,7 @@ from pingmesh_tasks.render.theme import (
     format_us,
     latency_scale,
 )
+from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.windows import Window
 
 MOST_SERVERS, WORST_SERVERS, MOST_WINDOWS = 60, 40, 48

@@ -13,7 +13,6 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.render.heatmap import mesh_parts
 from pingmesh_tasks.render.mesh import axis_for
 from pingmesh_tasks.render.sheet import Sheet, font, header, text_width
@@ -31,6 +30,7 @@ from pingmesh_tasks.render.theme import (
     format_window,
     latency_scale,
 )
+from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.windows import Window
 
 QUANTILES = ((0.50, "p50", "o"), (0.90, "p90", "s"), (0.99, "p99", "^"))

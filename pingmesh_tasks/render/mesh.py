@@ -26,9 +26,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.render.theme import METRICS, Floats
 from pingmesh_tasks.store.schemas import PAIR_LATENCY
+from pingmesh_tasks.topology.inventory import Inventory
 
 NOT_PLANNED, MISSING, FAILED, UNCLEAN, MEASURED = range(5)
 #: A host grid above this is unreadable; so is a ToR grid above the second.

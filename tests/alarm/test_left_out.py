@@ -15,8 +15,8 @@ from pingmesh_tasks.alarm.state import AlertState, advance
 from pingmesh_tasks.detect.access import AccessView, evaluate_access
 from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.rules import load_rules
-from pingmesh_tasks.fleet.inventory import Inventory, LogServer
 from pingmesh_tasks.notify.words import title
+from pingmesh_tasks.topology.inventory import Inventory, LogServer
 from tests.support.access_frames import SERVER, WINDOW, Log
 from tests.support.pair_rows import PairRows, fabric
 

@@ -15,8 +15,8 @@ from pingmesh_tasks.alarm.memory import MAX_BYTES, from_json, to_json
 from pingmesh_tasks.alarm.state import AlertState, acknowledge, advance, dismiss, silence, unsilence
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.errors import ConfigError, StoreError
-from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
 from pingmesh_tasks.notify.words import title
+from pingmesh_tasks.topology.inventory import Host, Inventory, LogServer
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 RULES = frozenset(

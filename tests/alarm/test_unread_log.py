@@ -16,9 +16,9 @@ from pingmesh_tasks.alarm.state import AlertState, advance
 from pingmesh_tasks.detect.access import AccessView, evaluate_access
 from pingmesh_tasks.detect.access_normal import update_access_normal
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
-from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
 from pingmesh_tasks.notify.words import title
 from pingmesh_tasks.store.schemas import LOG_STATUS
+from pingmesh_tasks.topology.inventory import Host, Inventory, LogServer
 from tests.support.access_frames import SERVER, WINDOW, Log
 
 ALONE = Inventory(

@@ -4,7 +4,7 @@ import pytest
 
 from pingmesh_tasks.demo.fleet import demo_data_server, demo_hosts, demo_inventory_csv, demo_inventory_yaml
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.fleet.inventory import load_inventory
+from pingmesh_tasks.topology.inventory import load_inventory
 
 
 def test_eight_hosts_are_two_data_centres_of_two_podsets_of_two_hosts():

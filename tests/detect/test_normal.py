@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.detect.normal import MEMORY, read_normal, update_normal
-from pingmesh_tasks.detect.places import Places
 from pingmesh_tasks.detect.rows import code_rows
 from pingmesh_tasks.store.schemas import check_schema
+from pingmesh_tasks.topology.placement import Places
 from tests.support.pair_rows import PairRows, fabric, flat
 
 INVENTORY = flat(3)

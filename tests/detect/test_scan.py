@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from pingmesh_tasks.detect.places import Places
 from pingmesh_tasks.detect.scan import Demands, Evidence, Suspect, find_suspects
+from pingmesh_tasks.topology.placement import Places
 from tests.support.pair_rows import fabric
 
 INVENTORY = fabric(dcs=2, podsets=3, tors=3, hosts=4)

@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from pingmesh_tasks.fleet.follow import Contact, Roster, choose_hosts
-from pingmesh_tasks.fleet.inventory import Host, Inventory
 from pingmesh_tasks.fleet.notable import LogWatch, NotableLimits, ProbeWatch
 from pingmesh_tasks.fleet.tails import ChunkFacts
+from pingmesh_tasks.topology.inventory import Host, Inventory
 
 LIMITS = NotableLimits()
 

@@ -21,8 +21,6 @@ from pingmesh_tasks.detect.access import AccessView, evaluate_access
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
 from pingmesh_tasks.fleet.connect import SshAccess
-from pingmesh_tasks.fleet.inventory import load_inventory
-from pingmesh_tasks.fleet.pinglist import plan_document, plan_pinglists, plan_version, planned_pairs
 from pingmesh_tasks.notify.history import notice_rows
 from pingmesh_tasks.notify.links import links_of
 from pingmesh_tasks.notify.mail import build_mail
@@ -37,6 +35,13 @@ from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS
 from pingmesh_tasks.store.tables import read_part, read_table, write_table
+from pingmesh_tasks.topology.inventory import load_inventory
+from pingmesh_tasks.topology.pinglist import (
+    plan_document,
+    plan_pinglists,
+    plan_version,
+    planned_pairs,
+)
 from pingmesh_tasks.windows import Window, window_containing
 from tests.golden import mesh
 from tests.golden.recording import Recording, canonical

@@ -19,7 +19,6 @@ from pingmesh_tasks.alarm.memory import AlertFile
 from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.fleet.follow import Contact, Roster
-from pingmesh_tasks.fleet.inventory import parse_inventory
 from pingmesh_tasks.orchestration import alerts, stages, tell
 from pingmesh_tasks.orchestration.stages import Run
 from pingmesh_tasks.settings import load_settings
@@ -28,6 +27,7 @@ from pingmesh_tasks.store.hot import HotPiece, encode_batch
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import HOST_STATUS
 from pingmesh_tasks.store.tables import read_table, write_table
+from pingmesh_tasks.topology.inventory import parse_inventory
 from pingmesh_tasks.windows import window_containing
 from tests.support.fleet import free_port
 from tests.support.mesh_frames import Faults, mesh_frame

@@ -17,7 +17,7 @@ import asyncssh
 import pytest
 
 from pingmesh_tasks.demo.fleet import DEFAULT_USER, PASSWORD_VARIABLE
-from pingmesh_tasks.fleet.inventory import load_inventory
+from pingmesh_tasks.topology.inventory import load_inventory
 from tests.support.fleet import PASSWORD, free_port
 
 pytestmark = pytest.mark.integration

@@ -19,9 +19,9 @@ from pingmesh_tasks.demo.fleet import DemoHost
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.agents import AgentRelease, clean_hosts, dispatch_agents, stop_agents
 from pingmesh_tasks.fleet.connect import HostOutcome
-from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.fleet.keys import ensure_keys
-from pingmesh_tasks.fleet.pinglist import PinglistPolicy, plan_pinglists
+from pingmesh_tasks.topology.inventory import Inventory
+from pingmesh_tasks.topology.pinglist import PinglistPolicy, plan_pinglists
 from tests.support.fleet import LIMITS, FleetOfTest, free_port, running_fleet
 from tests.support.waiting import await_true
 

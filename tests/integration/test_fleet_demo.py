@@ -17,8 +17,8 @@ import pytest
 from pingmesh_tasks.demo.faults import order
 from pingmesh_tasks.demo.fleet import DEFAULT_USER, FAULTS, PASSWORD_VARIABLE
 from pingmesh_tasks.fleet.connect import SshAccess
-from pingmesh_tasks.fleet.inventory import load_inventory
 from pingmesh_tasks.fleet.keys import ensure_keys
+from pingmesh_tasks.topology.inventory import load_inventory
 from tests.support.fleet import LIMITS, PASSWORD, free_port
 from tests.support.waiting import await_true
 

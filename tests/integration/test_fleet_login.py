@@ -19,8 +19,8 @@ import pytest
 from pingmesh_tasks.demo import fleet as demo
 from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.fleet.connect import FanoutLimits, HostFault, HostOutcome, Session, for_each_host
-from pingmesh_tasks.fleet.inventory import Host
 from pingmesh_tasks.fleet.keys import ensure_key_pair, ensure_keys
+from pingmesh_tasks.topology.inventory import Host
 from tests.support.fleet import LIMITS, PASSWORD, FleetOfTest, running_fleet
 from tests.support.waiting import await_true
 

@@ -12,10 +12,10 @@ import pytest
 from pingmesh_tasks.detect.hops import find_loss
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.agents import AgentRelease, dispatch_agents
-from pingmesh_tasks.fleet.inventory import Inventory
 from pingmesh_tasks.fleet.keys import ensure_keys
-from pingmesh_tasks.fleet.pinglist import PinglistPolicy, plan_pinglists
 from pingmesh_tasks.fleet.trace import trace_pairs
+from pingmesh_tasks.topology.inventory import Inventory
+from pingmesh_tasks.topology.pinglist import PinglistPolicy, plan_pinglists
 from tests.support.fleet import LIMITS, FleetOfTest, free_port, running_fleet
 
 pytestmark = pytest.mark.integration

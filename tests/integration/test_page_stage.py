@@ -4,7 +4,6 @@ import pytest
 
 from pingmesh_tasks.detect.normal import update_normal
 from pingmesh_tasks.fleet.connect import SshAccess
-from pingmesh_tasks.fleet.pinglist import plan_document, plan_version
 from pingmesh_tasks.maps.codes import ALL_METRICS, FAILED, decode
 from pingmesh_tasks.orchestration.maps import build_mesh_map
 from pingmesh_tasks.orchestration.stages import Part, Run
@@ -13,6 +12,7 @@ from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.tables import write_table
+from pingmesh_tasks.topology.pinglist import plan_document, plan_version
 from tests.support.mesh_frames import WINDOW, Faults, inventory_of, mesh_frame
 
 pytestmark = pytest.mark.integration

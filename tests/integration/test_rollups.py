@@ -14,8 +14,6 @@ import pytest
 
 from pingmesh_tasks.alarm.memory import AlertFile
 from pingmesh_tasks.fleet.connect import SshAccess
-from pingmesh_tasks.fleet.inventory import Inventory
-from pingmesh_tasks.fleet.pinglist import plan_document, plan_version
 from pingmesh_tasks.maps.codes import METRICS, decode
 from pingmesh_tasks.orchestration import late_data, rollups
 from pingmesh_tasks.orchestration.maps import build_mesh_map
@@ -26,6 +24,8 @@ from pingmesh_tasks.probes.rollup import merge_pairs
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.tables import read_table, write_table
+from pingmesh_tasks.topology.inventory import Inventory
+from pingmesh_tasks.topology.pinglist import plan_document, plan_version
 from pingmesh_tasks.windows import Window
 from tests.support.mesh_frames import Faults, inventory_of, mesh_frame
 from tests.support.page_api_server import TOKEN, page_app, serving

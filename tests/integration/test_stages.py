@@ -10,13 +10,13 @@ import pytest
 from pingmesh_tasks.demo.fleet import demo_inventory_csv
 from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.errors import FleetError, InventoryError, PinglistError, StoreError
-from pingmesh_tasks.fleet.inventory import load_inventory
 from pingmesh_tasks.orchestration import pictures, stages
 from pingmesh_tasks.orchestration.stages import Part, Run
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.tables import read_table
+from pingmesh_tasks.topology.inventory import load_inventory
 from pingmesh_tasks.windows import Window
 from tests.support.fleet import FleetOfTest, running_fleet
 from tests.support.segments import forged_chunk, header, packed, segment

@@ -7,10 +7,10 @@ import pytest
 from pingmesh_tasks.detect.normal import update_normal
 from pingmesh_tasks.detect.patterns import classify_heatmap
 from pingmesh_tasks.maps import codes
-from pingmesh_tasks.maps.axis import MapAxis
 from pingmesh_tasks.maps.build import build_mesh_map, map_parts, read_codes
 from pingmesh_tasks.maps.pattern import MOST_SUSPECTS, pattern_of
 from pingmesh_tasks.maps.usual import UsualMedians
+from pingmesh_tasks.topology.axis import MapAxis
 from tests.support.mesh_frames import WINDOW, Faults, inventory_of, mesh_frame
 
 INVENTORY = inventory_of(24)

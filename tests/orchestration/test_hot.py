@@ -13,7 +13,6 @@ from pingmesh_tasks.alarm.state import AlertState, advance
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
 from pingmesh_tasks.fleet.follow import Contact, Roster
-from pingmesh_tasks.fleet.inventory import Host, Inventory, LogServer
 from pingmesh_tasks.orchestration.hot import (
     half_of,
     moments_to_look_at,
@@ -26,6 +25,7 @@ from pingmesh_tasks.orchestration.hot import (
 )
 from pingmesh_tasks.store.hot import HotPiece
 from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS, PAIR_LATENCY, SESSION
+from pingmesh_tasks.topology.inventory import Host, Inventory, LogServer
 from tests.support.segments import START_US, TABLE, segment
 
 HOSTS = Inventory(tuple(Host(name, f"10.0.0.{i}") for i, name in enumerate(("db-1", "db-2", "db-3", "db-4"), 1)))

@@ -2,7 +2,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pingmesh_tasks.fleet.inventory import Host, Inventory
 from pingmesh_tasks.render.findings import find
 from pingmesh_tasks.render.mesh import (
     FAILED,
@@ -16,6 +15,7 @@ from pingmesh_tasks.render.mesh import (
     columns_of,
     fold,
 )
+from pingmesh_tasks.topology.inventory import Host, Inventory
 from tests.support.mesh_frames import Faults, inventory_of, mesh_frame
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pingmesh_tasks.fleet.inventory import Host, Inventory
 from pingmesh_tasks.render.timeline import (
     NO_RTT,
     render_timeline,
@@ -19,6 +18,7 @@ from pingmesh_tasks.render.timeline import (
     timeline_format,
     timeline_frames,
 )
+from pingmesh_tasks.topology.inventory import Host, Inventory
 from tests.support.mesh_frames import WINDOW, Faults, inventory_of, mesh_frame
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

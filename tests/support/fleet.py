@@ -12,7 +12,7 @@ from typing import Any
 
 from pingmesh_tasks.demo.fleet import DemoFleet, DemoHost, demo_hosts
 from pingmesh_tasks.fleet.connect import FanoutLimits, SshAccess
-from pingmesh_tasks.fleet.inventory import Host
+from pingmesh_tasks.topology.inventory import Host
 
 PASSWORD = "correct horse; $(touch pwned) 'battery'"
 #: Short times, so that a test of a sick host is quick.

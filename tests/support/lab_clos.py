@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pingmesh_tasks.fleet.inventory import Host, Inventory
+from pingmesh_tasks.topology.inventory import Host, Inventory
 from tests.support.lab import SYSCTLS, Lab, opened
 
 PODSETS, TORS, PER_TOR, LEAVES, SPINES = 2, 2, 4, 2, 2

@@ -16,10 +16,10 @@ from typing import Any
 
 from pingmesh_tasks.fleet.agents import AgentRelease, clean_hosts, dispatch_agents
 from pingmesh_tasks.fleet.connect import FanoutLimits, HostOutcome, SshAccess
-from pingmesh_tasks.fleet.inventory import Host
 from pingmesh_tasks.fleet.keys import ensure_keys
 from pingmesh_tasks.fleet.segments import collect_segments
 from pingmesh_tasks.probes.segment import verify_segment
+from pingmesh_tasks.topology.inventory import Host
 from pingmesh_tasks.windows import Window
 
 LIMITS = FanoutLimits(host_timeout_s=5, retries=0)

@@ -26,9 +26,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.fleet.inventory import Host, Inventory
-from pingmesh_tasks.fleet.pinglist import PinglistPolicy, plan_pinglists, planned_pairs
 from pingmesh_tasks.store.schemas import HOST_STATUS, PAIR_LATENCY
+from pingmesh_tasks.topology.inventory import Host, Inventory
+from pingmesh_tasks.topology.pinglist import PinglistPolicy, plan_pinglists, planned_pairs
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 BLOCK = 1 << 18  # pairs that are simulated at a time

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from pingmesh_tasks.fleet.inventory import Host, Inventory
 from pingmesh_tasks.store.schemas import PAIR_LATENCY
+from pingmesh_tasks.topology.inventory import Host, Inventory
 from pingmesh_tasks.windows import Window
 
 WINDOW = Window(datetime(2026, 11, 21, 22, 5, tzinfo=UTC), 300)

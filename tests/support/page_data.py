@@ -22,10 +22,7 @@ import pyarrow as pa
 from pingmesh_tasks.alarm.memory import to_json
 from pingmesh_tasks.alarm.state import AlertState, Policy, advance
 from pingmesh_tasks.detect.finding import Evaluation, Finding, anomaly_rows
-from pingmesh_tasks.fleet.inventory import Host, Inventory
-from pingmesh_tasks.fleet.pinglist import plan_document, plan_version
 from pingmesh_tasks.maps import codes
-from pingmesh_tasks.maps.axis import MapAxis
 from pingmesh_tasks.maps.build import MeshMap, map_parts
 from pingmesh_tasks.maps.groups import NO_RTT, GroupBuilder, PairColumns, group_parts
 from pingmesh_tasks.maps.pattern import pattern_of
@@ -34,6 +31,9 @@ from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore, S3Access
 from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS, NORMAL, PAIR_LATENCY, SESSION
 from pingmesh_tasks.store.tables import write_table
+from pingmesh_tasks.topology.axis import MapAxis
+from pingmesh_tasks.topology.inventory import Host, Inventory
+from pingmesh_tasks.topology.pinglist import plan_document, plan_version
 from pingmesh_tasks.windows import Window, window_containing
 from tests.support.usage_frames import HOSTILE, busy
 

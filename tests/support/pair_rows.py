@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from pingmesh_tasks.detect.rows import COUNTS, READ
-from pingmesh_tasks.fleet.inventory import Host, Inventory
+from pingmesh_tasks.topology.inventory import Host, Inventory
 
 
 def fabric(dcs: int = 1, podsets: int = 2, tors: int = 2, hosts: int = 4) -> Inventory:

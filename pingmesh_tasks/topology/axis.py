@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.fleet.inventory import Host, Inventory, canonical_json
+from pingmesh_tasks.topology.inventory import Host, Inventory, canonical_json
 
 #: Kinds of groups, from wide to narrow, and how much of a host's place names one.
 GROUPS = {"dc": 1, "podset": 2, "tor": 3}

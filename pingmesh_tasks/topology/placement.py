@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pingmesh_tasks.fleet.inventory import Inventory, LogServer
+from pingmesh_tasks.topology.inventory import Inventory, LogServer
 
 Ints = NDArray[np.integer]
 

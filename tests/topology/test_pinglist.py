@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.plan_pinglists import as_sets, fleet, plan_naively
 from pingmesh_tasks.errors import ConfigError, InventoryError, PinglistError
-from pingmesh_tasks.fleet.inventory import Host, Inventory, canonical_json
-from pingmesh_tasks.fleet.pinglist import (
+from pingmesh_tasks.topology.inventory import Host, Inventory, canonical_json
+from pingmesh_tasks.topology.pinglist import (
     AGENT_MAX_PROBES_PER_S,
     AGENT_MAX_TARGETS,
     ECHO_BYTES,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pingmesh_tasks.errors import InventoryError
-from pingmesh_tasks.fleet.inventory import (
+from pingmesh_tasks.topology.inventory import (
     Host,
     Inventory,
     LogServer,

@@ -27,7 +27,7 @@ from typing import Any, Literal, get_args
 import polars as pl
 
 from pingmesh_tasks.errors import ConfigError, InventoryError, PinglistError
-from pingmesh_tasks.fleet.inventory import Host, Inventory, canonical_json
+from pingmesh_tasks.topology.inventory import Host, Inventory, canonical_json
 from pingmesh_tasks.windows import SECONDS_PER_DAY
 
 Protocol = Literal["tcp", "tcp_echo", "udp"]

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pingmesh_tasks.errors import InventoryError
-from pingmesh_tasks.fleet import fields as checks
-from pingmesh_tasks.fleet.entries import MAX_BYTES, Entry, Faults, Value, decode, read_entries
+from pingmesh_tasks.topology import fields as checks
+from pingmesh_tasks.topology.formats import MAX_BYTES, Entry, Faults, Value, decode, read_entries
 
 DEFAULT_PROBE_PORT = 8765
 DEFAULT_SSH_PORT = 22

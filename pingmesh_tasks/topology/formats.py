@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import yaml
 
 from pingmesh_tasks.errors import InventoryError
-from pingmesh_tasks.fleet.fields import did_you_mean
+from pingmesh_tasks.topology.fields import did_you_mean
 
 MAX_BYTES = 64 * 2**20
 MAX_FAULTS = 1_000
