@@ -40,7 +40,7 @@ def generate(directory: Path, sources: int, windows: int, probes: int) -> None:
     import polars as pl
     import pyarrow as pa
 
-    from pingmesh_tasks.probes.summary import PAIR_ARROW, pair_writer, summarize_pairs
+    from pingmesh_tasks.latency.summary import PAIR_ARROW, pair_writer, summarize_pairs
     from pingmesh_tasks.store.schemas import PROBE
     from pingmesh_tasks.windows import Window
 
@@ -79,7 +79,7 @@ def generate(directory: Path, sources: int, windows: int, probes: int) -> None:
 def ours(directory: Path) -> None:
     import pyarrow.parquet as pq
 
-    from pingmesh_tasks.probes.rollup import COLUMNS, Piece, roll_up
+    from pingmesh_tasks.latency.rollup import COLUMNS, Piece, roll_up
     from pingmesh_tasks.windows import Window
 
     windows = []
@@ -140,7 +140,7 @@ def check(directory: Path, *, whole: bool) -> tuple[int, int]:
     import numpy as np
     import polars as pl
 
-    from pingmesh_tasks.probes.summary import ladder_buckets
+    from pingmesh_tasks.latency.summary import ladder_buckets
 
     rows = pl.scan_parquet(directory / "[0-9]*.parquet").select(pl.len()).collect().item()
     mine = pl.read_parquet(directory / "ours.parquet")

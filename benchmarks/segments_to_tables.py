@@ -80,8 +80,8 @@ def generate(directory: Path, records: int) -> None:
 
 
 def ours(directory: Path) -> None:
-    from pingmesh_tasks.probes.summary import summarize_probe_table
-    from pingmesh_tasks.probes.tables import write_probe_table
+    from pingmesh_tasks.latency.probe_table import write_probe_table
+    from pingmesh_tasks.latency.summary import summarize_probe_table
     from pingmesh_tasks.windows import Window
 
     files = sorted(directory.glob("*.pms"))

@@ -29,9 +29,9 @@ if "scheduler" in sys.argv:
     import pingmesh_tasks.detect.access
     import pingmesh_tasks.detect.network
     import pingmesh_tasks.fleet.trace
+    import pingmesh_tasks.latency.summary
     import pingmesh_tasks.notify.delivery
     import pingmesh_tasks.notify.message
-    import pingmesh_tasks.probes.summary
 elif "triggerer" in sys.argv:
     import asyncssh
     import obstore.store
@@ -41,4 +41,4 @@ elif "triggerer" in sys.argv:
 
     import pingmesh_tasks.detect.rules
     import pingmesh_tasks.fleet.follow
-    import pingmesh_tasks.probes.summary
+    import pingmesh_tasks.latency.summary

@@ -23,8 +23,8 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pingmesh_tasks.latency.summary import BUCKETS_PER_DECADE, LADDER_BUCKETS, QUANTILES, nearest_rank
 from pingmesh_tasks.maps.build import METADATA
-from pingmesh_tasks.probes.summary import BUCKETS_PER_DECADE, LADDER_BUCKETS, QUANTILES, nearest_rank
 from pingmesh_tasks.store.schemas import GROUP_LATENCY, check_schema
 from pingmesh_tasks.topology.axis import GROUPS, MapAxis, on_axis
 
@@ -218,7 +218,7 @@ def _add(pairs: PairColumns, tally: Tally, keys: Sequence[Ints]) -> None:
 
 
 def _quantile(tally: Tally, q: float) -> NDArray[np.uint32]:
-    """Return the q-quantile of each row's ladder, as `probes.summary.quantile_from_ladder` estimates it."""
+    """Return the q-quantile of each row's ladder, as `latency.summary.quantile_from_ladder` estimates it."""
     reached = np.cumsum(tally.ladder, axis=1, dtype=np.uint64)
     rank = nearest_rank(q, np.maximum(reached[:, -1], 1).astype(np.int64))
     bucket = np.minimum((reached <= rank[:, None].astype(np.uint64)).sum(axis=1), LADDER_BUCKETS - 1)

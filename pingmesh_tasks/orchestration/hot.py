@@ -28,10 +28,10 @@ from pingmesh_tasks.detect.rules import RuleBook
 from pingmesh_tasks.errors import SegmentError, StoreError
 from pingmesh_tasks.fleet.follow import SILENT_CHUNKS, Contact, Roster
 from pingmesh_tasks.fleet.notable import NotableLimits
+from pingmesh_tasks.latency.probe_table import probe_rows
+from pingmesh_tasks.latency.segment import SegmentColumns, Targets, read_columns
+from pingmesh_tasks.latency.summary import summarize_rows
 from pingmesh_tasks.orchestration.rulebook import read_rules
-from pingmesh_tasks.probes.segment import SegmentColumns, Targets, read_columns
-from pingmesh_tasks.probes.summary import summarize_rows
-from pingmesh_tasks.probes.tables import probe_rows
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot import HotCursor, HotPiece, Kind, decode_batch

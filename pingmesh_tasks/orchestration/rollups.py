@@ -21,13 +21,13 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from pingmesh_tasks.latency import rollup
 from pingmesh_tasks.maps.build import METADATA
 from pingmesh_tasks.maps.sla import COLUMNS as SLA_COLUMNS
 from pingmesh_tasks.maps.sla import SlaBuilder
 from pingmesh_tasks.orchestration import maps, pictures
 from pingmesh_tasks.orchestration.rulebook import read_rules
 from pingmesh_tasks.orchestration.stages import Run, load_run_inventory
-from pingmesh_tasks.probes import rollup
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.pieces import ParquetObject

@@ -168,7 +168,7 @@ def dispatch_agents(run: Run, part: Part) -> dict[str, int]:
 def collect_segments(run: Run, part: Part) -> dict[str, int]:
     """Fetch the window's segments of the shard straight to `raw/`; a damaged one goes to quarantine."""
     from pingmesh_tasks.fleet import segments
-    from pingmesh_tasks.probes.segment import verify_segment
+    from pingmesh_tasks.latency.segment import verify_segment
 
     shard, store, window = _Shard(run, part), run.store, run.window
 
@@ -199,7 +199,7 @@ def has_no_data_yet(counts: dict[str, int]) -> bool:
 
 def build_probe_table(run: Run, part: Part) -> dict[str, int]:
     """Turn the shard's raw segments into its part of `probe`, a segment at a time."""
-    from pingmesh_tasks.probes.tables import write_probe_table
+    from pingmesh_tasks.latency.probe_table import write_probe_table
 
     shard = _Shard(run, part)
     present = set(run.store.keys(layout.raw_probe_prefix(run.window)))
@@ -224,7 +224,7 @@ def build_probe_table(run: Run, part: Part) -> dict[str, int]:
 
 def summarize_latency(run: Run, part: Part) -> dict[str, int]:
     """Turn the shard's part of `probe` into its part of `pair_latency`, pairs that stayed silent included."""
-    from pingmesh_tasks.probes.summary import summarize_probe_table
+    from pingmesh_tasks.latency.summary import summarize_probe_table
 
     shard = _Shard(run, part)
     with tempfile.TemporaryDirectory() as folder:

@@ -38,7 +38,7 @@ class HotPiece:
     """Bytes that a host or data server wrote lately, or news of the contact with it. `read_at_us` is our clock, UTC.
 
     kind          source        stream                 data
-    probe         host          window id              whole chunks, made a segment of their own (`probes.segment`)
+    probe         host          window id              whole chunks, made a segment of their own (`latency.segment`)
     access        data server   which file it was      whole lines of its access log, from byte `offset` of that file
     errors        data server   which file it was      whole lines of its errors log
     lost_contact  either        `host` or `log`        none; `detail` says why

@@ -37,7 +37,7 @@ PROBE = pl.Schema(
 #: One row a source, destination and protocol; `sent` is 0 for a pair that was planned and gave nothing.
 #: sent = answered + lost + refused + unreachable + reset + bad_reply + local_error.
 #: Quantiles are exact nearest ranks of the window's clean answers; `retransmitted` is part of `answered` but of no
-#: quantile. The ladder (`probes.summary`) counts the same answers in fixed log buckets, empty buckets left out.
+#: quantile. The ladder (`latency.summary`) counts the same answers in fixed log buckets, empty buckets left out.
 PAIR_LATENCY = pl.Schema(
     {
         "window": UTC_US,
@@ -338,7 +338,7 @@ SCHEMAS = {
     "access_normal": ACCESS_NORMAL,
 }
 
-#: What hours and days have as well, of the same columns: `window` is their start (`probes.rollup`).
+#: What hours and days have as well, of the same columns: `window` is their start (`latency.rollup`).
 SCHEMAS |= {
     layout.at_level(table, level): SCHEMAS[table]
     for level in LEVELS_S

@@ -24,7 +24,7 @@ from pingmesh_tasks.fleet.tails import (
     SegmentTail,
     ask,
 )
-from pingmesh_tasks.probes.segment import decode_segment, verify_segment
+from pingmesh_tasks.latency.segment import decode_segment, verify_segment
 from tests.support.segments import START_US, TABLE, WINDOW_ID, chunk
 
 SHELLS = [shell for shell in (["dash"], ["bash", "--posix"], ["busybox", "sh"]) if shutil.which(shell[0])]

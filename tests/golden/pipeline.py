@@ -21,6 +21,7 @@ from pingmesh_tasks.detect.access import AccessView, evaluate_access
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
 from pingmesh_tasks.fleet.connect import SshAccess
+from pingmesh_tasks.latency.segment import decode_segment
 from pingmesh_tasks.notify.history import notice_rows
 from pingmesh_tasks.notify.links import links_of
 from pingmesh_tasks.notify.mail import build_mail
@@ -30,7 +31,6 @@ from pingmesh_tasks.orchestration import alerts, pictures, rollups, stages
 from pingmesh_tasks.orchestration.maps import build_mesh_map
 from pingmesh_tasks.page import groups, pairs, tables, worst
 from pingmesh_tasks.page.page import Page
-from pingmesh_tasks.probes.segment import decode_segment
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS

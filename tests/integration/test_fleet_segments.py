@@ -17,7 +17,7 @@ from pingmesh_tasks.errors import ConfigError, SegmentError, StoreError
 from pingmesh_tasks.fleet.connect import HostOutcome
 from pingmesh_tasks.fleet.keys import ensure_keys
 from pingmesh_tasks.fleet.segments import collect_segments
-from pingmesh_tasks.probes.segment import verify_segment
+from pingmesh_tasks.latency.segment import verify_segment
 from pingmesh_tasks.topology.inventory import Host
 from pingmesh_tasks.windows import Window, window_containing
 from tests.support.fleet import LIMITS, FleetOfTest, running_fleet

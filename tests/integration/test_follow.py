@@ -16,7 +16,7 @@ import pytest
 from pingmesh_tasks.demo.fleet import demo_hosts
 from pingmesh_tasks.fleet.agents import AgentRelease, dispatch_agents
 from pingmesh_tasks.fleet.keys import ensure_keys
-from pingmesh_tasks.probes.segment import decode_segment
+from pingmesh_tasks.latency.segment import decode_segment
 from pingmesh_tasks.topology.inventory import Inventory, LogServer
 from pingmesh_tasks.topology.pinglist import PinglistPolicy, plan_pinglists
 from tests.support.fleet import LIMITS, FleetOfTest, free_port, running_fleet

@@ -25,7 +25,7 @@ from pingmesh_tasks.detect.normal import update_normal
 from pingmesh_tasks.fleet.connect import Answer
 from pingmesh_tasks.fleet.paths import PathTrace
 from pingmesh_tasks.fleet.trace import parse_trace
-from pingmesh_tasks.probes.summary import summarize_pairs
+from pingmesh_tasks.latency.summary import summarize_pairs
 from pingmesh_tasks.windows import Window
 from tests.support.lab import LabError, find_tool
 from tests.support.lab_agent import AGENT, PROBE_PORT, LabAgent

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from pingmesh_tasks.probes.segment import SegmentSummary
-from pingmesh_tasks.probes.summary import summarize_pairs
+from pingmesh_tasks.latency.segment import SegmentSummary
+from pingmesh_tasks.latency.summary import summarize_pairs
 from pingmesh_tasks.windows import window_containing
 from tests.support.lab import PAYLOAD, SYN, SYN_ACK, laboratory
 from tests.support.lab_agent import LabAgent

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pingmesh_tasks.probes.segment import decode_segment
+from pingmesh_tasks.latency.segment import decode_segment
 from pingmesh_tasks.windows import window_containing
 from tests.support.lab import Lab, laboratory
 from tests.support.lab_agent import PROBE_PORT, ping_list

@@ -14,13 +14,13 @@ import pytest
 
 from pingmesh_tasks.alarm.memory import AlertFile
 from pingmesh_tasks.fleet.connect import SshAccess
+from pingmesh_tasks.latency.rollup import merge_pairs
 from pingmesh_tasks.maps.codes import METRICS, decode
 from pingmesh_tasks.orchestration import late_data, rollups
 from pingmesh_tasks.orchestration.maps import build_mesh_map
 from pingmesh_tasks.orchestration.stages import Part, Run
 from pingmesh_tasks.page import groups, pairs
 from pingmesh_tasks.page.page import Page
-from pingmesh_tasks.probes.rollup import merge_pairs
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.tables import read_table, write_table

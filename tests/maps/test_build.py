@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.latency.summary import merge_ladders, quantile_from_ladder
 from pingmesh_tasks.maps import build, codes
 from pingmesh_tasks.maps.build import build_mesh_map, map_parts, read_codes
 from pingmesh_tasks.maps.groups import group_parts, group_rows, tally_groups
-from pingmesh_tasks.probes.summary import merge_ladders, quantile_from_ladder
 from pingmesh_tasks.topology.axis import MapAxis
 from pingmesh_tasks.topology.inventory import Host, Inventory
 from tests.support.mesh_frames import Faults, inventory_of, mesh_frame

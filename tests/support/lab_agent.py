@@ -20,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.probes.segment import SegmentSummary, decode_segment, verify_segment
+from pingmesh_tasks.latency.segment import SegmentSummary, decode_segment, verify_segment
 from tests.support.lab import Lab
 
 AGENT = Path(__file__).parents[2] / "include/agent/pingmesh_agent.py"

@@ -18,7 +18,7 @@ from pingmesh_tasks.fleet.agents import AgentRelease, clean_hosts, dispatch_agen
 from pingmesh_tasks.fleet.connect import FanoutLimits, HostOutcome, SshAccess
 from pingmesh_tasks.fleet.keys import ensure_keys
 from pingmesh_tasks.fleet.segments import collect_segments
-from pingmesh_tasks.probes.segment import verify_segment
+from pingmesh_tasks.latency.segment import verify_segment
 from pingmesh_tasks.topology.inventory import Host
 from pingmesh_tasks.windows import Window
 

@@ -22,11 +22,11 @@ import pyarrow as pa
 from pingmesh_tasks.alarm.memory import to_json
 from pingmesh_tasks.alarm.state import AlertState, Policy, advance
 from pingmesh_tasks.detect.finding import Evaluation, Finding, anomaly_rows
+from pingmesh_tasks.latency.summary import ladder_buckets
 from pingmesh_tasks.maps import codes
 from pingmesh_tasks.maps.build import MeshMap, map_parts
 from pingmesh_tasks.maps.groups import NO_RTT, GroupBuilder, PairColumns, group_parts
 from pingmesh_tasks.maps.pattern import pattern_of
-from pingmesh_tasks.probes.summary import ladder_buckets
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore, S3Access
 from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS, NORMAL, PAIR_LATENCY, SESSION

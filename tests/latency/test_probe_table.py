@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.errors import SegmentError
-from pingmesh_tasks.probes.segment import decode_segment
-from pingmesh_tasks.probes.tables import write_probe_table
+from pingmesh_tasks.latency.probe_table import write_probe_table
+from pingmesh_tasks.latency.segment import decode_segment
 from pingmesh_tasks.store.schemas import PROBE
 from tests.support.segments import TABLE, chunk, segment
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.probes.summary import (
+from pingmesh_tasks.latency.summary import (
     LADDER_BUCKETS,
     LADDER_EDGES_US,
     ladder_buckets,
@@ -144,7 +144,7 @@ def test_a_file_and_a_frame_give_the_same_summary_however_the_file_is_cut(ordere
 
 
 def test_a_sorted_file_is_read_source_by_source(monkeypatch):
-    from pingmesh_tasks.probes import summary
+    from pingmesh_tasks.latency import summary
 
     seen = []
     original = summary._summarize

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.probes.rollup import PairSums, Piece, merge_pairs, only_sources, roll_up
-from pingmesh_tasks.probes.summary import (
+from pingmesh_tasks.latency.rollup import PairSums, Piece, merge_pairs, only_sources, roll_up
+from pingmesh_tasks.latency.summary import (
     LADDER_EDGES_US,
     QUANTILES,
     merge_ladders,

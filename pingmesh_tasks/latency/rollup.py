@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.probes.summary import (
+from pingmesh_tasks.latency.summary import (
     BUCKETS_PER_DECADE,
     LADDER_BUCKETS,
     OUTCOMES,

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pingmesh_tasks.errors import SegmentError
-from pingmesh_tasks.probes.segment import SegmentColumns, read_columns
+from pingmesh_tasks.latency.segment import SegmentColumns, read_columns
 
 STRINGS = ("src", "src_ip", "dst", "dst_ip", "protocol", "scope")
 VARYING = ("ts", "src_port", "rtt_us")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.probes.legacy import read_2018
-from pingmesh_tasks.probes.summary import summarize_pairs
+from pingmesh_tasks.latency.records_2018 import read_2018
+from pingmesh_tasks.latency.summary import summarize_pairs
 from pingmesh_tasks.store.schemas import check_schema
 from pingmesh_tasks.windows import Window
 

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.errors import SegmentError
-from pingmesh_tasks.probes import segment as reader
-from pingmesh_tasks.probes.segment import decode_segment, read_columns, verify_segment
+from pingmesh_tasks.latency import segment as reader
+from pingmesh_tasks.latency.segment import decode_segment, read_columns, verify_segment
 from pingmesh_tasks.store.schemas import PROBE, check_schema
 from tests.support.segments import START_US, TABLE, WINDOW_ID, chunk, forged_chunk, header, packed, segment
 

@@ -99,7 +99,7 @@ def summarize_pairs(probes: pl.DataFrame, window: Window, planned: pl.DataFrame 
 
 
 def summarize_rows(rows: Sequence[pa.Table], window: Window, planned: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Return what `summarize_pairs` does for the rows of some `probes.tables.probe_rows`, whose strings are packed."""
+    """Return what `summarize_pairs` does for rows of `probe_rows`, whose strings are packed."""
     plan = _to_arrow(_sorted_plan(planned))
     probes = pa.concat_tables([table.select(_READ) for table in rows]) if rows else _NO_PROBES
     pairs, _ = _summarize(probes, plan, window)
