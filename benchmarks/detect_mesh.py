@@ -39,7 +39,7 @@ REPEATS, HOSTS_A_PART, WINDOWS = 3, 500, 8
 
 def prepare(case: str, path: str) -> dict[str, float]:
     """Write the normal of some well windows, and a window with two faults."""
-    from pingmesh_tasks.detect.normal import update_normal
+    from pingmesh_tasks.detect.mesh.baseline import update_normal
     from tests.support.mesh_frames import Faults, mesh_frame
 
     inventory, mesh = inventory_of(case)
@@ -62,7 +62,7 @@ def prepare(case: str, path: str) -> dict[str, float]:
 
 
 def look(case: str, path: str) -> dict[str, Any]:
-    from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
+    from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
     from tests.support.mesh_frames import WINDOW
 
     inventory, _ = inventory_of(case)
@@ -138,7 +138,7 @@ def read(path: str, table: str) -> pl.DataFrame:
     """Read a table as a task does: part by part, the columns that a look needs."""
     import polars as pl
 
-    from pingmesh_tasks.detect.rows import READ
+    from pingmesh_tasks.detect.mesh.rows import READ
 
     columns = list(READ) if table == "pairs" else None
     return pl.concat([pl.read_parquet(part, columns=columns) for part in sorted(Path(path).glob(f"{table}-*"))])

@@ -97,7 +97,7 @@ def serve(bucket: str) -> None:
     from fastapi import FastAPI
     from pingmesh_ui.app import create_app  # first, as in the api-server: it says where Arrow's memory comes from
 
-    from pingmesh_tasks.maps.codes import decode
+    from pingmesh_tasks.matrix.codes import decode
     from pingmesh_tasks.page.page import Page
     from pingmesh_tasks.settings import load_settings
     from tests.support.page_api_server import QuietHost, serving

@@ -168,7 +168,7 @@ def play(table: Table, page: Page, hosts: int, times: int) -> None:
 
 def arrive(store: Any, window: Any, like: Any) -> None:
     """Put a window into the store that looks like another; metrics that are not looked at are that of `sent`."""
-    from pingmesh_tasks.maps.codes import METRICS
+    from pingmesh_tasks.matrix.codes import METRICS
     from pingmesh_tasks.store import layout
 
     for key in store.keys(layout.table_prefix("group_latency", like)):

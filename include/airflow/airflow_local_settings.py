@@ -27,7 +27,7 @@ if "scheduler" in sys.argv:
 
     import pingmesh_tasks.access.grammar
     import pingmesh_tasks.detect.access
-    import pingmesh_tasks.detect.network
+    import pingmesh_tasks.detect.mesh.evaluate
     import pingmesh_tasks.fleet.trace
     import pingmesh_tasks.latency.summary
     import pingmesh_tasks.notify.delivery

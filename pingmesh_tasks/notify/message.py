@@ -46,7 +46,7 @@ class Links:
 class Trace:
     """The path of one pair in one direction. `verdict` is one sentence: where loss starts, or why it cannot be said.
 
-    `hops` are rows of plain values (`detect.hops.hop_evidence`), `after` the last router before the loss.
+    `hops` are rows of plain values (`detect.traces.hops.hop_evidence`), `after` the last router before the loss.
     """
 
     src: str

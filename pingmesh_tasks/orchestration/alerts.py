@@ -61,8 +61,8 @@ LOOK_BACK_BUDGET_S = 20.0
 
 def judge_mesh(run: Run, part: Part) -> dict[str, int]:
     """Look at the window's pairs, write its rows of `anomaly`, and what is normal from now on."""
-    from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
-    from pingmesh_tasks.detect.normal import update_normal
+    from pingmesh_tasks.detect.mesh.baseline import update_normal
+    from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 
     inventory, window = read_inventory(run, part), run.window
     pairs = read_table(run.store, "pair_latency", window, PAIR_COLUMNS)
@@ -235,7 +235,7 @@ def _keep_opened(run: Run, evaluation: Evaluation, after: AlertState) -> None:
 def _look_at_mesh(
     run: Run, inventory: Inventory, pieces: Sequence[HotPiece], since: datetime, now: datetime
 ) -> Evaluation:
-    from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
+    from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 
     pairs, unheard = hot.recent_pairs(pieces, inventory, since, now)
     window = window_containing(now, run.settings.window_s)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pingmesh_tasks.access.errors import parse_errors_log
 from pingmesh_tasks.access.grammar import parse_access_log
 from pingmesh_tasks.detect.finding import Evaluation
-from pingmesh_tasks.detect.recent import last_changes
+from pingmesh_tasks.detect.mesh.recent import last_changes
 from pingmesh_tasks.detect.rules import RuleBook
 from pingmesh_tasks.errors import SegmentError, StoreError
 from pingmesh_tasks.fleet.follow import SILENT_CHUNKS, Contact, Roster
@@ -157,7 +157,8 @@ def recent_pairs(
 
 
 def _starts(probes: Sequence[SegmentColumns], from_us: int, to_us: int) -> dict[str, int]:
-    """Return, for the hosts that died or came back in the span, since when their probes tell of now (`detect.recent`).
+    """Return, for the hosts that died or came back in the span, since when their probes tell of now
+    (`detect.mesh.recent`).
 
     Only probes to hosts that failed somebody are looked at: in good health that is next to none.
     """

@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.maps import build, groups, usual
-from pingmesh_tasks.maps.pattern import pattern_of
+from pingmesh_tasks.detect.mesh.matrix_pattern import pattern_of
+from pingmesh_tasks.matrix import build, groups, usual_medians
 from pingmesh_tasks.orchestration.stages import Part, Run, read_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
@@ -33,7 +33,7 @@ COLUMNS = sorted({*build.COLUMNS, *groups.COLUMNS})
 class MapMaker:
     """Lays pairs out as the page reads them. A mesh of more than MOST_HOSTS has groups, and no map."""
 
-    def __init__(self, axis: MapAxis, medians: usual.UsualMedians | None = None) -> None:
+    def __init__(self, axis: MapAxis, medians: usual_medians.UsualMedians | None = None) -> None:
         self.axis, self.groups = axis, groups.GroupBuilder(axis)
         self._map = build.MapBuilder(axis, medians) if len(axis.hosts) <= build.MOST_HOSTS else None
         if not self._map:
@@ -75,11 +75,11 @@ def build_mesh_map(run: Run, part: Part) -> dict[str, int]:
     return {"hosts": len(axis.hosts), "bytes": written}
 
 
-def _usual(store: ObjectStore, window: Window | None, axis: MapAxis) -> usual.UsualMedians:
+def _usual(store: ObjectStore, window: Window | None, axis: MapAxis) -> usual_medians.UsualMedians:
     """Return what is usual after a window, read a row group at a time; nothing where there is no window."""
-    medians = usual.UsualMedians(axis)
+    medians = usual_medians.UsualMedians(axis)
     for key in store.keys(layout.table_prefix(NORMAL, window)) if window else ():
         if file := ParquetObject.find(store, key):
             for group in range(file.metadata.num_row_groups):
-                medians.add(pl.DataFrame(file.read([group], usual.COLUMNS)))
+                medians.add(pl.DataFrame(file.read([group], usual_medians.COLUMNS)))
     return medians

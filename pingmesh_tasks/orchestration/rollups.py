@@ -21,10 +21,10 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from pingmesh_tasks.detect.mesh.sla import COLUMNS as SLA_COLUMNS
+from pingmesh_tasks.detect.mesh.sla import SlaBuilder
 from pingmesh_tasks.latency import rollup
-from pingmesh_tasks.maps.build import METADATA
-from pingmesh_tasks.maps.sla import COLUMNS as SLA_COLUMNS
-from pingmesh_tasks.maps.sla import SlaBuilder
+from pingmesh_tasks.matrix.build import METADATA
 from pingmesh_tasks.orchestration import maps, pictures
 from pingmesh_tasks.orchestration.rulebook import read_rules
 from pingmesh_tasks.orchestration.stages import Run, load_run_inventory

@@ -16,8 +16,8 @@ from pingmesh_tasks.alarm import outbox
 from pingmesh_tasks.alarm.incident import Notice, Policy
 from pingmesh_tasks.alarm.memory import AlertFile
 from pingmesh_tasks.detect.finding import MESH
-from pingmesh_tasks.detect.hops import find_loss, hop_evidence
-from pingmesh_tasks.detect.netbouncer import rank_traces
+from pingmesh_tasks.detect.traces.hops import find_loss, hop_evidence
+from pingmesh_tasks.detect.traces.netbouncer import rank_traces
 from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.fleet.trace import trace_pairs
 from pingmesh_tasks.notify.delivery import deliver

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from pingmesh_tasks.latency.summary import LADDER_EDGES_US, quantile_from_ladder
-from pingmesh_tasks.maps.build import METADATA
-from pingmesh_tasks.maps.groups import KINDS, ROW_GROUP
+from pingmesh_tasks.matrix.build import METADATA
+from pingmesh_tasks.matrix.groups import KINDS, ROW_GROUP
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.page.places import number_of

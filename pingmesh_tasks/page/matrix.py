@@ -10,8 +10,8 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pingmesh_tasks.maps.build import read_codes
-from pingmesh_tasks.maps.codes import ALL_METRICS, Codes, pool_max, pool_mean
+from pingmesh_tasks.matrix.build import read_codes
+from pingmesh_tasks.matrix.codes import ALL_METRICS, Codes, pool_max, pool_mean
 from pingmesh_tasks.page.cache import BytesCache
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.page.windows import MAP, MapWindow

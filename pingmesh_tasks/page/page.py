@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.maps.build import METADATA
-from pingmesh_tasks.maps.codes import ALL_METRICS, METRICS
+from pingmesh_tasks.matrix.build import METADATA
+from pingmesh_tasks.matrix.codes import ALL_METRICS, METRICS
 from pingmesh_tasks.page.cache import BytesCache
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.page.matrix import Matrix, Pool, matrix_answer, read_matrix

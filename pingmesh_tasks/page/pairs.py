@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from pingmesh_tasks.maps.build import METADATA, SOURCES_PER_GROUP
-from pingmesh_tasks.maps.codes import METRICS, NOT_PLANNED, STATES, decode
+from pingmesh_tasks.matrix.build import METADATA, SOURCES_PER_GROUP
+from pingmesh_tasks.matrix.codes import METRICS, NOT_PLANNED, STATES, decode
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.page.groups import distribution
 from pingmesh_tasks.page.page import Page

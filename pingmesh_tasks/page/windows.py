@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.maps.codes import CHANGE, METRICS
+from pingmesh_tasks.matrix.codes import CHANGE, METRICS
 from pingmesh_tasks.page.cache import BytesCache
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.store import layout

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pingmesh_tasks.maps.codes import ALL_METRICS, FAILED, MISSING, NOT_PLANNED, STATES, Codes, decode
+from pingmesh_tasks.matrix.codes import ALL_METRICS, FAILED, MISSING, NOT_PLANNED, STATES, Codes, decode
 from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.page.places import span_of
 from pingmesh_tasks.page.windows import MapWindow

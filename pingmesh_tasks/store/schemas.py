@@ -67,12 +67,12 @@ PAIR_LATENCY = pl.Schema(
     }
 )
 
-#: One metric of a window as a dense matrix: row = source · hosts + destination; `maps.codes` says what a code is. A
+#: One metric of a window as a dense matrix: row = source · hosts + destination; `matrix.codes` says what a code is. A
 #: part is a metric; its metadata name the plan, and so the order of the hosts.
 MESH_MAP = pl.Schema({"code": pl.UInt16()})
 
-#: One row a group of pairs (`maps.groups`): two ToRs, podsets or DCs, a host as source or as destination, or the mesh.
-#: `failed` pairs sent probes and got no answer, `missing` ones sent none. Quantiles are read from the ladder.
+#: One row a group of pairs (`matrix.groups`): two ToRs, podsets or DCs, a host as source or as destination, or the
+#: mesh. `failed` pairs sent probes and got no answer, `missing` ones sent none. Quantiles are read from the ladder.
 GROUP_LATENCY = pl.Schema(
     {
         "src": pl.String(),
@@ -86,9 +86,10 @@ GROUP_LATENCY = pl.Schema(
     }
 )
 
-#: One row a part of the mesh in an hour or day: what was promised of it, and what it kept (`maps.sla`). `kind`: mesh,
-#: intra_tor, intra_dc, inter_dc (no src, dst), dc, podset (src and dst name them). `within` of the `pairs` that sent
-#: probes kept the limits. `clean` probes were answered at the first try; `loss` is lost ÷ sent, null without probes.
+#: One row a part of the mesh in an hour or day: what was promised of it, and what it kept (`detect.mesh.sla`). `kind`:
+#: mesh, intra_tor, intra_dc, inter_dc (no src, dst), dc, podset (src and dst name them). `within` of the `pairs` that
+#: sent probes kept the limits. `clean` probes were answered at the first try; `loss` is lost ÷ sent, null without
+#: probes.
 SLA = pl.Schema(
     {
         "window": UTC_US,
@@ -231,7 +232,8 @@ LOG_STATUS = pl.Schema(
 )
 
 #: One row a pair and protocol: what its last `windows` windows were like, in natural logarithms of µs, each centre with
-#: a deviation (`detect.normal`), and the share of its probes that was dropped. Null: it never had a clean answer.
+#: a deviation (`detect.mesh.baseline`), and the share of its probes that was dropped. Null: it never had a clean
+#: answer.
 NORMAL = pl.Schema(
     {
         "src": pl.String(),

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 from starlette.responses import RedirectResponse, Response
 
-from pingmesh_tasks.maps.codes import ALL_METRICS
+from pingmesh_tasks.matrix.codes import ALL_METRICS
 from pingmesh_tasks.page import groups as from_groups
 from pingmesh_tasks.page import pairs as from_pairs
 from pingmesh_tasks.page import tables as from_tables

@@ -20,8 +20,8 @@ from pingmesh_tasks.access.sessions import pair_sessions
 from pingmesh_tasks.detect.access import AccessView, evaluate_access
 from pingmesh_tasks.detect.access_normal import update_access_normal
 from pingmesh_tasks.detect.catalogue import ACCESS_RULES, RULES, Rule
-from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
-from pingmesh_tasks.detect.normal import update_normal
+from pingmesh_tasks.detect.mesh.baseline import update_normal
+from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.rules import PLACES, Override, RuleBook, Settings, Where, load_rules
 from pingmesh_tasks.errors import ConfigError
 from tests.support.access_frames import SERVER, WINDOW, Log, errors

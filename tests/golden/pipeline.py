@@ -19,7 +19,7 @@ from pingmesh_tasks.alarm.alert import AlertState
 from pingmesh_tasks.alarm.incident import Notice
 from pingmesh_tasks.detect.access import AccessView, evaluate_access
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
-from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
+from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.latency.segment import decode_segment
 from pingmesh_tasks.notify.history import notice_rows

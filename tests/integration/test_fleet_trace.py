@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pingmesh_tasks.detect.hops import find_loss
+from pingmesh_tasks.detect.traces.hops import find_loss
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.agents import AgentRelease, dispatch_agents
 from pingmesh_tasks.fleet.keys import ensure_keys

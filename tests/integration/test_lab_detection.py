@@ -19,9 +19,9 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.detect.finding import Evaluation
-from pingmesh_tasks.detect.netbouncer import rank_traces
-from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
-from pingmesh_tasks.detect.normal import update_normal
+from pingmesh_tasks.detect.mesh.baseline import update_normal
+from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
+from pingmesh_tasks.detect.traces.netbouncer import rank_traces
 from pingmesh_tasks.fleet.connect import Answer
 from pingmesh_tasks.fleet.paths import PathTrace
 from pingmesh_tasks.fleet.trace import parse_trace

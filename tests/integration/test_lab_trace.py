@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pingmesh_tasks.detect.hops import find_loss, hop_table
+from pingmesh_tasks.detect.traces.hops import find_loss, hop_table
 from pingmesh_tasks.fleet.connect import Answer
 from pingmesh_tasks.fleet.paths import PathTrace
 from pingmesh_tasks.fleet.trace import parse_trace

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pingmesh_tasks.detect.normal import update_normal
+from pingmesh_tasks.detect.mesh.baseline import update_normal
 from pingmesh_tasks.fleet.connect import SshAccess
-from pingmesh_tasks.maps.codes import ALL_METRICS, FAILED, decode
+from pingmesh_tasks.matrix.codes import ALL_METRICS, FAILED, decode
 from pingmesh_tasks.orchestration.maps import build_mesh_map
 from pingmesh_tasks.orchestration.stages import Part, Run
 from pingmesh_tasks.page import groups, pairs, worst
@@ -86,7 +86,7 @@ def test_a_second_run_leaves_equal_objects(run):
 
 
 def test_a_mesh_too_large_for_a_map_has_its_groups(run, monkeypatch):
-    monkeypatch.setattr("pingmesh_tasks.maps.build.MOST_HOSTS", 30)
+    monkeypatch.setattr("pingmesh_tasks.matrix.build.MOST_HOSTS", 30)
     build_mesh_map(run, PART)
     assert not run.store.keys("tables/mesh_map/")
     assert len(run.store.keys("tables/group_latency/")) == 5

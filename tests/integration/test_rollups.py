@@ -15,7 +15,7 @@ import pytest
 from pingmesh_tasks.alarm.memory import AlertFile
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.latency.rollup import merge_pairs
-from pingmesh_tasks.maps.codes import METRICS, decode
+from pingmesh_tasks.matrix.codes import METRICS, decode
 from pingmesh_tasks.orchestration import late_data, rollups
 from pingmesh_tasks.orchestration.maps import build_mesh_map
 from pingmesh_tasks.orchestration.stages import Part, Run

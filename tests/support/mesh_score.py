@@ -20,8 +20,8 @@ from pingmesh_tasks.alarm.hierarchy import hierarchy_of
 from pingmesh_tasks.alarm.incident import Notice, Policy
 from pingmesh_tasks.alarm.state import AlertState, advance
 from pingmesh_tasks.detect.finding import Evaluation, Lane
-from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
-from pingmesh_tasks.detect.normal import update_normal
+from pingmesh_tasks.detect.mesh.baseline import update_normal
+from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from tests.support.mesh_cases import BEFORE, Case
 from tests.support.mesh_clos import Mesh, Seen
 
@@ -85,7 +85,7 @@ class Watch:
 
     @cached_property
     def normal(self) -> pl.DataFrame | None:
-        """What `detect.normal` makes of the first windows of the mesh, which are well."""
+        """What `detect.mesh.baseline` makes of the first windows of the mesh, which are well."""
         normal: pl.DataFrame | None = None
         for number in range(self._warm_up):
             normal = self.learn(normal, self.mesh.window(number))

@@ -22,11 +22,11 @@ import pyarrow as pa
 from pingmesh_tasks.alarm.memory import to_json
 from pingmesh_tasks.alarm.state import AlertState, Policy, advance
 from pingmesh_tasks.detect.finding import Evaluation, Finding, anomaly_rows
+from pingmesh_tasks.detect.mesh.matrix_pattern import pattern_of
 from pingmesh_tasks.latency.summary import ladder_buckets
-from pingmesh_tasks.maps import codes
-from pingmesh_tasks.maps.build import MeshMap, map_parts
-from pingmesh_tasks.maps.groups import NO_RTT, GroupBuilder, PairColumns, group_parts
-from pingmesh_tasks.maps.pattern import pattern_of
+from pingmesh_tasks.matrix import codes
+from pingmesh_tasks.matrix.build import MeshMap, map_parts
+from pingmesh_tasks.matrix.groups import NO_RTT, GroupBuilder, PairColumns, group_parts
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore, S3Access
 from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS, NORMAL, PAIR_LATENCY, SESSION
@@ -125,7 +125,7 @@ class MadeMesh:
         return MeshMap(self.axis, {name: found[name] for name in ("change", *codes.METRICS)})
 
     def normal(self) -> pl.DataFrame:
-        """Return what is normal, as `detect.normal` leaves it."""
+        """Return what is normal, as `detect.mesh.baseline` leaves it."""
         src, dst = np.nonzero(self.planned)
         names, ln = pl.Series(self.names), pl.Series(np.log(self.base[src, dst]))
         rows = {"src": names.gather(src), "dst": names.gather(dst), "p50_ln": ln, "p99_ln": ln + 0.3}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from pingmesh_tasks.detect.rows import COUNTS, READ
+from pingmesh_tasks.detect.mesh.rows import COUNTS, READ
 from pingmesh_tasks.topology.inventory import Host, Inventory
 
 

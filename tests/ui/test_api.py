@@ -14,8 +14,8 @@ import pytest
 import zstandard
 from pingmesh_ui.wire import csv_bytes
 
-from pingmesh_tasks.maps import codes
-from pingmesh_tasks.maps.build import map_parts
+from pingmesh_tasks.matrix import codes
+from pingmesh_tasks.matrix.build import map_parts
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.tables import read_table
 from tests.support.page_api_mesh import END, HOSTS, MESH, MESH_WINDOW, NAMES, NEWEST, WINDOWS, ask

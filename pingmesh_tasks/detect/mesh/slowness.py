@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import Finding, Scope
-from pingmesh_tasks.detect.look import Look
-from pingmesh_tasks.detect.normal import LEAST_DEVIATION, Normal
-from pingmesh_tasks.detect.scan import Demands, Evidence, Suspect, find_suspects
+from pingmesh_tasks.detect.mesh.baseline import LEAST_DEVIATION, Normal
+from pingmesh_tasks.detect.mesh.scan import Demands, Evidence, Suspect, find_suspects
+from pingmesh_tasks.detect.mesh.view import Look
 
 #: Of the probes of a healthy pair, so many may be slow together: what half of them being slow is weighed against.
 _SLOW_PROBES = 0.02

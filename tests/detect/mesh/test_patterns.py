@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pingmesh_tasks.detect.patterns import HeatmapPattern, classify_heatmap
+from pingmesh_tasks.detect.mesh.patterns import HeatmapPattern, classify_heatmap
 from tests.support.mesh_frames import Faults, inventory_of, mesh_frame
 from tests.support.pair_rows import PairRows, fabric, flat
 

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.detect.rows import Rows, code_keys, code_rows, keys_of, match
+from pingmesh_tasks.detect.mesh.rows import Rows, code_keys, code_rows, keys_of, match
 from pingmesh_tasks.store.schemas import NORMAL
 from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.topology.placement import Places

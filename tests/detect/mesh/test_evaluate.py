@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.detect.finding import Evaluation, anomaly_rows
-from pingmesh_tasks.detect.network import MeshView, evaluate_mesh
-from pingmesh_tasks.detect.normal import update_normal
+from pingmesh_tasks.detect.mesh.baseline import update_normal
+from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
 from pingmesh_tasks.topology.inventory import Inventory
 from tests.support.anomaly_rows import findings_of

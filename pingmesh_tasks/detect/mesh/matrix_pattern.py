@@ -1,4 +1,4 @@
-"""The pattern of a map in one word (`detect.patterns`), from its p99 alone: what is noted in the map's files."""
+"""The pattern of a map in one word (`detect.mesh.patterns`), from its p99 alone: what is noted in the map's files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pingmesh_tasks.detect.patterns import classify_rows
-from pingmesh_tasks.detect.rows import Rows
-from pingmesh_tasks.maps import codes
-from pingmesh_tasks.maps.build import MeshMap
+from pingmesh_tasks.detect.mesh.patterns import classify_rows
+from pingmesh_tasks.detect.mesh.rows import Rows
+from pingmesh_tasks.matrix import codes
+from pingmesh_tasks.matrix.build import MeshMap
 from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.topology.placement import Places
 

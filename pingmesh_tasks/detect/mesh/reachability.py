@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import MESH, Finding, Scope
-from pingmesh_tasks.detect.look import Look
-from pingmesh_tasks.detect.parts import sum_by_host
-from pingmesh_tasks.detect.scan import Demands, Evidence, Suspect, find_suspects
+from pingmesh_tasks.detect.mesh.components import sum_by_host
+from pingmesh_tasks.detect.mesh.scan import Demands, Evidence, Suspect, find_suspects
+from pingmesh_tasks.detect.mesh.view import Look
 
 #: Fewer probes of a pair say nothing of it.
 LEAST_TRIES = 3

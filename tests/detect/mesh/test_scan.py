@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from pingmesh_tasks.detect.scan import Demands, Evidence, Suspect, find_suspects
+from pingmesh_tasks.detect.mesh.scan import Demands, Evidence, Suspect, find_suspects
 from pingmesh_tasks.topology.placement import Places
 from tests.support.pair_rows import fabric
 

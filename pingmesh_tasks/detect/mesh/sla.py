@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.rules import Place, RuleBook
-from pingmesh_tasks.maps.groups import MOST_ROWS, Tally, group_rows
+from pingmesh_tasks.matrix.groups import MOST_ROWS, Tally, group_rows
 from pingmesh_tasks.store.schemas import SLA, check_schema
 from pingmesh_tasks.topology.axis import GROUPS, MapAxis, on_axis
 from pingmesh_tasks.windows import Window

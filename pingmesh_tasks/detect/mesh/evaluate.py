@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.catalogue import NETWORK_RULES
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding, Lane, LeftOut, Severity
-from pingmesh_tasks.detect.latency import find_slow
-from pingmesh_tasks.detect.look import Look
-from pingmesh_tasks.detect.losses import find_lossy
-from pingmesh_tasks.detect.normal import Normal, read_normal
-from pingmesh_tasks.detect.parts import sum_by_host
-from pingmesh_tasks.detect.reachability import LEAST_TRIES, find_dead, find_silent
-from pingmesh_tasks.detect.rows import Rows, code_rows
+from pingmesh_tasks.detect.mesh.baseline import Normal, read_normal
+from pingmesh_tasks.detect.mesh.components import sum_by_host
+from pingmesh_tasks.detect.mesh.loss import find_lossy
+from pingmesh_tasks.detect.mesh.reachability import LEAST_TRIES, find_dead, find_silent
+from pingmesh_tasks.detect.mesh.rows import Rows, code_rows
+from pingmesh_tasks.detect.mesh.slowness import find_slow
+from pingmesh_tasks.detect.mesh.view import Look
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook
 from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.topology.placement import Places
@@ -42,8 +42,8 @@ _NEED_NORMAL = {"latency_normal"}
 class MeshView:
     """What one look sees. `pairs`: rows of `pair_latency`, or those of its columns that `rows.Rows` has, in any order.
 
-    `at` is the end of the span of `span_s` seconds. `normal` is the table of `detect.normal`, of before this span;
-    `status` rows of `host_status` of the span.
+    `at` is the end of the span of `span_s` seconds. `normal` is the table of `detect.mesh.baseline`, of before this
+    span; `status` rows of `host_status` of the span.
     """
 
     pairs: pl.DataFrame

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import Scope
-from pingmesh_tasks.detect.parts import WIDTH, Bools, Floats, Ints, Part, Sums, parts_of
+from pingmesh_tasks.detect.mesh.components import WIDTH, Bools, Floats, Ints, Part, Sums, parts_of
 from pingmesh_tasks.topology.placement import Places
 
 #: A part is refused unless so many of its own parts suffer, at half of the worst one's rate or more.

@@ -19,8 +19,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.detect.parts import sum_by_host
-from pingmesh_tasks.detect.rows import Rows, code_rows
+from pingmesh_tasks.detect.mesh.components import sum_by_host
+from pingmesh_tasks.detect.mesh.rows import Rows, code_rows
 from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.topology.placement import Places
 

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from pingmesh_tasks.detect.netbouncer import bad_devices, netbouncer, rank_hops, rank_traces
+from pingmesh_tasks.detect.traces.netbouncer import bad_devices, netbouncer, rank_hops, rank_traces
 from pingmesh_tasks.fleet.paths import Hop, PathTrace, PortPath
 
 

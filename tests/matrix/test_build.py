@@ -8,9 +8,9 @@ import pytest
 
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.latency.summary import merge_ladders, quantile_from_ladder
-from pingmesh_tasks.maps import build, codes
-from pingmesh_tasks.maps.build import build_mesh_map, map_parts, read_codes
-from pingmesh_tasks.maps.groups import group_parts, group_rows, tally_groups
+from pingmesh_tasks.matrix import build, codes
+from pingmesh_tasks.matrix.build import build_mesh_map, map_parts, read_codes
+from pingmesh_tasks.matrix.groups import group_parts, group_rows, tally_groups
 from pingmesh_tasks.topology.axis import MapAxis
 from pingmesh_tasks.topology.inventory import Host, Inventory
 from tests.support.mesh_frames import Faults, inventory_of, mesh_frame
@@ -154,11 +154,11 @@ def test_groups_of_a_mesh_without_places_are_one():
 
 
 def test_too_many_tors_leave_the_wider_groups(monkeypatch):
-    monkeypatch.setattr("pingmesh_tasks.maps.groups.MOST_ROWS", 17)
+    monkeypatch.setattr("pingmesh_tasks.matrix.groups.MOST_ROWS", 17)
     tallies = tally_groups(PARTS, AXIS)
     assert set(tallies) == {"host", "podset", "dc", "mesh"}
     assert tallies["mesh"].counts[0, 0] == PAIRS.height
-    monkeypatch.setattr("pingmesh_tasks.maps.groups.MOST_ROWS", 1)
+    monkeypatch.setattr("pingmesh_tasks.matrix.groups.MOST_ROWS", 1)
     assert tally_groups(PARTS, AXIS)["mesh"].counts[0, 0] == PAIRS.height
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pingmesh_tasks.detect.recent import last_changes
+from pingmesh_tasks.detect.mesh.recent import last_changes
 
 START = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 

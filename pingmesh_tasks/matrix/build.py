@@ -20,9 +20,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.maps import codes
-from pingmesh_tasks.maps.codes import CHANGE, METRICS, Codes
-from pingmesh_tasks.maps.usual import UsualMedians
+from pingmesh_tasks.matrix import codes
+from pingmesh_tasks.matrix.codes import CHANGE, METRICS, Codes
+from pingmesh_tasks.matrix.usual_medians import UsualMedians
 from pingmesh_tasks.topology.axis import MapAxis, on_axis
 from pingmesh_tasks.topology.inventory import Inventory
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pingmesh_tasks.maps import codes
+from pingmesh_tasks.matrix import codes
 
 
 def matrix(*rows):

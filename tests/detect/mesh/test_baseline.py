@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pingmesh_tasks.detect.normal import MEMORY, read_normal, update_normal
-from pingmesh_tasks.detect.rows import code_rows
+from pingmesh_tasks.detect.mesh.baseline import MEMORY, read_normal, update_normal
+from pingmesh_tasks.detect.mesh.rows import code_rows
 from pingmesh_tasks.store.schemas import check_schema
 from pingmesh_tasks.topology.placement import Places
 from tests.support.pair_rows import PairRows, fabric, flat

@@ -4,12 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pingmesh_tasks.detect.normal import update_normal
-from pingmesh_tasks.detect.patterns import classify_heatmap
-from pingmesh_tasks.maps import codes
-from pingmesh_tasks.maps.build import build_mesh_map, map_parts, read_codes
-from pingmesh_tasks.maps.pattern import MOST_SUSPECTS, pattern_of
-from pingmesh_tasks.maps.usual import UsualMedians
+from pingmesh_tasks.detect.mesh.baseline import update_normal
+from pingmesh_tasks.detect.mesh.matrix_pattern import MOST_SUSPECTS, pattern_of
+from pingmesh_tasks.detect.mesh.patterns import classify_heatmap
+from pingmesh_tasks.matrix import codes
+from pingmesh_tasks.matrix.build import build_mesh_map, map_parts, read_codes
+from pingmesh_tasks.matrix.usual_medians import UsualMedians
 from pingmesh_tasks.topology.axis import MapAxis
 from tests.support.mesh_frames import WINDOW, Faults, inventory_of, mesh_frame
 

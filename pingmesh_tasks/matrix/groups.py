@@ -24,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pingmesh_tasks.latency.summary import BUCKETS_PER_DECADE, LADDER_BUCKETS, QUANTILES, nearest_rank
-from pingmesh_tasks.maps.build import METADATA
+from pingmesh_tasks.matrix.build import METADATA
 from pingmesh_tasks.store.schemas import GROUP_LATENCY, check_schema
 from pingmesh_tasks.topology.axis import GROUPS, MapAxis, on_axis
 

@@ -1,7 +1,7 @@
 """Which device or link loses packets, from traced paths and the share of packets that came through each.
 
 NetBouncer (Tan et al., NSDI 2019): devices that are bad as a whole are taken away first, then the success of every link
-is what fits the success of all paths best. `rank_traces` names the worst. Where paths are not known, `detect.scan`
+is what fits the success of all paths best. `rank_traces` names the worst. Where paths are not known, `detect.mesh.scan`
 ranks suspects by the two ends of pairs.
 """
 

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import Finding, Scope, Severity
-from pingmesh_tasks.detect.look import Look
-from pingmesh_tasks.detect.parts import sum_by_host
-from pingmesh_tasks.detect.reachability import DOWN_RULES
-from pingmesh_tasks.detect.rows import PROTOCOLS
-from pingmesh_tasks.detect.scan import Demands, Evidence, Suspect, find_suspects
+from pingmesh_tasks.detect.mesh.components import sum_by_host
+from pingmesh_tasks.detect.mesh.reachability import DOWN_RULES
+from pingmesh_tasks.detect.mesh.rows import PROTOCOLS
+from pingmesh_tasks.detect.mesh.scan import Demands, Evidence, Suspect, find_suspects
+from pingmesh_tasks.detect.mesh.view import Look
 
 _NARROW = ("pair", "host")
 _WIDE = ("podset", "dc", "tier", "mesh")

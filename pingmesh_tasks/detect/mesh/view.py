@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import Finding, Lane, Scope, Severity
-from pingmesh_tasks.detect.normal import Normal
-from pingmesh_tasks.detect.rows import Rows
+from pingmesh_tasks.detect.mesh.baseline import Normal
+from pingmesh_tasks.detect.mesh.rows import Rows
+from pingmesh_tasks.detect.mesh.scan import Suspect
 from pingmesh_tasks.detect.rules import Place, RuleBook
-from pingmesh_tasks.detect.scan import Suspect
 from pingmesh_tasks.topology.placement import Places
 
 EVIDENCE_ROWS = 5
