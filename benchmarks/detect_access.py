@@ -49,9 +49,9 @@ def ours(folder: Path) -> dict[str, Any]:
     import polars as pl
 
     from pingmesh_tasks.access.grammar import REJECTED
-    from pingmesh_tasks.detect.access import AccessView, evaluate_access
-    from pingmesh_tasks.detect.access_look import Look, busiest
-    from pingmesh_tasks.detect.access_normal import update_access_normal
+    from pingmesh_tasks.detect.access.baseline import update_access_normal
+    from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
+    from pingmesh_tasks.detect.access.view import Look, busiest
     from pingmesh_tasks.detect.rules import DEFAULT_RULES
     from pingmesh_tasks.windows import window_containing
 
@@ -129,8 +129,8 @@ def peak_mb() -> float:
 
 def laboratory(seeds: int, failed: list[str]) -> None:
     from pingmesh_tasks.demo.data_server import Hammer
-    from pingmesh_tasks.detect.access import evaluate_access
-    from pingmesh_tasks.detect.access_look import node_name
+    from pingmesh_tasks.detect.access.evaluate import evaluate_access
+    from pingmesh_tasks.detect.access.view import node_name
     from tests.support.access_views import START, hot_view, made_up, made_up_logs, window_views
 
     look_ms: list[float] = []

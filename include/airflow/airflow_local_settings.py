@@ -26,7 +26,7 @@ if "scheduler" in sys.argv:
     import zstandard
 
     import pingmesh_tasks.access.grammar
-    import pingmesh_tasks.detect.access
+    import pingmesh_tasks.detect.access.evaluate
     import pingmesh_tasks.detect.mesh.evaluate
     import pingmesh_tasks.fleet.trace
     import pingmesh_tasks.latency.summary

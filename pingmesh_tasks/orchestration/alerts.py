@@ -83,8 +83,8 @@ def judge_mesh(run: Run, part: Part) -> dict[str, int]:
 
 def judge_access(run: Run, name: str) -> dict[str, int]:
     """Look at what a data server's log brought in the window, and what is normal there from now on."""
-    from pingmesh_tasks.detect.access import AccessView, evaluate_access
-    from pingmesh_tasks.detect.access_normal import update_access_normal
+    from pingmesh_tasks.detect.access.baseline import update_access_normal
+    from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 
     window, store, inventory = run.window, run.store, load_run_inventory(run)
     server = server_called(inventory, name)
@@ -256,7 +256,7 @@ def _look_at_mesh(
 def _look_at_server(
     run: Run, inventory: Inventory, server: LogServer, pieces: Sequence[HotPiece], since: datetime, now: datetime
 ) -> Evaluation:
-    from pingmesh_tasks.detect.access import AccessView, evaluate_access
+    from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 
     recent = hot.recent_access(pieces, server, since, now)
     window = window_containing(now, run.settings.window_s)

@@ -273,7 +273,7 @@ ANOMALY = pl.Schema(
 )
 
 #: One row a data server, key of a dimension (all: null key, user, client, country, node) and measure: what it had in
-#: the `windows` in which it was seen, as `detect.access_normal.MEASURES` says. `recent` are the newest values, the
+#: the `windows` in which it was seen, as `detect.access.baseline.MEASURES` says. `recent` are the newest values, the
 #: oldest first; `median` and `upper` (the 90th percentile, nearest rank) are theirs.
 ACCESS_NORMAL = pl.Schema(
     {

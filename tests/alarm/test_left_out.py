@@ -12,7 +12,7 @@ from pingmesh_tasks.alarm.hierarchy import hierarchy_of, members_of
 from pingmesh_tasks.alarm.incident import Policy
 from pingmesh_tasks.alarm.memory import from_json, to_json
 from pingmesh_tasks.alarm.state import AlertState, advance
-from pingmesh_tasks.detect.access import AccessView, evaluate_access
+from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.rules import load_rules
 from pingmesh_tasks.notify.words import title

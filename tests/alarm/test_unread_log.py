@@ -13,8 +13,8 @@ from pingmesh_tasks.alarm.hierarchy import hierarchy_of, members_of
 from pingmesh_tasks.alarm.incident import Policy
 from pingmesh_tasks.alarm.memory import from_json, to_json
 from pingmesh_tasks.alarm.state import AlertState, advance
-from pingmesh_tasks.detect.access import AccessView, evaluate_access
-from pingmesh_tasks.detect.access_normal import update_access_normal
+from pingmesh_tasks.detect.access.baseline import update_access_normal
+from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.notify.words import title
 from pingmesh_tasks.store.schemas import LOG_STATUS

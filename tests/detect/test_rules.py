@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pingmesh_tasks.detect.catalogue import RULES
-from pingmesh_tasks.detect.example import example_rules
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
+from pingmesh_tasks.detect.rules_example import example_rules
 from pingmesh_tasks.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "include" / "rules" / "rules.example.yaml"
@@ -31,7 +31,9 @@ def test_every_rule_says_what_it_looks_for_where_it_is_from_and_its_units():
 
 
 def test_the_example_has_every_rule_at_its_default():
-    assert EXAMPLE.read_text() == example_rules(), "run: python -m pingmesh_tasks.detect.example > " + str(EXAMPLE)
+    assert EXAMPLE.read_text() == example_rules(), "run: python -m pingmesh_tasks.detect.rules_example > " + str(
+        EXAMPLE
+    )
     book = load_rules(example_rules(), "example")
     for rule in RULES.values():
         assert book.is_on(rule.name, host="h1")

@@ -17,8 +17,8 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.access.sessions import pair_sessions
-from pingmesh_tasks.detect.access import AccessView, evaluate_access
-from pingmesh_tasks.detect.access_normal import update_access_normal
+from pingmesh_tasks.detect.access.baseline import update_access_normal
+from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.catalogue import ACCESS_RULES, RULES, Rule
 from pingmesh_tasks.detect.mesh.baseline import update_normal
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh

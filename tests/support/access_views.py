@@ -15,7 +15,7 @@ from pingmesh_tasks.access.grammar import AccessTables, parse_access_log
 from pingmesh_tasks.access.sessions import pair_sessions
 from pingmesh_tasks.demo.data_server import Profile, Truth, generate
 from pingmesh_tasks.demo.population import Population, draw_population
-from pingmesh_tasks.detect.access import AccessView
+from pingmesh_tasks.detect.access.evaluate import AccessView
 from pingmesh_tasks.windows import Window, window_containing
 
 SERVER = "data1"

@@ -18,10 +18,10 @@ from datetime import timedelta
 
 import polars as pl
 
-from pingmesh_tasks.detect.access_look import AccessView, Dimension, Look, busiest, total
-from pingmesh_tasks.detect.access_rates import most_at_once, spans_of
-from pingmesh_tasks.detect.access_reads import BURST
-from pingmesh_tasks.detect.access_signs import NO_COUNTRY, NO_LOG, rejected_counts, with_country
+from pingmesh_tasks.detect.access.rates import most_at_once, spans_of
+from pingmesh_tasks.detect.access.reads import BURST
+from pingmesh_tasks.detect.access.signs import NO_COUNTRY, NO_LOG, rejected_counts, with_country
+from pingmesh_tasks.detect.access.view import AccessView, Dimension, Look, busiest, total
 from pingmesh_tasks.detect.rules import DEFAULT_RULES
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store.schemas import ACCESS_NORMAL, UTC_US, check_schema

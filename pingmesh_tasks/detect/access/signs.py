@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.detect.access_look import AccessView, CountryOf, Look, one_line
+from pingmesh_tasks.detect.access.view import AccessView, CountryOf, Look, one_line
 from pingmesh_tasks.detect.finding import Scope
 
 MAX_ROWS = 5

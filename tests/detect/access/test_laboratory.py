@@ -9,8 +9,8 @@ import pytest
 
 from pingmesh_tasks.access.errors import parse_errors_log
 from pingmesh_tasks.demo.data_server import Hammer
-from pingmesh_tasks.detect.access import evaluate_access
-from pingmesh_tasks.detect.access_look import node_name
+from pingmesh_tasks.detect.access.evaluate import evaluate_access
+from pingmesh_tasks.detect.access.view import node_name
 from tests.support.access_lines import LARGE, SMALL, sample
 from tests.support.access_views import SERVER, START, dates, hot_view, made_up, made_up_logs, read, window_views
 

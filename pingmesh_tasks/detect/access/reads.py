@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.detect.access_look import MINUTE, UNTIED, UNTIED_ADVICE, Look, busiest, node_name, one_line
+from pingmesh_tasks.detect.access.view import MINUTE, UNTIED, UNTIED_ADVICE, Look, busiest, node_name, one_line
 from pingmesh_tasks.detect.finding import Scope
 
 BURST = timedelta(seconds=5)

@@ -1,6 +1,6 @@
 """The example of a rules file: every rule and limit of the catalogue at its default, as YAML.
 
-python -m pingmesh_tasks.detect.example > include/rules/rules.example.yaml
+python -m pingmesh_tasks.detect.rules_example > include/rules/rules.example.yaml
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _HEAD = """\
 # Rules of the alarm: every rule, and every limit at its default. Keep only what you change; what is left out stays as
 # it is here. Name the file in PINGMESH_RULES. All faults in it are told at once, before anything is judged by it.
 # Rates and shares are 0 … 1; units are written beside each limit.
-# This file is made: python -m pingmesh_tasks.detect.example > include/rules/rules.example.yaml
+# This file is made: python -m pingmesh_tasks.detect.rules_example > include/rules/rules.example.yaml
 
 rules:
 """

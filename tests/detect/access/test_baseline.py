@@ -5,9 +5,9 @@ from functools import cache
 import polars as pl
 import pytest
 
-from pingmesh_tasks.detect import access_normal
-from pingmesh_tasks.detect.access import AccessView, evaluate_access
-from pingmesh_tasks.detect.access_normal import MEASURES, RECENT, update_access_normal
+from pingmesh_tasks.detect.access import baseline
+from pingmesh_tasks.detect.access.baseline import MEASURES, RECENT, update_access_normal
+from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.rules import load_rules
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store.schemas import ACCESS_NORMAL, LOG_STATUS, check_schema
@@ -109,7 +109,7 @@ class TestTheTable:
         assert update_access_normal(before, view, WINDOW.shifted(2)).equals(before)
 
     def test_does_not_grow_with_names_that_somebody_makes_up(self, monkeypatch):
-        monkeypatch.setattr(access_normal, "MOST_KEYS", 50)
+        monkeypatch.setattr(baseline, "MOST_KEYS", 50)
         normal = learned(day(), windows=3)
         for number in range(3, 8):
             crowd = tuple(f"x{number}-{name}" for name in range(40))

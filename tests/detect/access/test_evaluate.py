@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.access.sessions import pair_sessions
-from pingmesh_tasks.detect.access import AccessView, evaluate_access, one_line
-from pingmesh_tasks.detect.access_normal import update_access_normal
+from pingmesh_tasks.detect.access.baseline import update_access_normal
+from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access, one_line
 from pingmesh_tasks.detect.finding import anomaly_rows
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
 from pingmesh_tasks.store.schemas import LOG_STATUS

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pingmesh_tasks.detect import access_rates as rates
-from pingmesh_tasks.detect import access_signs as signs
-from pingmesh_tasks.detect.access_look import AccessView, Look, one_line
-from pingmesh_tasks.detect.access_reads import heavy_reads
+from pingmesh_tasks.detect.access import rates as rates
+from pingmesh_tasks.detect.access import signs as signs
+from pingmesh_tasks.detect.access.reads import heavy_reads
+from pingmesh_tasks.detect.access.view import AccessView, Look, one_line
 from pingmesh_tasks.detect.catalogue import RULES
 from pingmesh_tasks.detect.finding import Evaluation, Finding, LeftOut
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook
