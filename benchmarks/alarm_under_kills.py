@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import httpx
 from alarm_latency import Told, told_since
 
-from pingmesh_tasks.alarm.memory import AlertFile
+from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.demo.airflow import REPO
 from pingmesh_tasks.demo.daemon import Daemon
 from pingmesh_tasks.demo.fleet import demo_hosts

@@ -17,10 +17,10 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
 
-from pingmesh_tasks.alarm import outbox
-from pingmesh_tasks.alarm.alert import AlertState
-from pingmesh_tasks.alarm.incident import Notice, Policy
-from pingmesh_tasks.alarm.memory import AlertFile
+from pingmesh_tasks.alerting import outbox
+from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting.incident import Notice, Policy
+from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.notify.channel import Channel, ChannelError
 from pingmesh_tasks.notify.message import Message
 

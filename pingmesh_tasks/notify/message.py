@@ -15,8 +15,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pingmesh_tasks.alarm.incident import Notice, cut
-from pingmesh_tasks.alarm.outbox import ALARM
+from pingmesh_tasks.alerting.incident import Notice, cut
+from pingmesh_tasks.alerting.outbox import ALARM
 from pingmesh_tasks.detect.finding import MESH
 from pingmesh_tasks.notify import words
 from pingmesh_tasks.notify.words import LATE_DATA

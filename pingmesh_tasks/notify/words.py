@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from pingmesh_tasks.alarm.grouping import is_storm
-from pingmesh_tasks.alarm.incident import INVENTORY, RULES, Notice, cut
+from pingmesh_tasks.alerting.incident import INVENTORY, RULES, Notice, cut
+from pingmesh_tasks.alerting.inhibition import is_storm
 from pingmesh_tasks.detect.finding import MESH, Finding
 
 #: The rule of a DAG whose run is late; its subject is the DAG.

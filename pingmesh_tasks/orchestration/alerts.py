@@ -22,11 +22,11 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.alarm import quiet, state
-from pingmesh_tasks.alarm.alert import AlertState
-from pingmesh_tasks.alarm.hierarchy import hierarchy_of, members_of
-from pingmesh_tasks.alarm.incident import Policy, Silence
-from pingmesh_tasks.alarm.memory import AlertFile
+from pingmesh_tasks.alerting import advance, silence
+from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting.hierarchy import hierarchy_of, members_of
+from pingmesh_tasks.alerting.incident import Policy, Silence
+from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import MESH, Evaluation, anomaly_rows
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.orchestration import hot
@@ -140,7 +140,7 @@ def remember(run: Run, inventory: Inventory, looks: Sequence[tuple[Evaluation | 
     def change(before: AlertState) -> AlertState:
         after = before
         for evaluation, now in looks:
-            after = state.advance(after, evaluation, policy, now, wider, known)
+            after = advance.advance(after, evaluation, policy, now, wider, known)
         return after
 
     return AlertFile(run.store).update(change)
@@ -159,13 +159,13 @@ def administer(run: Run, form: Mapping[str, Any]) -> dict[str, int]:
     def change(before: AlertState) -> AlertState:
         match action:
             case "acknowledge":
-                return quiet.acknowledge(before, _incident(form), by, now)
+                return silence.acknowledge(before, _incident(form), by, now)
             case "dismiss":
-                return state.dismiss(before, _incident(form), by, now)
+                return advance.dismiss(before, _incident(form), by, now)
             case "silence":
-                return quiet.silence(before, wanted, now)
+                return silence.silence(before, wanted, now)
             case "unsilence":
-                return quiet.unsilence(before, str(form.get("silence_id") or ""))
+                return silence.unsilence(before, str(form.get("silence_id") or ""))
             case "list":
                 return before
         raise ConfigError(f"{action!r} is no action; choose list, acknowledge, silence, unsilence or dismiss")

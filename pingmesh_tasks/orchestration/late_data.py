@@ -11,10 +11,10 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from pingmesh_tasks.alarm import outbox
-from pingmesh_tasks.alarm.incident import Notice, Policy, cut, incident_id
-from pingmesh_tasks.alarm.memory import AlertFile
-from pingmesh_tasks.alarm.state import advance
+from pingmesh_tasks.alerting import outbox
+from pingmesh_tasks.alerting.advance import advance
+from pingmesh_tasks.alerting.incident import Notice, Policy, cut, incident_id
+from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.notify.channel import Channel, ChannelError

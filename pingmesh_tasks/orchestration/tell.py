@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from pingmesh_tasks.alarm import outbox
-from pingmesh_tasks.alarm.incident import Notice, Policy
-from pingmesh_tasks.alarm.memory import AlertFile
+from pingmesh_tasks.alerting import outbox
+from pingmesh_tasks.alerting.incident import Notice, Policy
+from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import MESH
 from pingmesh_tasks.detect.traces.hops import find_loss, hop_evidence
 from pingmesh_tasks.detect.traces.netbouncer import rank_traces

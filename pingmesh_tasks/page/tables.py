@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.alarm.incident import Incident, Silence, Symptom
-from pingmesh_tasks.alarm.memory import from_json
+from pingmesh_tasks.alerting.incident import Incident, Silence, Symptom
+from pingmesh_tasks.alerting.state_file import from_json
 from pingmesh_tasks.notify.traces import read_traces
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.page.page import Page

@@ -15,8 +15,8 @@ from benchmarks.plan_pinglists import fleet
 from pingmesh_tasks.access.errors import parse_errors_log
 from pingmesh_tasks.access.grammar import parse_access_log
 from pingmesh_tasks.access.sessions import pair_sessions
-from pingmesh_tasks.alarm.alert import AlertState
-from pingmesh_tasks.alarm.incident import Notice
+from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting.incident import Notice
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from pingmesh_tasks.alarm.alert import AlertState
-from pingmesh_tasks.alarm.incident import Policy
-from pingmesh_tasks.alarm.memory import AlertFile
-from pingmesh_tasks.alarm.outbox import post, set_channels
+from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting.incident import Policy
+from pingmesh_tasks.alerting.outbox import post, set_channels
+from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.notify.delivery import deliver
 from pingmesh_tasks.notify.message import compose

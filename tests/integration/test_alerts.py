@@ -15,7 +15,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from airflow.sdk.exceptions import AirflowFailException
 
-from pingmesh_tasks.alarm.memory import AlertFile
+from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.fleet.follow import Contact, Roster

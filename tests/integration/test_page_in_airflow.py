@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pingmesh_tasks.alarm.outbox import ALARM
+from pingmesh_tasks.alerting.outbox import ALARM
 from pingmesh_tasks.demo.daemon import Daemon
 from pingmesh_tasks.notify.links import links_of
 from pingmesh_tasks.store.objects import ObjectStore

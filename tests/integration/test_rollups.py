@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pingmesh_tasks.alarm.memory import AlertFile
+from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.latency.rollup import merge_pairs
 from pingmesh_tasks.matrix.codes import METRICS, decode

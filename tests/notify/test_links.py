@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pingmesh_tasks.alarm.outbox import ALARM
+from pingmesh_tasks.alerting.outbox import ALARM
 from pingmesh_tasks.notify.links import links_of
 from pingmesh_tasks.notify.message import Links
 from tests.support.notices import LINKS, notice

@@ -8,7 +8,7 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from pingmesh_tasks.alarm.incident import trimmed
+from pingmesh_tasks.alerting.incident import trimmed
 from pingmesh_tasks.notify.history import notice_rows
 from pingmesh_tasks.notify.mail import build_mail
 from pingmesh_tasks.notify.message import compose

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from pingmesh_tasks.alarm.incident import Policy
-from pingmesh_tasks.alarm.state import AlertState, advance
+from pingmesh_tasks.alerting.advance import AlertState, advance
+from pingmesh_tasks.alerting.incident import Policy
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
 from pingmesh_tasks.fleet.follow import Contact, Roster

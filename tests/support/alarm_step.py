@@ -17,11 +17,11 @@ import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pingmesh_tasks.alarm import state
-from pingmesh_tasks.alarm.alert import AlertState
-from pingmesh_tasks.alarm.incident import Policy
-from pingmesh_tasks.alarm.memory import AlertFile
-from pingmesh_tasks.alarm.outbox import set_channels
+from pingmesh_tasks.alerting import advance
+from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting.incident import Policy
+from pingmesh_tasks.alerting.outbox import set_channels
+from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.notify.delivery import deliver
 from pingmesh_tasks.notify.message import Message, compose
@@ -72,7 +72,7 @@ def look(file: AlertFile, order: dict, step) -> None:
 
         def change(before: AlertState, evaluation=evaluation, at=at) -> AlertState:
             step("loaded")
-            return state.advance(before, evaluation, Policy(), at)
+            return advance.advance(before, evaluation, Policy(), at)
 
         file.update(change)
         step("saved")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pingmesh_tasks.alarm.incident import Kind, Notice
+from pingmesh_tasks.alerting.incident import Kind, Notice
 from pingmesh_tasks.detect.finding import Finding
 from pingmesh_tasks.notify.message import Links, Trace
 

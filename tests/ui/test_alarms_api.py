@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from pingmesh_tasks.alarm.alert import AlertState, ChannelHealth
-from pingmesh_tasks.alarm.incident import Silence
-from pingmesh_tasks.alarm.memory import to_json
-from pingmesh_tasks.alarm.state import Policy, acknowledge, advance, silence
+from pingmesh_tasks.alerting.advance import Policy, acknowledge, advance, silence
+from pingmesh_tasks.alerting.alert_state import AlertState, ChannelHealth
+from pingmesh_tasks.alerting.incident import Silence
+from pingmesh_tasks.alerting.state_file import to_json
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.notify.message import Trace
 from pingmesh_tasks.notify.traces import keep_traces

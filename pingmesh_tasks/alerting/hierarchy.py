@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pingmesh_tasks.alarm.grouping import Known, Suspect, Wider
+from pingmesh_tasks.alerting.inhibition import Known, Suspect, Wider
 from pingmesh_tasks.detect.catalogue import ACCESS_RULES
 from pingmesh_tasks.detect.finding import MESH, Finding
 from pingmesh_tasks.topology.inventory import Host, Inventory

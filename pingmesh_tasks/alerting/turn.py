@@ -10,22 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from pingmesh_tasks.alarm.alert import AlertState
-from pingmesh_tasks.alarm.grouping import (
-    RANK,
-    Known,
-    Suspect,
-    Wider,
-    explains,
-    fold_storms,
-    is_storm,
-    precedence,
-    storm_of,
-    urgency,
-    whole_of,
-)
-from pingmesh_tasks.alarm.hierarchy import all_known
-from pingmesh_tasks.alarm.incident import (
+from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting.hierarchy import all_known
+from pingmesh_tasks.alerting.incident import (
     INVENTORY,
     RULES,
     Incident,
@@ -42,7 +29,20 @@ from pingmesh_tasks.alarm.incident import (
     only_named,
     trimmed,
 )
-from pingmesh_tasks.alarm.quiet import silenced
+from pingmesh_tasks.alerting.inhibition import (
+    RANK,
+    Known,
+    Suspect,
+    Wider,
+    explains,
+    fold_storms,
+    is_storm,
+    precedence,
+    storm_of,
+    urgency,
+    whole_of,
+)
+from pingmesh_tasks.alerting.silence import silenced
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 
 MAX_OPEN, MAX_CLOSED, MAX_PENDING = 60, 60, 200

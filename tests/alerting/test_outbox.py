@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pingmesh_tasks.alarm.alert import AlertState
-from pingmesh_tasks.alarm.incident import Policy
-from pingmesh_tasks.alarm.outbox import CLAIM_S, MAX_ENTRIES, claim, due, mark_failed, mark_sent, post, set_channels
+from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting.incident import Policy
+from pingmesh_tasks.alerting.outbox import CLAIM_S, MAX_ENTRIES, claim, due, mark_failed, mark_sent, post, set_channels
 from pingmesh_tasks.notify.words import title
 from tests.support.notices import NOON, notice
 

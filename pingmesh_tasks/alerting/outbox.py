@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from pingmesh_tasks.alarm.alert import AlertState, ChannelHealth, Delivery, Entry
-from pingmesh_tasks.alarm.incident import Kind, Notice, Policy, cut, incident_id
+from pingmesh_tasks.alerting.alert_state import AlertState, ChannelHealth, Delivery, Entry
+from pingmesh_tasks.alerting.incident import Kind, Notice, Policy, cut, incident_id
 from pingmesh_tasks.detect.finding import Finding
 
 MAX_ENTRIES = 60

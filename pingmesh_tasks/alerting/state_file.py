@@ -14,7 +14,7 @@ from functools import cache
 
 from pydantic import TypeAdapter, ValidationError
 
-from pingmesh_tasks.alarm.alert import AlertState
+from pingmesh_tasks.alerting.alert_state import AlertState
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore

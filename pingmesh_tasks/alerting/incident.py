@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from pingmesh_tasks.alarm.grouping import MAX_EVIDENCE_ROWS, Suspect, family_of, suspect_of
+from pingmesh_tasks.alerting.inhibition import MAX_EVIDENCE_ROWS, Suspect, family_of, suspect_of
 from pingmesh_tasks.detect.finding import Finding, Lane, LeftOut, Severity
 
 Kind = Literal["opened", "escalated", "reminder", "resolved"]

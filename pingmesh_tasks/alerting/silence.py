@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
-from pingmesh_tasks.alarm.alert import AlertState
-from pingmesh_tasks.alarm.incident import Incident, Silence, cut
+from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting.incident import Incident, Silence, cut
 from pingmesh_tasks.errors import ConfigError
 
 MAX_SILENCES = 100

@@ -8,10 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from pingmesh_tasks.alarm.hierarchy import hierarchy_of, members_of
-from pingmesh_tasks.alarm.incident import Policy
-from pingmesh_tasks.alarm.memory import from_json, to_json
-from pingmesh_tasks.alarm.state import AlertState, advance
+from pingmesh_tasks.alerting.advance import AlertState, advance
+from pingmesh_tasks.alerting.hierarchy import hierarchy_of, members_of
+from pingmesh_tasks.alerting.incident import Policy
+from pingmesh_tasks.alerting.state_file import from_json, to_json
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.rules import load_rules

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from pingmesh_tasks.alarm.incident import Incident, Notice, Silence, Symptom
+from pingmesh_tasks.alerting.incident import Incident, Notice, Silence, Symptom
 
 
 @dataclass(frozen=True, slots=True)
