@@ -26,12 +26,12 @@ if "scheduler" in sys.argv:
     import zstandard
 
     import pingmesh_tasks.access.grammar
+    import pingmesh_tasks.alerting.delivery
+    import pingmesh_tasks.alerting.messages.message
     import pingmesh_tasks.detect.access.evaluate
     import pingmesh_tasks.detect.mesh.evaluate
     import pingmesh_tasks.fleet.trace
     import pingmesh_tasks.latency.summary
-    import pingmesh_tasks.notify.delivery
-    import pingmesh_tasks.notify.message
 elif "triggerer" in sys.argv:
     import asyncssh
     import obstore.store

@@ -28,9 +28,9 @@ from requests.exceptions import RequestException
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web import SlackResponse
 
-from pingmesh_tasks.notify.channel import Channel, ChannelError
-from pingmesh_tasks.notify.mail import build_mail
-from pingmesh_tasks.notify.message import Message
+from pingmesh_tasks.alerting.channel import Channel, ChannelError
+from pingmesh_tasks.alerting.messages.mail import build_mail
+from pingmesh_tasks.alerting.messages.message import Message
 from pingmesh_tasks.orchestration.context import find_connection
 from pingmesh_tasks.settings import Settings
 

@@ -13,16 +13,16 @@ from datetime import UTC, datetime, timedelta
 
 from pingmesh_tasks.alerting import outbox
 from pingmesh_tasks.alerting.advance import advance
+from pingmesh_tasks.alerting.channel import Channel, ChannelError
+from pingmesh_tasks.alerting.delivery import deliver
 from pingmesh_tasks.alerting.incident import Notice, Policy, cut, incident_id
+from pingmesh_tasks.alerting.messages.links import links_of
+from pingmesh_tasks.alerting.messages.message import Message, compose
+from pingmesh_tasks.alerting.messages.wording import LATE_DATA
+from pingmesh_tasks.alerting.notification_table import keep_notices
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.notify.channel import Channel, ChannelError
-from pingmesh_tasks.notify.delivery import deliver
-from pingmesh_tasks.notify.history import keep_notices
-from pingmesh_tasks.notify.links import links_of
-from pingmesh_tasks.notify.message import Message, compose
-from pingmesh_tasks.notify.words import LATE_DATA
 from pingmesh_tasks.orchestration.stages import Run
 from pingmesh_tasks.store.objects import ObjectStore
 

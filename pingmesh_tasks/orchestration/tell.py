@@ -1,6 +1,6 @@
 """Say what the alarm's memory has to say: trace the suspects, write the messages, have them delivered.
 
-What is due goes to `notify.delivery`, which sends first and marks afterwards; here is what a message needs of the
+What is due goes to `alerting.delivery`, which sends first and marks afterwards; here is what a message needs of the
 fleet and the store: traces of the worst pairs, within one small budget, the heatmap, the links.
 """
 
@@ -13,18 +13,18 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk.exceptions import AirflowFailException
 
 from pingmesh_tasks.alerting import outbox
+from pingmesh_tasks.alerting.delivery import deliver
 from pingmesh_tasks.alerting.incident import Notice, Policy
+from pingmesh_tasks.alerting.messages.links import links_of
+from pingmesh_tasks.alerting.messages.message import Message, Trace, compose
+from pingmesh_tasks.alerting.notification_table import keep_notices
 from pingmesh_tasks.alerting.state_file import AlertFile
+from pingmesh_tasks.alerting.trace_store import keep_traces
 from pingmesh_tasks.detect.finding import MESH
 from pingmesh_tasks.detect.traces.hops import find_loss, hop_evidence
 from pingmesh_tasks.detect.traces.netbouncer import rank_traces
 from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.fleet.trace import trace_pairs
-from pingmesh_tasks.notify.delivery import deliver
-from pingmesh_tasks.notify.history import keep_notices
-from pingmesh_tasks.notify.links import links_of
-from pingmesh_tasks.notify.message import Message, Trace, compose
-from pingmesh_tasks.notify.traces import keep_traces
 from pingmesh_tasks.orchestration.channels import open_channels
 from pingmesh_tasks.orchestration.stages import Run, load_run_inventory
 from pingmesh_tasks.store import layout

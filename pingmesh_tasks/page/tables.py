@@ -12,7 +12,7 @@ import polars as pl
 
 from pingmesh_tasks.alerting.incident import Incident, Silence, Symptom
 from pingmesh_tasks.alerting.state_file import from_json
-from pingmesh_tasks.notify.traces import read_traces
+from pingmesh_tasks.alerting.trace_store import read_traces
 from pingmesh_tasks.page.errors import NoAnswer
 from pingmesh_tasks.page.page import Page
 from pingmesh_tasks.page.windows import DAY_S

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from pingmesh_tasks.alerting.alert_state import AlertState
 from pingmesh_tasks.alerting.incident import Policy
+from pingmesh_tasks.alerting.messages.wording import title
 from pingmesh_tasks.alerting.outbox import CLAIM_S, MAX_ENTRIES, claim, due, mark_failed, mark_sent, post, set_channels
-from pingmesh_tasks.notify.words import title
 from tests.support.notices import NOON, notice
 
 POLICY = Policy(retry_s=15, retry_max_s=60, give_up_s=3600)

@@ -17,15 +17,15 @@ from pingmesh_tasks.access.grammar import parse_access_log
 from pingmesh_tasks.access.sessions import pair_sessions
 from pingmesh_tasks.alerting.alert_state import AlertState
 from pingmesh_tasks.alerting.incident import Notice
+from pingmesh_tasks.alerting.messages.links import links_of
+from pingmesh_tasks.alerting.messages.mail import build_mail
+from pingmesh_tasks.alerting.messages.message import Message, compose
+from pingmesh_tasks.alerting.notification_table import notice_rows
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.latency.segment import decode_segment
-from pingmesh_tasks.notify.history import notice_rows
-from pingmesh_tasks.notify.links import links_of
-from pingmesh_tasks.notify.mail import build_mail
-from pingmesh_tasks.notify.message import Message, compose
 from pingmesh_tasks.orchestration import access as access_stages
 from pingmesh_tasks.orchestration import alerts, pictures, rollups, stages
 from pingmesh_tasks.orchestration.maps import build_mesh_map

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting.delivery import deliver
 from pingmesh_tasks.alerting.incident import Policy
+from pingmesh_tasks.alerting.messages.message import compose
 from pingmesh_tasks.alerting.outbox import post, set_channels
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.notify.delivery import deliver
-from pingmesh_tasks.notify.message import compose
 from pingmesh_tasks.store import layout
 from tests.support.notices import notice
 

@@ -19,12 +19,12 @@ from urllib.parse import parse_qsl
 import pytest
 
 from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting.channel import ChannelError
+from pingmesh_tasks.alerting.delivery import deliver
 from pingmesh_tasks.alerting.incident import Policy
+from pingmesh_tasks.alerting.messages.message import compose
 from pingmesh_tasks.alerting.outbox import post, set_channels
 from pingmesh_tasks.alerting.state_file import AlertFile
-from pingmesh_tasks.notify.channel import ChannelError
-from pingmesh_tasks.notify.delivery import deliver
-from pingmesh_tasks.notify.message import compose
 from pingmesh_tasks.settings import load_settings
 from tests.support import notices
 

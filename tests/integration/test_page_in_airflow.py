@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pingmesh_tasks.alerting.messages.links import links_of
 from pingmesh_tasks.alerting.outbox import ALARM
 from pingmesh_tasks.demo.daemon import Daemon
-from pingmesh_tasks.notify.links import links_of
 from pingmesh_tasks.store.objects import ObjectStore
 from tests.support.browser import headless_chromium
 from tests.support.fleet import free_port

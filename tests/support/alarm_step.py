@@ -19,12 +19,12 @@ from pathlib import Path
 
 from pingmesh_tasks.alerting import advance
 from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting.delivery import deliver
 from pingmesh_tasks.alerting.incident import Policy
+from pingmesh_tasks.alerting.messages.message import Message, compose
 from pingmesh_tasks.alerting.outbox import set_channels
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import Evaluation, Finding
-from pingmesh_tasks.notify.delivery import deliver
-from pingmesh_tasks.notify.message import Message, compose
 from pingmesh_tasks.store.objects import ObjectStore, S3Access
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pingmesh_tasks.alerting.incident import Kind, Notice
+from pingmesh_tasks.alerting.messages.message import Links, Trace
 from pingmesh_tasks.detect.finding import Finding
-from pingmesh_tasks.notify.message import Links, Trace
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LINKS = Links(

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from pingmesh_tasks.alerting.messages.wording import LATE_DATA
 from pingmesh_tasks.detect.catalogue import RULES
-from pingmesh_tasks.notify.words import LATE_DATA
 from tests.support.made_up_mesh import STATIC
 
 WORDS = {path.stem: json.loads(path.read_text()) for path in (STATIC / "i18n").glob("*.json")}

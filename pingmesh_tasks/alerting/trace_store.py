@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pingmesh_tasks.notify.message import Trace
+from pingmesh_tasks.alerting.messages.message import Trace
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 

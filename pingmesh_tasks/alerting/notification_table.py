@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from pingmesh_tasks.alerting.incident import Notice
-from pingmesh_tasks.notify.words import title
+from pingmesh_tasks.alerting.messages.wording import title
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import NOTICE
 from pingmesh_tasks.store.tables import write_table

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pingmesh_tasks.notify.message import Trace
-from pingmesh_tasks.notify.traces import MOST_INCIDENTS, keep_traces, read_traces
+from pingmesh_tasks.alerting.messages.message import Trace
+from pingmesh_tasks.alerting.trace_store import MOST_INCIDENTS, keep_traces, read_traces
 from pingmesh_tasks.store import layout
 
 HOPS = ({"hop": 1, "router": "10.0.1.1", "ports": 16, "stop_here": 4, "sent_beyond": 64, "loss_beyond": 0.25},)

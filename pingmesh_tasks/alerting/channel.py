@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from pingmesh_tasks.alerting.messages.message import Message
 from pingmesh_tasks.errors import PingmeshError
-from pingmesh_tasks.notify.message import Message
 
 
 class ChannelError(PingmeshError):

@@ -9,7 +9,7 @@ from email.policy import SMTP
 from email.utils import format_datetime, localtime
 from typing import Any
 
-from pingmesh_tasks.notify.message import HEATMAP_CID, Message
+from pingmesh_tasks.alerting.messages.message import HEATMAP_CID, Message
 
 _DOMAIN = "pingmesh.invalid"
 

@@ -9,10 +9,10 @@ from email import message_from_bytes, policy
 import pytest
 
 from pingmesh_tasks.alerting.incident import trimmed
-from pingmesh_tasks.notify.history import notice_rows
-from pingmesh_tasks.notify.mail import build_mail
-from pingmesh_tasks.notify.message import compose
-from pingmesh_tasks.notify.words import amount, number, span, title
+from pingmesh_tasks.alerting.messages.mail import build_mail
+from pingmesh_tasks.alerting.messages.message import compose
+from pingmesh_tasks.alerting.messages.wording import amount, number, span, title
+from pingmesh_tasks.alerting.notification_table import notice_rows
 from pingmesh_tasks.store.schemas import check_schema
 from tests.support import notices
 from tests.support.slack_preview import slack_page

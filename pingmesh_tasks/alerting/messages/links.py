@@ -5,8 +5,8 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from pingmesh_tasks.alerting.incident import Notice
+from pingmesh_tasks.alerting.messages.message import Links
 from pingmesh_tasks.alerting.outbox import ALARM
-from pingmesh_tasks.notify.message import Links
 from pingmesh_tasks.store import layout
 
 

@@ -16,10 +16,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pingmesh_tasks.alerting.incident import Notice, cut
+from pingmesh_tasks.alerting.messages import wording
+from pingmesh_tasks.alerting.messages.wording import LATE_DATA
 from pingmesh_tasks.alerting.outbox import ALARM
 from pingmesh_tasks.detect.finding import MESH
-from pingmesh_tasks.notify import words
-from pingmesh_tasks.notify.words import LATE_DATA
 
 TEMPLATES = Path(__file__).parent / "templates"
 #: Name of the heatmap inside an e-mail.
@@ -96,7 +96,7 @@ def compose(
 def _facts(notice: Notice, links: Links, has_heatmap: bool, traces: Sequence[Trace]) -> dict[str, Any]:
     """Return what the templates speak of: texts of one line, not yet escaped."""
     finding = notice.finding
-    tone, mark, label = words.status(notice)
+    tone, mark, label = wording.status(notice)
     over = notice.kind == "resolved" and notice.source != ALARM
     evidence = () if over else finding.evidence
     return {
@@ -104,20 +104,20 @@ def _facts(notice: Notice, links: Links, has_heatmap: bool, traces: Sequence[Tra
         "mark": mark,
         "label": label,
         "kind": notice.kind,
-        "title": words.title(notice),
-        "detail": ("It was: " if over and finding.detail else "") + words.one_line(finding.detail, 500),
-        "advice": "" if over else words.one_line(finding.advice, 400),
-        "note": words.one_line(notice.note, 400),
+        "title": wording.title(notice),
+        "detail": ("It was: " if over and finding.detail else "") + wording.one_line(finding.detail, 500),
+        "advice": "" if over else wording.one_line(finding.advice, 400),
+        "note": wording.one_line(notice.note, 400),
         "facts": _figures(notice),
-        "evidence": words.table(evidence, _MAIL_ROWS),
-        "evidence_short": words.table(evidence, _TEXT_ROWS, 6),
-        "evidence_slack": _monospace(words.table(evidence, _SLACK_ROWS, 5)),
+        "evidence": wording.table(evidence, _MAIL_ROWS),
+        "evidence_short": wording.table(evidence, _TEXT_ROWS, 6),
+        "evidence_slack": _monospace(wording.table(evidence, _SLACK_ROWS, 5)),
         "evidence_rows": len(evidence),
         "traces": [
             {
-                "path": f"{words.one_line(trace.src, 60)} → {words.one_line(trace.dst, 60)}",
-                "verdict": words.one_line(trace.verdict, 400),
-                "hops": words.table(trace.hops, 12),
+                "path": f"{wording.one_line(trace.src, 60)} → {wording.one_line(trace.dst, 60)}",
+                "verdict": wording.one_line(trace.verdict, 400),
+                "hops": wording.table(trace.hops, 12),
             }
             for trace in traces[:4]
         ],
@@ -127,24 +127,24 @@ def _facts(notice: Notice, links: Links, has_heatmap: bool, traces: Sequence[Tra
         "id": notice.id,
         "incident": notice.incident,
         "own": notice.source == ALARM or over,
-        "at": words.moment(notice.at),
+        "at": wording.moment(notice.at),
     }
 
 
 def _figures(notice: Notice) -> list[tuple[str, str]]:
     finding, past = notice.finding, notice.kind == "resolved"
-    lasted = words.span((notice.at - notice.since).total_seconds())
+    lasted = wording.span((notice.at - notice.since).total_seconds())
     figures = [
-        ("Since", f"{words.moment(notice.since)} ({lasted} {'in all' if past else 'ago'})"),
+        ("Since", f"{wording.moment(notice.since)} ({lasted} {'in all' if past else 'ago'})"),
         ("Where", _place(notice)),
-        ("Was" if past else "How bad", words.how_bad(notice)),
+        ("Was" if past else "How bad", wording.how_bad(notice)),
         (
             "Affected",
-            f"{words.number(finding.affected)} pairs" if notice.source == MESH and finding.affected > 1 else "",
+            f"{wording.number(finding.affected)} pairs" if notice.source == MESH and finding.affected > 1 else "",
         ),
-        ("Confidence", words.amount(finding.confidence, "ratio") if finding.confidence < 1 else ""),
+        ("Confidence", wording.amount(finding.confidence, "ratio") if finding.confidence < 1 else ""),
         ("Part of it", _members(notice)),
-        ("Acknowledged", f"by {words.one_line(notice.acknowledged_by, 100)}" if notice.acknowledged_by else ""),
+        ("Acknowledged", f"by {wording.one_line(notice.acknowledged_by, 100)}" if notice.acknowledged_by else ""),
     ]
     return [(name, value) for name, value in figures if value]
 
@@ -153,13 +153,13 @@ def _place(notice: Notice) -> str:
     if notice.source == ALARM:
         return ""
     if notice.finding.rule == LATE_DATA:
-        return f"DAG {words.one_line(notice.finding.subject, 120)}"
-    suspect = words.suspect(notice.finding)
-    return suspect if notice.source == MESH else f"{suspect}, on data server {words.one_line(notice.source, 60)}"
+        return f"DAG {wording.one_line(notice.finding.subject, 120)}"
+    suspect = wording.suspect(notice.finding)
+    return suspect if notice.source == MESH else f"{suspect}, on data server {wording.one_line(notice.source, 60)}"
 
 
 def _members(notice: Notice) -> str:
-    named = [words.one_line(member, 80) for member in notice.members[:8]]
+    named = [wording.one_line(member, 80) for member in notice.members[:8]]
     more = len(notice.members) - len(named) + notice.more_members
     return ", ".join([*named, *([f"and {more} more"] if more else [])])
 

@@ -19,10 +19,10 @@ from time import monotonic
 
 from pingmesh_tasks.alerting import outbox
 from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting.channel import Channel, ChannelError
 from pingmesh_tasks.alerting.incident import Notice, Policy
+from pingmesh_tasks.alerting.messages.message import Message
 from pingmesh_tasks.alerting.state_file import AlertFile
-from pingmesh_tasks.notify.channel import Channel, ChannelError
-from pingmesh_tasks.notify.message import Message
 
 log = logging.getLogger(__name__)
 #: A delivery takes no longer: what is left is sent by the next one.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from pingmesh_tasks.alerting.messages.links import links_of
+from pingmesh_tasks.alerting.messages.message import Links
 from pingmesh_tasks.alerting.outbox import ALARM
-from pingmesh_tasks.notify.links import links_of
-from pingmesh_tasks.notify.message import Links
 from tests.support.notices import LINKS, notice
 
 PICTURE = "artifacts/heatmap/date=2026-11-22/hour=11/20261122T115500Z.png"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pingmesh_tasks.notify.message import Message, compose
+from pingmesh_tasks.alerting.messages.message import Message, compose
 from tests.support import notices
 from tests.support.slack_preview import slack_page
 
