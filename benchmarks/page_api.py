@@ -77,7 +77,7 @@ def build(bucket: str) -> dict[str, float]:
     from pingmesh_tasks.fleet.connect import SshAccess
     from pingmesh_tasks.orchestration.maps import build_mesh_map
     from pingmesh_tasks.orchestration.stages import Part, Run
-    from pingmesh_tasks.page.page import Page
+    from pingmesh_tasks.queries.page import Page
     from pingmesh_tasks.settings import load_settings
 
     store, settings = opened(bucket), load_settings({"PINGMESH_INVENTORY": "unused"})
@@ -98,7 +98,7 @@ def serve(bucket: str) -> None:
     from pingmesh_ui.app import create_app  # first, as in the api-server: it says where Arrow's memory comes from
 
     from pingmesh_tasks.matrix.codes import decode
-    from pingmesh_tasks.page.page import Page
+    from pingmesh_tasks.queries.page import Page
     from pingmesh_tasks.settings import load_settings
     from tests.support.page_api_server import QuietHost, serving
 

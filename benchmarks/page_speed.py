@@ -179,7 +179,7 @@ def arrive(store: Any, window: Any, like: Any) -> None:
 
 
 def windows_of(store: Any) -> list[Any]:
-    from pingmesh_tasks.page.page import Page as Answers
+    from pingmesh_tasks.queries.page import Page as Answers
     from pingmesh_tasks.settings import load_settings
 
     answers = Answers(store, load_settings({"PINGMESH_INVENTORY": "unused"}))

@@ -13,8 +13,8 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 from starlette.requests import Request
 
-from pingmesh_tasks.page.errors import NoAnswer
-from pingmesh_tasks.page.page import Page
+from pingmesh_tasks.queries.page import Page
+from pingmesh_tasks.queries.refusal import NoAnswer
 from pingmesh_tasks.settings import load_settings
 
 DAG_ID = "pingmesh"

@@ -16,14 +16,14 @@ from pydantic_core import PydanticCustomError
 from starlette.responses import RedirectResponse, Response
 
 from pingmesh_tasks.matrix.codes import ALL_METRICS
-from pingmesh_tasks.page import groups as from_groups
-from pingmesh_tasks.page import pairs as from_pairs
-from pingmesh_tasks.page import tables as from_tables
-from pingmesh_tasks.page import worst as from_worst
-from pingmesh_tasks.page.errors import NoAnswer
-from pingmesh_tasks.page.matrix import MOST_LOD
-from pingmesh_tasks.page.page import Page
-from pingmesh_tasks.page.windows import MapWindow
+from pingmesh_tasks.queries import group_series as from_groups
+from pingmesh_tasks.queries import pairs as from_pairs
+from pingmesh_tasks.queries import table_lists as from_tables
+from pingmesh_tasks.queries import worst as from_worst
+from pingmesh_tasks.queries.matrix import MOST_LOD
+from pingmesh_tasks.queries.page import Page
+from pingmesh_tasks.queries.refusal import NoAnswer
+from pingmesh_tasks.queries.window_index import MapWindow
 from pingmesh_tasks.store.schemas import SCHEMAS
 from pingmesh_ui import static_files, wire
 

@@ -20,8 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pingmesh_tasks.errors import ConfigError, PingmeshError, StoreError
-from pingmesh_tasks.page.errors import NoAnswer
-from pingmesh_tasks.page.page import Page
+from pingmesh_tasks.queries.page import Page
+from pingmesh_tasks.queries.refusal import NoAnswer
 from pingmesh_ui import api, wire
 from pingmesh_ui.static_files import StaticFiles
 

@@ -29,8 +29,8 @@ from pingmesh_tasks.latency.segment import decode_segment
 from pingmesh_tasks.orchestration import access as access_stages
 from pingmesh_tasks.orchestration import alerts, pictures, rollups, stages
 from pingmesh_tasks.orchestration.maps import build_mesh_map
-from pingmesh_tasks.page import groups, pairs, tables, worst
-from pingmesh_tasks.page.page import Page
+from pingmesh_tasks.queries import group_series, pairs, table_lists, worst
+from pingmesh_tasks.queries.page import Page
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS
@@ -370,19 +370,19 @@ def _answers(page: Page, run: stages.Run) -> Iterator[tuple[str, Any]]:
     yield "pair", pairs.pair(page, at, src, dst)
     yield "pair of the hour", pairs.pair(page, hour, src, dst)
     yield "pair series", pairs.pair_series(page, src, dst, *span, 96)
-    for kind in groups.KINDS:
-        yield f"groups {kind}", groups.groups(page, at, kind)
-    yield "series mesh", groups.series(page, "mesh", None, None, *span, 96)
-    yield "series host", groups.series(page, "host", src, None, *span, 96)
-    yield "cdf mesh", groups.cdf(page, at, "mesh", None, None)
-    yield "cdf dc", groups.cdf(page, at, "dc", "dc1", "dc2")
-    yield "anomalies", tables.anomalies(page, *span, 100, {})
-    yield "fleet", tables.fleet(page, mesh.WINDOWS[9].id)
+    for kind in group_series.KINDS:
+        yield f"groups {kind}", group_series.groups(page, at, kind)
+    yield "series mesh", group_series.series(page, "mesh", None, None, *span, 96)
+    yield "series host", group_series.series(page, "host", src, None, *span, 96)
+    yield "cdf mesh", group_series.cdf(page, at, "mesh", None, None)
+    yield "cdf dc", group_series.cdf(page, at, "dc", "dc1", "dc2")
+    yield "anomalies", table_lists.anomalies(page, *span, 100, {})
+    yield "fleet", table_lists.fleet(page, mesh.WINDOWS[9].id)
     for window in mesh.WINDOWS[: mesh.ACCESS_WINDOWS]:
-        yield f"usage {window.id}", tables.usage(page, window.id)
-        yield f"sessions {window.id}", tables.sessions(page, window.id, 50)
-        yield f"logs {window.id}", tables.logs(page, window.id)
-    yield "incidents", tables.incidents(page, "all")
+        yield f"usage {window.id}", table_lists.usage(page, window.id)
+        yield f"sessions {window.id}", table_lists.sessions(page, window.id, 50)
+        yield f"logs {window.id}", table_lists.logs(page, window.id)
+    yield "incidents", table_lists.incidents(page, "all")
 
 
 # ---------------------------------------------------------------- plans and keys

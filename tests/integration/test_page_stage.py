@@ -7,8 +7,8 @@ from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.matrix.codes import ALL_METRICS, FAILED, decode
 from pingmesh_tasks.orchestration.maps import build_mesh_map
 from pingmesh_tasks.orchestration.stages import Part, Run
-from pingmesh_tasks.page import groups, pairs, worst
-from pingmesh_tasks.page.page import Page
+from pingmesh_tasks.queries import group_series, pairs, worst
+from pingmesh_tasks.queries.page import Page
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.tables import write_table
@@ -55,7 +55,7 @@ def test_a_run_makes_the_window_ready_for_the_page(run):
         wanted = PAIRS.filter(src=src, dst=dst).row(0, named=True)
         (exact,) = pairs.pair(page, at, src, dst)["protocols"]
         assert exact["rtt_p99_us"] == wanted["rtt_p99_us"]
-    mesh = groups.groups(page, at, "mesh")["groups"][0]
+    mesh = group_series.groups(page, at, "mesh")["groups"][0]
     assert (mesh["pairs"], mesh["sent"]) == (PAIRS.height, PAIRS["sent"].sum())
 
 

@@ -19,8 +19,8 @@ from pingmesh_tasks.matrix.codes import METRICS, decode
 from pingmesh_tasks.orchestration import late_data, rollups
 from pingmesh_tasks.orchestration.maps import build_mesh_map
 from pingmesh_tasks.orchestration.stages import Part, Run
-from pingmesh_tasks.page import groups, pairs
-from pingmesh_tasks.page.page import Page
+from pingmesh_tasks.queries import group_series, pairs
+from pingmesh_tasks.queries.page import Page
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.tables import read_table, write_table
@@ -243,9 +243,9 @@ def test_the_page_shows_hours_and_days_as_it_shows_windows(run):
         where = NAMES.index(src), NAMES.index(dst)
         assert decode(codes[where], "log") == pytest.approx(row["rtt_p99_us"], rel=0.0026)
         assert (about["made_of"], about["missing"]) == ((4, 0) if level == "hour" else (1, 22))
-        mesh = groups.groups(page, at, "mesh")["groups"][0]
-        points = groups.series(page, "mesh", None, None, window.start, window.end, 96, level)["points"]
-        assert points == [{"window": window.id, **{name: mesh[name] for name in groups.POINT}}]
+        mesh = group_series.groups(page, at, "mesh")["groups"][0]
+        points = group_series.series(page, "mesh", None, None, window.start, window.end, 96, level)["points"]
+        assert points == [{"window": window.id, **{name: mesh[name] for name in group_series.POINT}}]
         one = pairs.pair_series(page, src, dst, window.start, window.end, 60, level)["points"]
         assert [(point["window"], point["sent"]) for point in one] == [(window.id, 4 * 30)]
 

@@ -32,7 +32,11 @@ def clock_at_end() -> Iterator[None]:
             return END if tz else END.replace(tzinfo=None)
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("pingmesh_tasks.page.page", "pingmesh_tasks.page.tables", "pingmesh_tasks.page.windows"):
+        for name in (
+            "pingmesh_tasks.queries.page",
+            "pingmesh_tasks.queries.table_lists",
+            "pingmesh_tasks.queries.window_index",
+        ):
             patch.setattr(f"{name}.datetime", Clock)
         patch.setattr("pingmesh_ui.api.datetime", Clock)
         yield

@@ -13,8 +13,8 @@ import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request
 from pingmesh_ui.app import create_app
 
-from pingmesh_tasks.page.errors import NoAnswer
-from pingmesh_tasks.page.page import Page
+from pingmesh_tasks.queries.page import Page
+from pingmesh_tasks.queries.refusal import NoAnswer
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store.objects import ObjectStore
 

@@ -145,7 +145,7 @@ def test_windows_of_a_range_come_oldest_first_and_limited_from_the_newest(client
 
 
 def test_a_window_is_not_there_before_its_last_part_is(store, empty, monkeypatch):
-    monkeypatch.setattr("pingmesh_tasks.page.windows.FRESH_S", 0.0)
+    monkeypatch.setattr("pingmesh_tasks.queries.window_index.FRESH_S", 0.0)
     window = fill(store, 6, 1, end=END, pairs=False)[0]
     assert [w["id"] for w in ask(empty, "windows")["windows"]] == [window.id]
     other = window.shifted(-1)
@@ -185,7 +185,7 @@ def test_change_is_offered_of_windows_and_asked_for_where_it_is_not_said_so(clie
     offered = {metric["name"]: metric["levels"] for metric in ask(client, "boot")["metrics"]}
     assert offered.pop("change") == ["window"]
     assert set(map(tuple, offered.values())) == {("window", "hour", "day")}
-    monkeypatch.setattr("pingmesh_tasks.page.windows.FRESH_S", 0.0)
+    monkeypatch.setattr("pingmesh_tasks.queries.window_index.FRESH_S", 0.0)
     old = fill(store, 6, 1, end=END, pairs=False)[0]
     version = ask(empty, "boot")["newest"]["v"]
     store.delete([layout.table("mesh_map", old, "change")])
@@ -238,7 +238,7 @@ def test_a_matrix_is_kept_forever_only_under_its_version(client):
 
 
 def test_a_rerun_of_a_window_is_seen(store, empty, monkeypatch):
-    monkeypatch.setattr("pingmesh_tasks.page.windows.FRESH_S", 0.0)
+    monkeypatch.setattr("pingmesh_tasks.queries.window_index.FRESH_S", 0.0)
     window = fill(store, 6, 1, end=END, pairs=False)[0]
     before = ask(empty, "boot")["newest"]["v"]
     first = empty.get("/api/v1/matrix", params={"window": window.id})

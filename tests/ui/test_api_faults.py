@@ -7,7 +7,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from pingmesh_tasks.page import page as page_module
+from pingmesh_tasks.queries import page as page_module
 from pingmesh_tasks.store.objects import ObjectStore
 from tests.support.page_api_mesh import NAMES, NEWEST
 from tests.support.page_api_server import TOKEN, page_app, serving

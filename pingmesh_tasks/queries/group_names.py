@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pingmesh_tasks.page.errors import NoAnswer
+from pingmesh_tasks.queries.refusal import NoAnswer
 from pingmesh_tasks.topology.axis import GROUPS, MapAxis, Span
 
 

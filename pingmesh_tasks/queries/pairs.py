@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 
 from pingmesh_tasks.matrix.build import METADATA, SOURCES_PER_GROUP
 from pingmesh_tasks.matrix.codes import METRICS, NOT_PLANNED, STATES, decode
-from pingmesh_tasks.page.errors import NoAnswer
-from pingmesh_tasks.page.groups import distribution
-from pingmesh_tasks.page.page import Page
-from pingmesh_tasks.page.places import number_of
-from pingmesh_tasks.page.windows import MapWindow
+from pingmesh_tasks.queries.group_names import number_of
+from pingmesh_tasks.queries.group_series import distribution
+from pingmesh_tasks.queries.page import Page
+from pingmesh_tasks.queries.refusal import NoAnswer
+from pingmesh_tasks.queries.window_index import MapWindow
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.pieces import ParquetObject
 from pingmesh_tasks.store.schemas import PAIR_LATENCY

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from pingmesh_tasks.matrix.build import read_codes
 from pingmesh_tasks.matrix.codes import ALL_METRICS, Codes, pool_max, pool_mean
-from pingmesh_tasks.page.cache import BytesCache
-from pingmesh_tasks.page.errors import NoAnswer
-from pingmesh_tasks.page.windows import MAP, MapWindow
+from pingmesh_tasks.queries.cache import BytesCache
+from pingmesh_tasks.queries.refusal import NoAnswer
+from pingmesh_tasks.queries.window_index import MAP, MapWindow
 from pingmesh_tasks.store.objects import ObjectStore
 
 MAGIC = b"PMM1"

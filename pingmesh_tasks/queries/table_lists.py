@@ -13,9 +13,9 @@ import polars as pl
 from pingmesh_tasks.alerting.incident import Incident, Silence, Symptom
 from pingmesh_tasks.alerting.state_file import from_json
 from pingmesh_tasks.alerting.trace_store import read_traces
-from pingmesh_tasks.page.errors import NoAnswer
-from pingmesh_tasks.page.page import Page
-from pingmesh_tasks.page.windows import DAY_S
+from pingmesh_tasks.queries.page import Page
+from pingmesh_tasks.queries.refusal import NoAnswer
+from pingmesh_tasks.queries.window_index import DAY_S
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import Entry
 from pingmesh_tasks.store.schemas import SCHEMAS

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from pingmesh_tasks.matrix.codes import ALL_METRICS, FAILED, MISSING, NOT_PLANNED, STATES, Codes, decode
-from pingmesh_tasks.page.page import Page
-from pingmesh_tasks.page.places import span_of
-from pingmesh_tasks.page.windows import MapWindow
+from pingmesh_tasks.queries.group_names import span_of
+from pingmesh_tasks.queries.page import Page
+from pingmesh_tasks.queries.window_index import MapWindow
 from pingmesh_tasks.topology.axis import MapAxis
 
 #: A host of whose planned cells so many are failed or missing is told as a host.

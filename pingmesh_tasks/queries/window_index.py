@@ -14,8 +14,8 @@ from itertools import groupby
 
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.matrix.codes import CHANGE, METRICS
-from pingmesh_tasks.page.cache import BytesCache
-from pingmesh_tasks.page.errors import NoAnswer
+from pingmesh_tasks.queries.cache import BytesCache
+from pingmesh_tasks.queries.refusal import NoAnswer
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import Entry, ObjectStore
 from pingmesh_tasks.windows import Window, window_containing

@@ -11,10 +11,10 @@ import polars as pl
 from pingmesh_tasks.latency.summary import LADDER_EDGES_US, quantile_from_ladder
 from pingmesh_tasks.matrix.build import METADATA
 from pingmesh_tasks.matrix.groups import KINDS, ROW_GROUP
-from pingmesh_tasks.page.errors import NoAnswer
-from pingmesh_tasks.page.page import Page
-from pingmesh_tasks.page.places import number_of
-from pingmesh_tasks.page.windows import MapWindow
+from pingmesh_tasks.queries.group_names import number_of
+from pingmesh_tasks.queries.page import Page
+from pingmesh_tasks.queries.refusal import NoAnswer
+from pingmesh_tasks.queries.window_index import MapWindow
 from pingmesh_tasks.topology.axis import MapAxis
 
 TABLE = "group_latency"

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.matrix.build import METADATA
 from pingmesh_tasks.matrix.codes import ALL_METRICS, METRICS
-from pingmesh_tasks.page.cache import BytesCache
-from pingmesh_tasks.page.errors import NoAnswer
-from pingmesh_tasks.page.matrix import Matrix, Pool, matrix_answer, read_matrix
-from pingmesh_tasks.page.windows import DAY_S, MAP, MapWindow, WindowIndex
+from pingmesh_tasks.queries.cache import BytesCache
+from pingmesh_tasks.queries.matrix import Matrix, Pool, matrix_answer, read_matrix
+from pingmesh_tasks.queries.refusal import NoAnswer
+from pingmesh_tasks.queries.window_index import DAY_S, MAP, MapWindow, WindowIndex
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
