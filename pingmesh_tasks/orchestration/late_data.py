@@ -96,26 +96,6 @@ def tell_late(
         return f"{sum(_sent(channel, message) for channel in channels)} sent, the object store is down"
 
 
-def tell(dag_id: str, run_id: str, allowed_s: float) -> str:
-    """Open the incident of a DAG whose run missed its deadline and tell it; return what happened, for the log."""
-    from pingmesh_tasks.orchestration.channels import open_channels
-    from pingmesh_tasks.orchestration.context import open_store, ui_url
-    from pingmesh_tasks.settings import load_settings
-
-    settings, now = load_settings(), datetime.now(UTC)
-    channels, off = open_channels(settings)
-    return tell_late(
-        open_store(settings),
-        channels,
-        off,
-        late_data(dag_id, run_id, allowed_s, now),
-        now,
-        window_s=settings.window_s,
-        sender=f"{LATE_DATA} {dag_id} {run_id}",
-        ui_url=ui_url(),
-    )
-
-
 def _unremembered(finding: Finding, now: datetime) -> Notice:
     """Return a notice whose id follows from the hour, so that one that is told again and again is one."""
     hour = now.replace(minute=0, second=0, microsecond=0)
