@@ -75,9 +75,10 @@ def access_logs():
 
 @task(doc_md="Read the data servers of the inventory; without one, everything is skipped.")
 def list_servers() -> list[str]:
-    from pingmesh_tasks.orchestration import access, context
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import access_logs
 
-    names = access.server_names(context.current_run())
+    names = access_logs.server_names(context.current_run())
     if not names:
         raise AirflowSkipException("the inventory has no log_servers")
     return names
@@ -136,10 +137,11 @@ def summarize_usage(server):
     doc_md="Look for what is wrong: rows of `anomaly`, and incidents that `anomaly_alerts` tells.",
 )
 def detect_anomalies(server):
-    from pingmesh_tasks.orchestration import alerts, context
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import evaluate
 
     get_current_context()["server"] = server
-    return alerts.judge_access(context.current_run(), server)
+    return evaluate.judge_access(context.current_run(), server)
 
 
 @task(
@@ -148,9 +150,10 @@ def detect_anomalies(server):
     doc_md="Draw the report of the window, and of its day so far.",
 )
 def render_usage():
-    from pingmesh_tasks.orchestration import access, context
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import access_logs
 
-    return access.draw_usage(context.current_run())
+    return access_logs.draw_usage(context.current_run())
 
 
 def build_on_spark():
@@ -166,10 +169,11 @@ def build_on_spark():
 
 
 def _stage(name, server):
-    from pingmesh_tasks.orchestration import access, context
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import access_logs
 
     get_current_context()["server"] = server
-    return getattr(access, name)(context.current_run(), server)
+    return getattr(access_logs, name)(context.current_run(), server)
 
 
 access_logs()

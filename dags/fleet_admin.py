@@ -66,11 +66,12 @@ OPTIONS = ("dry_run", "remove_key", "hook_directory")
 def fleet_admin():
     @task(doc_md="Do the form's action on every chosen host; the log has a line a host.")
     def act_on_hosts() -> dict[str, int]:
-        from pingmesh_tasks.orchestration import admin, context
+        from pingmesh_tasks.orchestration import context
+        from pingmesh_tasks.pipeline import fleet_admin
 
         params = get_current_context()["params"]
         run = context.current_run()
-        return admin.act(run, params["action"], **{name: params[name] for name in OPTIONS})
+        return fleet_admin.act(run, params["action"], **{name: params[name] for name in OPTIONS})
 
     act_on_hosts()
 

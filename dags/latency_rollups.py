@@ -84,7 +84,8 @@ def roll_up_day():
 
 def _roll_up(level, *, ends=None):
     """Roll up a level; `ends` is the DAG whose run is then over, whether there was something to merge or not."""
-    from pingmesh_tasks.orchestration import context, rollups
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import rollups
 
     run, skipped = context.current_run(LEVELS_S["hour"]), None
     try:
@@ -92,7 +93,7 @@ def _roll_up(level, *, ends=None):
     except rollups.NothingToMerge as reason:
         skipped = AirflowSkipException(str(reason))
     if ends:
-        from pingmesh_tasks.orchestration import late_data
+        from pingmesh_tasks.pipeline import late_data
 
         late_data.run_ended(run, ends)
     if skipped:

@@ -75,9 +75,10 @@ PARAMS = {
 def pingmesh():
     @task(doc_md="Read the inventory and plan who probes whom. One mapped group a shard of hosts follows.")
     def plan_pinglists() -> list[dict[str, str]]:
-        from pingmesh_tasks.orchestration import context, stages
+        from pingmesh_tasks.orchestration import context
+        from pingmesh_tasks.pipeline import mesh
 
-        return [part.document() for part in stages.plan_window(context.current_run())]
+        return [part.document() for part in mesh.plan_window(context.current_run())]
 
     @task_group(group_id="shard")
     def each_shard(part):
@@ -111,10 +112,10 @@ def dispatch_agents(part):
     doc_md="Fetch the window's segments straight to `raw/`; a damaged one goes to `quarantine/`.",
 )
 def collect_segments(part):
-    from pingmesh_tasks.orchestration import stages
+    from pingmesh_tasks.pipeline import mesh
 
     counts = _stage("collect_segments", part)
-    if stages.has_no_data_yet(counts):
+    if mesh.has_no_data_yet(counts):
         raise AirflowSkipException(
             "no data yet: the agents of this shard were started after the window began; the next window has some"
         )
@@ -148,9 +149,10 @@ def summarize_latency(part):
     doc_md="Look for what is wrong: rows of `anomaly`, and incidents that `anomaly_alerts` tells.",
 )
 def detect_anomalies():
-    from pingmesh_tasks.orchestration import alerts, context
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import evaluate
 
-    return alerts.judge_mesh(context.current_run(), _first_part())
+    return evaluate.judge_mesh(context.current_run(), _first_part())
 
 
 @task(
@@ -160,9 +162,10 @@ def detect_anomalies():
     doc_md="Lay the window out as the page reads it: one dense column a metric.",
 )
 def build_mesh_map():
-    from pingmesh_tasks.orchestration import context, maps
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import mesh_matrix
 
-    return maps.build_mesh_map(context.current_run(), _first_part())
+    return mesh_matrix.build_mesh_map(context.current_run(), _first_part())
 
 
 @task(
@@ -183,7 +186,8 @@ def _picture(kind):
         doc_md=f"Draw the artifact `{kind}` of the window; `artifacts/latest/` follows where no newer window is drawn.",
     )
     def render():
-        from pingmesh_tasks.orchestration import context, pictures
+        from pingmesh_tasks.orchestration import context
+        from pingmesh_tasks.pipeline import pictures
 
         return pictures.draw(kind, context.current_run(), _first_part())
 
@@ -196,20 +200,21 @@ render_cdf, render_bars, render_timeline = _picture("cdf"), _picture("bars"), _p
 
 def _first_part():
     """Any part tells the plan. Pulled: as an argument it would make the plan an upstream, and hide skipped shards."""
-    from pingmesh_tasks.orchestration import stages
+    from pingmesh_tasks.pipeline import mesh
 
-    return stages.Part(**get_current_context()["ti"].xcom_pull(task_ids="plan_pinglists")[0])
+    return mesh.Part(**get_current_context()["ti"].xcom_pull(task_ids="plan_pinglists")[0])
 
 
 def _stage(name, part):
     """Run the stage called `name` on one part; it is imported here, since every task process reads this file."""
-    from pingmesh_tasks.orchestration import context, stages
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import mesh
 
     get_current_context()["shard"] = part["shard"]
     run = context.current_run()
     if name in ("ensure_keys", "dispatch_agents") and not run.dispatches:
         raise AirflowSkipException("this run looks back: the agents are left alone")
-    return getattr(stages, name)(run, stages.Part(**part))
+    return getattr(mesh, name)(run, mesh.Part(**part))
 
 
 pingmesh()

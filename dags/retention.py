@@ -66,7 +66,8 @@ PARAMS = {
 def retention():
     @task(doc_md="Delete the windows that are too old, or only say which; the log has a line a kind.")
     def prune_bucket() -> dict[str, object]:
-        from pingmesh_tasks.orchestration import context, retention
+        from pingmesh_tasks.orchestration import context
+        from pingmesh_tasks.pipeline import retention
 
         params, settings = get_current_context()["params"], load_settings()
         try:

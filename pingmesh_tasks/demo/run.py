@@ -33,7 +33,7 @@ from pingmesh_tasks.demo.fleet import FAULTS, PASSWORD_VARIABLE, demo_data_serve
 from pingmesh_tasks.demo.inbox import HTTP_PORT, SMTP_PORT
 from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.errors import PingmeshError
-from pingmesh_tasks.orchestration.pictures import EXTENSIONS
+from pingmesh_tasks.pipeline.pictures import EXTENSIONS
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.windows import window_containing

@@ -37,9 +37,9 @@ async def tell_late_data(allowed_s: float, context: Mapping[str, Any] | None = N
 
 def _notify_late_data(dag_id: str, run_id: str, allowed_s: float) -> str:
     from pingmesh_tasks.alerting.messages.wording import LATE_DATA
-    from pingmesh_tasks.orchestration import late_data
     from pingmesh_tasks.orchestration.channels import open_channels
     from pingmesh_tasks.orchestration.context import open_store, ui_url
+    from pingmesh_tasks.pipeline import late_data
     from pingmesh_tasks.settings import load_settings
 
     settings, now = load_settings(), datetime.now(UTC)

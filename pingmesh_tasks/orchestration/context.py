@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.connect import SshAccess
-from pingmesh_tasks.orchestration.stages import Run
+from pingmesh_tasks.pipeline.mesh import Run
 from pingmesh_tasks.settings import Settings, load_settings
 from pingmesh_tasks.store.objects import ObjectStore, S3Access
 from pingmesh_tasks.windows import Window, last_complete_window, window_containing

@@ -20,8 +20,8 @@ class HourSensor(BaseSensorOperator):
         super().__init__(mode="reschedule", poke_interval=30, timeout=4 * PATIENCE, **given)
 
     def poke(self, context: Context) -> bool:
-        from pingmesh_tasks.orchestration import rollups
         from pingmesh_tasks.orchestration.context import current_run
+        from pingmesh_tasks.pipeline import rollups
 
         run = current_run(LEVELS_S["hour"])
         return datetime.now(UTC) > run.window.end + PATIENCE or rollups.is_ready(run)

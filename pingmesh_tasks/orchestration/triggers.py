@@ -66,8 +66,9 @@ class FollowTrigger(BaseEventTrigger):
     def _prepare(self) -> Callable[[], Coroutine[Any, Any, None]]:
         """Import, ask for connections, read rules: what takes its time, in a thread."""
         from pingmesh_tasks.fleet.follow import FollowLimits
-        from pingmesh_tasks.orchestration import context, hot
-        from pingmesh_tasks.orchestration.follow import follow_into
+        from pingmesh_tasks.orchestration import context
+        from pingmesh_tasks.pipeline import hot_data
+        from pingmesh_tasks.pipeline.tail_hosts import follow_into
         from pingmesh_tasks.settings import load_settings
         from pingmesh_tasks.topology.inventory import load_inventory
 
@@ -81,7 +82,7 @@ class FollowTrigger(BaseEventTrigger):
             home=settings.agent_home,
             keep_h=self.keep_h,
             limits=FollowLimits(max_hosts=self.max_hosts, interval_s=self.interval_s),
-            notable=hot.notable_limits(settings, store),
+            notable=hot_data.notable_limits(settings, store),
         )
 
 

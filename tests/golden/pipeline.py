@@ -26,9 +26,10 @@ from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.latency.segment import decode_segment
-from pingmesh_tasks.orchestration import access as access_stages
-from pingmesh_tasks.orchestration import alerts, pictures, rollups, stages
-from pingmesh_tasks.orchestration.maps import build_mesh_map
+from pingmesh_tasks.pipeline import access_logs as access_stages
+from pingmesh_tasks.pipeline import evaluate, pictures, rollups
+from pingmesh_tasks.pipeline import mesh as mesh_stages
+from pingmesh_tasks.pipeline.mesh_matrix import build_mesh_map
 from pingmesh_tasks.queries import group_series, pairs, table_lists, worst
 from pingmesh_tasks.queries.page import Page
 from pingmesh_tasks.settings import load_settings
@@ -73,7 +74,7 @@ def run_all(folder: Path) -> Recording:
     return recording
 
 
-def _new_run(folder: Path) -> stages.Run:
+def _new_run(folder: Path) -> mesh_stages.Run:
     inventory = mesh.write_inventory(folder / "inventory.yaml")
     settings = load_settings(
         {
@@ -83,19 +84,19 @@ def _new_run(folder: Path) -> stages.Run:
         }
     )
     ssh = SshAccess("nobody", folder / "known_hosts")
-    return stages.Run(mesh.WINDOWS[0], settings, mesh.MemoryObjects(), ssh, dispatches=False)
+    return mesh_stages.Run(mesh.WINDOWS[0], settings, mesh.MemoryObjects(), ssh, dispatches=False)
 
 
 # ---------------------------------------------------------------- the mesh
 
 
-def _mesh_windows(run: stages.Run, recording: Recording) -> list[tuple[Evaluation, datetime]]:
+def _mesh_windows(run: mesh_stages.Run, recording: Recording) -> list[tuple[Evaluation, datetime]]:
     looks = []
-    inventory = stages.load_run_inventory(run)
+    inventory = mesh_stages.load_run_inventory(run)
     lists = plan_pinglists(inventory, run.policy)
     for number, window in enumerate(mesh.WINDOWS):
         here = replace(run, window=window)
-        parts = stages.plan_window(here)
+        parts = mesh_stages.plan_window(here)
         segments = mesh.segments_of(number, inventory, lists)
         for name, data in segments:
             if window in RECORDED:
@@ -106,8 +107,8 @@ def _mesh_windows(run: stages.Run, recording: Recording) -> list[tuple[Evaluatio
             run.store.put(cut, run.store.get(cut)[:-100])
         _write_status(here, {name for name, _ in segments})
         for part in parts:
-            stages.build_probe_table(here, part)
-            stages.summarize_latency(here, part)
+            mesh_stages.build_probe_table(here, part)
+            mesh_stages.summarize_latency(here, part)
         build_mesh_map(here, parts[0])
         before = mesh.WINDOWS[number - 1] if number else None
         view = MeshView(
@@ -119,14 +120,14 @@ def _mesh_windows(run: stages.Run, recording: Recording) -> list[tuple[Evaluatio
             status=read_table(run.store, "host_status", window).filter(stage="collect"),
         )
         evaluation = evaluate_mesh(view)
-        alerts.judge_mesh(here, parts[0])
+        evaluate.judge_mesh(here, parts[0])
         _findings(recording, f"mesh {window.id}", evaluation)
         looks.append((evaluation, window.end))
     return looks
 
 
-def _write_status(run: stages.Run, alive: set[str]) -> None:
-    names = [host.name for host in stages.load_run_inventory(run).hosts]
+def _write_status(run: mesh_stages.Run, alive: set[str]) -> None:
+    names = [host.name for host in mesh_stages.load_run_inventory(run).hosts]
     rows = [
         {
             "window": run.window.start,
@@ -159,7 +160,9 @@ def _findings(recording: Recording, look: str, evaluation: Evaluation) -> None:
 # ---------------------------------------------------------------- the access log
 
 
-def _access_windows(run: stages.Run, recording: Recording) -> list[tuple[Evaluation, datetime]]:
+def _access_windows(
+    run: mesh_stages.Run, recording: Recording
+) -> list[tuple[Evaluation, datetime]]:
     looks = []
     name = mesh.SERVER
     for window, logs in zip(mesh.WINDOWS, mesh.logs_of_server(), strict=False):
@@ -194,7 +197,7 @@ def _access_windows(run: stages.Run, recording: Recording) -> list[tuple[Evaluat
             log_status=read_part(run.store, "log_status", window, name),
         )
         evaluation = evaluate_access(view)
-        alerts.judge_access(here, name)
+        evaluate.judge_access(here, name)
         _findings(recording, f"access {window.id}", evaluation)
         looks.append((evaluation, window.end + timedelta(seconds=10)))
     return looks
@@ -228,14 +231,14 @@ def _samples(recording: Recording) -> None:
 
 
 def _incidents(
-    run: stages.Run, recording: Recording, looks: list[tuple[Evaluation, datetime]]
+    run: mesh_stages.Run, recording: Recording, looks: list[tuple[Evaluation, datetime]]
 ) -> None:
     """Follow the incidents, look by look, and compose the message of each new notice."""
-    inventory = stages.load_run_inventory(run)
+    inventory = mesh_stages.load_run_inventory(run)
     seen: set[str] = set()
     told: list[Notice] = []
     for evaluation, at in sorted(looks, key=lambda look: look[1]):
-        after = alerts.remember(run, inventory, [(evaluation, at)])
+        after = evaluate.remember(run, inventory, [(evaluation, at)])
         told += [entry.notice for entry in after.outbox if entry.notice.id not in seen]
         seen |= {entry.notice.id for entry in after.outbox}
         recording.value(
@@ -316,15 +319,15 @@ def _message(
 # ---------------------------------------------------------------- pictures, objects, page
 
 
-def _draw(run: stages.Run) -> None:
+def _draw(run: mesh_stages.Run) -> None:
     for window in RECORDED:
         here = replace(run, window=window)
-        part = stages.plan_window(here)[0]
+        part = mesh_stages.plan_window(here)[0]
         for kind in pictures.EXTENSIONS:
             pictures.draw(kind, here, part)
 
 
-def _objects(run: stages.Run, recording: Recording) -> None:
+def _objects(run: mesh_stages.Run, recording: Recording) -> None:
     """Record every object of the store; of windows that are not RECORDED, the number of objects.
 
     The first windows are complete too: the data server has its logs there.
@@ -346,7 +349,7 @@ def _objects(run: stages.Run, recording: Recording) -> None:
             )
 
 
-def _page(run: stages.Run, recording: Recording) -> None:
+def _page(run: mesh_stages.Run, recording: Recording) -> None:
     page = Page(run.store, run.settings)
     for name, answer in _answers(page, run):
         if isinstance(answer, dict) and len(canonical(answer)) < 600:
@@ -355,7 +358,7 @@ def _page(run: stages.Run, recording: Recording) -> None:
             recording.hashed(PAGE, name, answer)
 
 
-def _answers(page: Page, run: stages.Run) -> Iterator[tuple[str, Any]]:
+def _answers(page: Page, run: mesh_stages.Run) -> Iterator[tuple[str, Any]]:
     at, hour = page.window(mesh.WINDOWS[9].id), page.window(mesh.HOUR.id, "hour")
     span = (mesh.HOUR.start, mesh.HOUR.end)
     src, dst = mesh.LOSSY

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.errors import ConfigError, StoreError
-from pingmesh_tasks.orchestration import access
-from pingmesh_tasks.orchestration.alerts import judge_access
-from pingmesh_tasks.orchestration.stages import Run
+from pingmesh_tasks.pipeline import access_logs
+from pingmesh_tasks.pipeline.evaluate import judge_access
+from pingmesh_tasks.pipeline.mesh import Run
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
@@ -55,10 +55,10 @@ def run(fleet: FleetOfTest, store: ObjectStore, logs: Path, tmp_path: Path) -> R
 
 
 def all_stages(run: Run) -> dict[str, int]:
-    access.collect_logs(run, "data1")
-    counts = access.build_access_tables(run, "data1")
-    access.pair_sessions(run, "data1")
-    access.summarize_usage(run, "data1")
+    access_logs.collect_logs(run, "data1")
+    counts = access_logs.build_access_tables(run, "data1")
+    access_logs.pair_sessions(run, "data1")
+    access_logs.summarize_usage(run, "data1")
     return counts
 
 
@@ -118,15 +118,15 @@ def test_open_sessions_are_carried_into_the_next_window(run, logs, store):
 
 
 def test_a_log_that_is_missing_and_a_server_that_is_down_are_rows_of_log_status(run, fleet, store):
-    access.collect_logs(run, "data1")
+    access_logs.collect_logs(run, "data1")
     assert set(read_table(store, "log_status", WINDOW)["outcome"]) == {"missing"}
     fleet.stop_host("host01")
     try:
-        access.collect_logs(replace(run, window=WINDOW.shifted(1)), "data1")
+        access_logs.collect_logs(replace(run, window=WINDOW.shifted(1)), "data1")
     finally:
         fleet.start_host("host01")
     assert set(read_table(store, "log_status", WINDOW.shifted(1))["outcome"]) == {"unreachable"}
-    assert access.build_access_tables(run, "data1")["lines"] == 0
+    assert access_logs.build_access_tables(run, "data1")["lines"] == 0
 
 
 def test_a_server_that_is_down_is_a_finding_of_every_such_window(run, fleet, logs, store):
@@ -165,14 +165,14 @@ def test_an_object_store_that_takes_nothing_is_not_told_of_the_server(run, logs,
 
     (logs / "access.log").write_bytes(b"".join(LINES))
     with pytest.raises(StoreError, match="is full"):
-        access.collect_logs(replace(run, store=Full()), "data1")
+        access_logs.collect_logs(replace(run, store=Full()), "data1")
     assert read_table(store, "log_status", WINDOW).is_empty(), "there is nothing to judge"
 
 
 def test_usage_is_drawn_for_the_window_and_its_day(run, logs, store):
     (logs / "access.log").write_bytes(b"".join(LINES))
     all_stages(run)
-    keys = access.draw_usage(run)
+    keys = access_logs.draw_usage(run)
     for key in (layout.artifact("usage", WINDOW, "png"), layout.latest_artifact("usage_day", "html")):
         assert key in keys
         assert len(store.get(key)) > 1000
@@ -180,9 +180,9 @@ def test_usage_is_drawn_for_the_window_and_its_day(run, logs, store):
 
 def test_usage_cannot_be_drawn_of_nothing(run):
     with pytest.raises(ConfigError, match="no usage to draw"):
-        access.draw_usage(run)
+        access_logs.draw_usage(run)
 
 
 def test_a_server_that_left_the_inventory_is_named(run):
     with pytest.raises(ConfigError, match="no log server 'data9' any more"):
-        access.build_access_tables(run, "data9")
+        access_logs.build_access_tables(run, "data9")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pingmesh_tasks.errors import ConfigError, FleetError, InventoryError
-from pingmesh_tasks.orchestration import admin
-from pingmesh_tasks.orchestration.stages import Run
+from pingmesh_tasks.pipeline import fleet_admin
+from pingmesh_tasks.pipeline.mesh import Run
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.windows import Window
 from tests.support.fleet import FleetOfTest, running_fleet
@@ -37,7 +37,7 @@ def run(fleet: FleetOfTest, tmp_path: Path) -> Run:
 
 def act(run: Run, action: str, **options: object) -> dict[str, int]:
     defaults = {"dry_run": False, "remove_key": False, "hook_directory": "~/lib"}
-    return admin.act(run, action, **(defaults | options))  # type: ignore[arg-type]
+    return fleet_admin.act(run, action, **(defaults | options))  # type: ignore[arg-type]
 
 
 def keys_of(fleet: FleetOfTest) -> list[bool]:

@@ -39,7 +39,8 @@ FILES = {"ok": True, "files": [{"id": "F1"}]}
 def modules(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
-    from pingmesh_tasks.orchestration import callbacks, channels, late_data
+    from pingmesh_tasks.orchestration import callbacks, channels
+    from pingmesh_tasks.pipeline import late_data
 
     yield channels, callbacks, late_data
     patch.undo()

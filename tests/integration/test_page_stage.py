@@ -5,8 +5,8 @@ import pytest
 from pingmesh_tasks.detect.mesh.baseline import update_normal
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.matrix.codes import ALL_METRICS, FAILED, decode
-from pingmesh_tasks.orchestration.maps import build_mesh_map
-from pingmesh_tasks.orchestration.stages import Part, Run
+from pingmesh_tasks.pipeline.mesh import Part, Run
+from pingmesh_tasks.pipeline.mesh_matrix import build_mesh_map
 from pingmesh_tasks.queries import group_series, pairs, worst
 from pingmesh_tasks.queries.page import Page
 from pingmesh_tasks.settings import load_settings

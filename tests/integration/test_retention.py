@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pingmesh_tasks.errors import ConfigError, StoreError
-from pingmesh_tasks.orchestration import retention
+from pingmesh_tasks.pipeline import retention
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore

@@ -10,8 +10,8 @@ import pytest
 from pingmesh_tasks.demo.fleet import demo_inventory_csv
 from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.errors import FleetError, InventoryError, PinglistError, StoreError
-from pingmesh_tasks.orchestration import pictures, stages
-from pingmesh_tasks.orchestration.stages import Part, Run
+from pingmesh_tasks.pipeline import mesh, pictures
+from pingmesh_tasks.pipeline.mesh import Part, Run
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
@@ -49,8 +49,8 @@ def run(fleet: FleetOfTest, store: ObjectStore) -> Run:
         }
     )
     run = Run(WINDOW, settings, store, fleet.access, fleet.bootstrap)
-    for part in stages.plan_window(run):
-        assert set(stages.ensure_keys(run, part)) <= {"ok", "unchanged"}
+    for part in mesh.plan_window(run):
+        assert set(mesh.ensure_keys(run, part)) <= {"ok", "unchanged"}
     for host in fleet.hosts:
         leave_segment(fleet, host.name)
     return run
@@ -69,11 +69,11 @@ def leave_segment(fleet: FleetOfTest, name: str, rtt_us: int = 100) -> Path:
 
 
 def all_stages(run: Run) -> list[Part]:
-    parts = stages.plan_window(run)
+    parts = mesh.plan_window(run)
     for part in parts:
-        stages.collect_segments(run, part)
-        stages.build_probe_table(run, part)
-        stages.summarize_latency(run, part)
+        mesh.collect_segments(run, part)
+        mesh.build_probe_table(run, part)
+        mesh.summarize_latency(run, part)
     return parts
 
 
@@ -89,7 +89,7 @@ def test_a_window_goes_from_segments_to_tables_and_pictures(run, store):
     pairs = read_table(store, "pair_latency", WINDOW)
     assert pairs.filter(pl.col("sent") == 10).height == 4 * 3
     assert pairs["rtt_min_us"].min() == 100
-    assert stages.check_fleet(run, parts[0]) == {"hosts": 4, "failed": 0}
+    assert mesh.check_fleet(run, parts[0]) == {"hosts": 4, "failed": 0}
     for kind, extensions in pictures.EXTENSIONS.items():
         keys = pictures.draw(kind, run, parts[0])
         assert [key for key in keys if key.startswith("artifacts/latest/")] == [
@@ -126,7 +126,7 @@ def test_a_dead_host_is_a_row_and_its_planned_pairs_are_rows_too(run, store, fle
     silent = read_table(store, "pair_latency", WINDOW).filter(pl.col("src") == "host03")
     assert silent.height > 0
     assert silent["sent"].sum() == 0
-    assert stages.check_fleet(run, parts[0])["failed"] == 1
+    assert mesh.check_fleet(run, parts[0])["failed"] == 1
 
 
 def test_too_many_dead_hosts_fail_the_run_with_their_names(run, fleet):
@@ -137,7 +137,7 @@ def test_too_many_dead_hosts_fail_the_run_with_their_names(run, fleet):
     finally:
         fleet.start_host("host02")
     with pytest.raises(FleetError, match=r"1 of 4 hosts failed .*\n  - host02: unreachable"):
-        stages.check_fleet(strict, parts[0])
+        mesh.check_fleet(strict, parts[0])
 
 
 def test_a_damaged_segment_is_set_aside_whole_and_shown(run, store, fleet):
@@ -159,8 +159,8 @@ def test_a_forged_segment_whose_columns_do_not_unpack_is_set_aside_when_the_tabl
     table = packed([["host02", "127.0.0.12", 8765, "tcp", "intra_dc", 0]])
     fields = header(host="host01", ip="127.0.0.11", rows=1, scheduled=1, sent=1, body_bytes=len(table) + len(columns))
     store.put(layout.raw_probe(WINDOW, "host01"), forged_chunk(fields | {"table_bytes": len(table)}, table, columns))
-    for part in stages.plan_window(run):
-        stages.build_probe_table(run, part)
+    for part in mesh.plan_window(run):
+        mesh.build_probe_table(run, part)
     assert store.find(layout.quarantined_segment(WINDOW, "host01")) is not None
     status = read_table(store, "host_status", WINDOW).filter(pl.col("stage") == "build")
     assert status.select("host", "outcome").row(0) == ("host01", "segment_damaged")
@@ -168,19 +168,19 @@ def test_a_forged_segment_whose_columns_do_not_unpack_is_set_aside_when_the_tabl
 
 
 def test_a_fleet_that_has_only_just_been_started_has_no_data_yet():
-    assert stages.has_no_data_yet({"no_data_yet": 3, "unreachable": 1})
-    assert not stages.has_no_data_yet({"no_data_yet": 3, "ok": 1})
-    assert not stages.has_no_data_yet({"unreachable": 4})
+    assert mesh.has_no_data_yet({"no_data_yet": 3, "unreachable": 1})
+    assert not mesh.has_no_data_yet({"no_data_yet": 3, "ok": 1})
+    assert not mesh.has_no_data_yet({"unreachable": 4})
 
 
 def test_a_store_that_is_down_during_collect_loses_and_doubles_nothing(run, tmp_path):
     server = EmbeddedObjectStore(tmp_path)
     away = replace(run, store=server.start())
-    parts = stages.plan_window(away)
-    stages.collect_segments(away, parts[0])
+    parts = mesh.plan_window(away)
+    mesh.collect_segments(away, parts[0])
     server.kill()
     with pytest.raises(StoreError):
-        stages.collect_segments(away, parts[1])
+        mesh.collect_segments(away, parts[1])
     server.start()
     try:
         all_stages(away)  # what Airflow's retry does
@@ -202,13 +202,13 @@ def test_a_run_on_some_hosts_touches_only_them_and_keeps_what_is_known_of_the_ot
 
 def test_a_host_that_is_not_in_the_inventory_is_refused_before_any_is_touched(run):
     with pytest.raises(InventoryError, match="host99"):
-        stages.plan_window(replace(run, only_hosts=("host99",)))
+        mesh.plan_window(replace(run, only_hosts=("host99",)))
 
 
 def test_a_plan_over_the_budget_is_refused_with_the_figure(run):
     with pytest.raises(PinglistError, match="probes"):
         poor = run.settings.model_copy(update={"budget_probes_per_s": 1, "interval_s": 0.1, "probe_timeout_s": 0.1})
-        stages.plan_window(replace(run, settings=poor))
+        mesh.plan_window(replace(run, settings=poor))
 
 
 def test_an_inventory_may_lie_in_the_bucket(run, store):
@@ -216,7 +216,7 @@ def test_an_inventory_may_lie_in_the_bucket(run, store):
     store.put("control/inventory.csv", text)
     uri = f"s3://{store.access.bucket}/control/inventory.csv"
     there = replace(run, settings=run.settings.model_copy(update={"inventory": uri}))
-    assert stages.load_run_inventory(there).hosts == load_inventory(run.settings.inventory).hosts
+    assert mesh.load_run_inventory(there).hosts == load_inventory(run.settings.inventory).hosts
 
 
 def test_a_backfill_of_an_old_window_does_not_replace_a_newer_latest(run, store):

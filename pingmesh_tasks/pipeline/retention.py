@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from pingmesh_tasks.settings import Settings
-from pingmesh_tasks.store import layout, retention
+from pingmesh_tasks.store import expiry, layout
 from pingmesh_tasks.store.objects import Entry, ObjectStore
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ def prune(
     Raises TooMuch, after all else is deleted, if more than `max_share` (0…1) of a kind would go. `ConfigError` names
     an age of a kind that there is not.
     """
-    ages = retention.Ages(settings.keep_d, settings.hot_keep_h)
-    plan = retention.survey(_listing(store), ages, now or datetime.now(UTC), max_share)
+    ages = expiry.Ages(settings.keep_d, settings.hot_keep_h)
+    plan = expiry.survey(_listing(store), ages, now or datetime.now(UTC), max_share)
     told = _told(plan)
     verb = "would delete" if dry_run else "deletes"
     for kind, pile in told["kinds"].items():
@@ -59,7 +59,7 @@ def _listing(store: ObjectStore) -> Iterator[Entry]:
         yield from store.walk(folder)
 
 
-def _delete(store: ObjectStore, plan: retention.Plan) -> int:
+def _delete(store: ObjectStore, plan: expiry.Plan) -> int:
     doomed = (entry.key for entry in _listing(store) if plan.prunes(entry))
     count = 0
     while batch := list(islice(doomed, BATCH)):
@@ -69,7 +69,7 @@ def _delete(store: ObjectStore, plan: retention.Plan) -> int:
     return count
 
 
-def _told(plan: retention.Plan) -> dict[str, Any]:
+def _told(plan: expiry.Plan) -> dict[str, Any]:
     """Return what goes, as a task returns it."""
     kinds = {
         kind: {

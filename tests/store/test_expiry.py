@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.orchestration.pictures import EXTENSIONS
+from pingmesh_tasks.pipeline.pictures import EXTENSIONS
 from pingmesh_tasks.settings import KEEP_D
 from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.expiry import ARTIFACTS, GROUPS, GUARDED_FROM, KINDS, Ages, group_of, survey
 from pingmesh_tasks.store.objects import Entry
-from pingmesh_tasks.store.retention import ARTIFACTS, GROUPS, GUARDED_FROM, KINDS, Ages, group_of, survey
 from pingmesh_tasks.windows import Window, window_containing
 
 NOW = datetime(2026, 11, 22, 3, 40, tzinfo=UTC)

@@ -25,9 +25,9 @@ from pingmesh_tasks.detect.mesh.sla import COLUMNS as SLA_COLUMNS
 from pingmesh_tasks.detect.mesh.sla import SlaBuilder
 from pingmesh_tasks.latency import rollup
 from pingmesh_tasks.matrix.build import METADATA
-from pingmesh_tasks.orchestration import maps, pictures
-from pingmesh_tasks.orchestration.rulebook import read_rules
-from pingmesh_tasks.orchestration.stages import Run, load_run_inventory
+from pingmesh_tasks.pipeline import mesh_matrix, pictures
+from pingmesh_tasks.pipeline.mesh import Run, load_run_inventory
+from pingmesh_tasks.pipeline.rulebook import read_rules
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.pieces import ParquetObject
@@ -39,7 +39,7 @@ from pingmesh_tasks.windows import LEVELS_S, Window, levels_above, window_contai
 
 log = logging.getLogger(__name__)
 PAIRS, SLA = "pair_latency", "sla"
-COLUMNS = sorted({*maps.COLUMNS, *SLA_COLUMNS})
+COLUMNS = sorted({*mesh_matrix.COLUMNS, *SLA_COLUMNS})
 #: A level's windows are made of those of the level below; where that is no longer than a window, of the windows.
 BELOW = {"hour": "window", "day": "hour"}
 
@@ -61,7 +61,8 @@ def is_ready(run: Run) -> bool:
     """Whether every window of the run's hour is complete: its map and groups are what a window writes last."""
     store = run.store
     return all(
-        store.keys(layout.table(maps.GROUP, window, "mesh")) for window in _windows(run.window, run.settings.window_s)
+        store.keys(layout.table(mesh_matrix.GROUP, window, "mesh"))
+        for window in _windows(run.window, run.settings.window_s)
     )
 
 
@@ -93,7 +94,7 @@ def roll_up(run: Run, level: str) -> dict[str, int]:
     rules = read_rules(run.settings, run.store)
     table = layout.at_level(PAIRS, level)
     shards = _shards(sources[-1], inventory)
-    maker, sla = maps.MapMaker(MapAxis.of(inventory)), SlaBuilder(MapAxis.of(inventory), rules)
+    maker, sla = mesh_matrix.MapMaker(MapAxis.of(inventory)), SlaBuilder(MapAxis.of(inventory), rules)
 
     def lay_out(merged: pa.Table) -> None:
         pairs = _plain_names(merged.select(COLUMNS))
@@ -135,7 +136,7 @@ def _made_of(store: ObjectStore, level: str, window: Window) -> int:
 
 def _footer(store: ObjectStore, level: str, window: Window) -> dict[str, Any]:
     """Return what the map maker noted of a window; nothing where it has not been there."""
-    found = ParquetObject.find(store, layout.table(layout.at_level(maps.GROUP, level), window, "mesh"))
+    found = ParquetObject.find(store, layout.table(layout.at_level(mesh_matrix.GROUP, level), window, "mesh"))
     return found.note_json(METADATA) if found else {}
 
 

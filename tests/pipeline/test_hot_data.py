@@ -13,7 +13,7 @@ from pingmesh_tasks.alerting.incident import Policy
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
 from pingmesh_tasks.fleet.follow import Contact, Roster
-from pingmesh_tasks.orchestration.hot import (
+from pingmesh_tasks.pipeline.hot_data import (
     half_of,
     moments_to_look_at,
     present,

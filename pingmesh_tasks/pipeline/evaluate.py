@@ -29,11 +29,11 @@ from pingmesh_tasks.alerting.incident import Policy, Silence
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import MESH, Evaluation, anomaly_rows
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.orchestration import hot
-from pingmesh_tasks.orchestration.access import server_called
-from pingmesh_tasks.orchestration.late_data import ended_in_time
-from pingmesh_tasks.orchestration.rulebook import read_rules
-from pingmesh_tasks.orchestration.stages import Part, Run, load_run_inventory, read_inventory
+from pingmesh_tasks.pipeline import hot_data
+from pingmesh_tasks.pipeline.access_logs import server_called
+from pingmesh_tasks.pipeline.late_data import ended_in_time
+from pingmesh_tasks.pipeline.mesh import Part, Run, load_run_inventory, read_inventory
+from pingmesh_tasks.pipeline.rulebook import read_rules
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot import HotPiece
@@ -118,8 +118,8 @@ def look(run: Run) -> dict[str, int]:
     now = datetime.now(UTC)
     horizon = timedelta(seconds=run.settings.hot_horizon_s)
     inventory = load_run_inventory(run)
-    moments = hot.moments_to_look_at(AlertFile(run.store).load().looked_at.get(f"hot {MESH}"), now, horizon)
-    pieces, newest = hot.read_recent(run.store, moments[0] - horizon - timedelta(seconds=HOT_MARGIN_S), now)
+    moments = hot_data.moments_to_look_at(AlertFile(run.store).load().looked_at.get(f"hot {MESH}"), now, horizon)
+    pieces, newest = hot_data.read_recent(run.store, moments[0] - horizon - timedelta(seconds=HOT_MARGIN_S), now)
     evaluations: list[Evaluation] = []
     began_s = time.monotonic()
     for moment in moments:
@@ -129,7 +129,7 @@ def look(run: Run) -> dict[str, int]:
     for evaluation in evaluations:
         _keep_opened(run, evaluation, after)
     if newest:
-        hot.save_cursor(run.store, newest, BUSY_HEARTBEAT_S if after.open else None)
+        hot_data.save_cursor(run.store, newest, BUSY_HEARTBEAT_S if after.open else None)
     return {"pieces": len(pieces), "findings": sum(len(e.findings) for e in evaluations)} | _counts(after)
 
 
@@ -237,7 +237,7 @@ def _look_at_mesh(
 ) -> Evaluation:
     from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 
-    pairs, unheard = hot.recent_pairs(pieces, inventory, since, now)
+    pairs, unheard = hot_data.recent_pairs(pieces, inventory, since, now)
     window = window_containing(now, run.settings.window_s)
     normal = _newest(run.store, "normal", window)
     known = set() if normal is None else set(normal["src"].unique())
@@ -248,7 +248,7 @@ def _look_at_mesh(
         (now - since).total_seconds(),
         "hot",
         normal=normal,
-        status=hot.status_rows(unheard, window.start, known),
+        status=hot_data.status_rows(unheard, window.start, known),
     )
     return evaluate_mesh(view, read_rules(run.settings, run.store))
 
@@ -258,7 +258,7 @@ def _look_at_server(
 ) -> Evaluation:
     from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 
-    recent = hot.recent_access(pieces, server, since, now)
+    recent = hot_data.recent_access(pieces, server, since, now)
     window = window_containing(now, run.settings.window_s)
     session = _newest(run.store, "session", window, server.name)
     view = AccessView(
@@ -269,7 +269,7 @@ def _look_at_server(
         recent.client,
         recent.operation,
         rejected=recent.rejected,
-        session=None if session is None else hot.present(session, now),
+        session=None if session is None else hot_data.present(session, now),
         server_error=recent.errors,
         log_status=recent.status,
         normal=_newest(run.store, "access_normal", window, server.name),
@@ -278,7 +278,7 @@ def _look_at_server(
         country_of=_countries(server),
         place=place_of(server, inventory),
     )
-    return hot.with_gaps(evaluate_access(view, read_rules(run.settings, run.store)), recent)
+    return hot_data.with_gaps(evaluate_access(view, read_rules(run.settings, run.store)), recent)
 
 
 def _newest(store: ObjectStore, table: str, before: Window, part: str | None = None) -> pl.DataFrame | None:

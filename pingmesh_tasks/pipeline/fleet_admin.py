@@ -10,7 +10,7 @@ from pingmesh_tasks.errors import ConfigError, FleetError
 from pingmesh_tasks.fleet import agents, keys
 from pingmesh_tasks.fleet.connect import HostOutcome
 from pingmesh_tasks.fleet.hook import deploy_hook
-from pingmesh_tasks.orchestration.stages import HEALTHY, Run, load_run_inventory
+from pingmesh_tasks.pipeline.mesh import HEALTHY, Run, load_run_inventory
 from pingmesh_tasks.topology.inventory import Host
 
 log = logging.getLogger(__name__)

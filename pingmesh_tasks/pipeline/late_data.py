@@ -23,7 +23,7 @@ from pingmesh_tasks.alerting.notification_table import keep_notices
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.orchestration.stages import Run
+from pingmesh_tasks.pipeline.mesh import Run
 from pingmesh_tasks.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)

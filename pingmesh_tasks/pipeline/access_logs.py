@@ -21,7 +21,7 @@ from pingmesh_tasks.access.raw import read_raw, read_raw_header
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet import keys
 from pingmesh_tasks.fleet.connect import HostOutcome, Session, for_each_host
-from pingmesh_tasks.orchestration.stages import HEALTHY, Run, load_run_inventory
+from pingmesh_tasks.pipeline.mesh import HEALTHY, Run, load_run_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import LOG_STATUS, UTC_US
@@ -161,7 +161,7 @@ def draw_usage(run: Run) -> list[str]:
 
 
 def _draw(store: ObjectStore, kind: str, usage: pl.DataFrame, online: pl.DataFrame, window: Window) -> list[str]:
-    from pingmesh_tasks.orchestration.pictures import keep
+    from pingmesh_tasks.pipeline.pictures import keep
     from pingmesh_tasks.render.usage import render_usage, render_usage_html
 
     pictures = {"png": render_usage(usage, online, window), "html": render_usage_html(usage, online, window)}

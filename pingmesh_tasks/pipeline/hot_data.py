@@ -31,7 +31,7 @@ from pingmesh_tasks.fleet.notable import NotableLimits
 from pingmesh_tasks.latency.probe_table import probe_rows
 from pingmesh_tasks.latency.segment import SegmentColumns, Targets, read_columns
 from pingmesh_tasks.latency.summary import summarize_rows
-from pingmesh_tasks.orchestration.rulebook import read_rules
+from pingmesh_tasks.pipeline.rulebook import read_rules
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot import HotCursor, HotPiece, Kind, decode_batch

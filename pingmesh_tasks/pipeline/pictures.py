@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from pingmesh_tasks.orchestration.stages import Part, Run, read_inventory
+from pingmesh_tasks.pipeline.mesh import Part, Run, read_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.tables import has_table, read_parts, read_table
