@@ -30,7 +30,7 @@ import httpx
 from pingmesh_tasks.demo.airflow import DemoAirflow
 from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.hot import HotPiece, encode_batch
+from pingmesh_tasks.store.hot_batch import HotPiece, encode_batch
 from pingmesh_tasks.store.objects import ObjectStore
 
 PATIENCE_S = 120

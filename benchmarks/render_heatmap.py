@@ -83,7 +83,7 @@ def by_parts(case: str, path: str) -> dict[str, float]:
 def read_parts(path: str) -> Iterator[pl.DataFrame]:
     import polars as pl
 
-    from pingmesh_tasks.render.mesh import columns_of
+    from pingmesh_tasks.render.mesh_cells import columns_of
 
     return (pl.read_parquet(part, columns=columns_of("rtt_p50_us")) for part in sorted(Path(path).iterdir()))
 

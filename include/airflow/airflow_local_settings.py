@@ -40,5 +40,5 @@ elif "triggerer" in sys.argv:
     import zstandard
 
     import pingmesh_tasks.detect.rules
-    import pingmesh_tasks.fleet.follow
+    import pingmesh_tasks.fleet.tailing
     import pingmesh_tasks.latency.summary

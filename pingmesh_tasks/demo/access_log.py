@@ -29,8 +29,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import numpy.typing as npt
 
+from pingmesh_tasks.demo.made_up_sessions import HOOK_TYPES, NO_NODE, Behaviour, Calls, Hammer, Profile, Sessions
 from pingmesh_tasks.demo.population import Floats, Ints, Population, draw_population
-from pingmesh_tasks.demo.sessions import HOOK_TYPES, NO_NODE, Behaviour, Calls, Hammer, Profile, Sessions
 from pingmesh_tasks.errors import ConfigError
 
 #: Lines that fit no kind: as the template library prints them, other libraries' text, cut in front, cut behind, two

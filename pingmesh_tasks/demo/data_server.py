@@ -34,8 +34,8 @@ import numpy as np
 
 from pingmesh_tasks.demo.access_log import BENCHMARK, HEADLINE, AccessLog, Block, DataServer, Truth, generate
 from pingmesh_tasks.demo.faults import standing
+from pingmesh_tasks.demo.made_up_sessions import MODES, Hammer, Profile
 from pingmesh_tasks.demo.population import COUNTRIES
-from pingmesh_tasks.demo.sessions import MODES, Hammer, Profile
 from pingmesh_tasks.errors import ConfigError
 
 __all__ = [

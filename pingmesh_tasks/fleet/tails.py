@@ -8,8 +8,8 @@ nothing; it writes nothing anywhere. A question costs the host one `stat`, and o
 An answer is a line `FILE OFFSET SIZE LENGTH`, then LENGTH bytes, then a line break. FILE is `-` where there is none;
 SIZE is the file's length now. POSIX shell, `stat -L -c` and `dd` as GNU and BusyBox have them.
 
-The cutters are pure. They hand over whole chunks as segments of their own (`store.hot`), and whole lines. What they
-hold is bounded; what they pass over is counted. Bytes from a host are hostile: anything that is no chunk ends the
+The cutters are pure. They hand over whole chunks as segments of their own (`store.hot_batch`), and whole lines. What
+they hold is bounded; what they pass over is counted. Bytes from a host are hostile: anything that is no chunk ends the
 reading of that segment, which the windowed collection will judge.
 """
 
@@ -26,7 +26,7 @@ from typing import Any
 from pingmesh_tasks.fleet.connect import HostFault
 from pingmesh_tasks.fleet.home import RESOLVE_HOME
 from pingmesh_tasks.fleet.live import Conversation
-from pingmesh_tasks.store.hot import HotPiece
+from pingmesh_tasks.store.hot_batch import HotPiece
 
 SEGMENT_STEP_BYTES = 256 * 1024
 LOG_STEP_BYTES = 1024 * 1024

@@ -20,7 +20,7 @@ from pingmesh_tasks.fleet.agents import INTERPRETERS
 from pingmesh_tasks.fleet.connect import Answer, FanoutLimits, HostFault, SshAccess, escaped, parse_object
 from pingmesh_tasks.fleet.home import DEFAULT_HOME, RESOLVE_HOME, check_home
 from pingmesh_tasks.fleet.live import LiveSession, Logins
-from pingmesh_tasks.fleet.paths import FINAL, SILENT, Hop, PathTrace, PortPath
+from pingmesh_tasks.fleet.trace_paths import FINAL, SILENT, Hop, PathTrace, PortPath
 from pingmesh_tasks.topology.inventory import Host, Inventory
 
 MAX_PAIRS = 8

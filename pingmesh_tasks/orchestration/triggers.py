@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.hot import HotCursor
+from pingmesh_tasks.store.hot_batch import HotCursor
 
 if TYPE_CHECKING:
     from pingmesh_tasks.store.objects import ObjectStore
@@ -65,7 +65,7 @@ class FollowTrigger(BaseEventTrigger):
 
     def _prepare(self) -> Callable[[], Coroutine[Any, Any, None]]:
         """Import, ask for connections, read rules: what takes its time, in a thread."""
-        from pingmesh_tasks.fleet.follow import FollowLimits
+        from pingmesh_tasks.fleet.tailing import FollowLimits
         from pingmesh_tasks.orchestration import context
         from pingmesh_tasks.pipeline import hot_data
         from pingmesh_tasks.pipeline.tail_hosts import follow_into
@@ -91,9 +91,9 @@ class ArrivalTrigger(BaseEventTrigger):
 
     The event's payload is `{"from": key, "to": key, "count": n, "notable": n}`. Two events are at least `min_gap_s`
     apart, and up to `busy_gap_s` where notable batches keep coming, as in a fault that lasts: each event is a run. The
-    consumer may ask for a shorter heartbeat (`store.hot.HotCursor`). While the trigger runs every key is part of one
-    event, also one that is listed late or out of order; after a restart it goes on where the consumer is, so that what
-    nobody has looked at is told again.
+    consumer may ask for a shorter heartbeat (`store.hot_batch.HotCursor`). While the trigger runs every key is part of
+    one event, also one that is listed late or out of order; after a restart it goes on where the consumer is, so that
+    what nobody has looked at is told again.
     """
 
     def __init__(

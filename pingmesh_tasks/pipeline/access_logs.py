@@ -95,7 +95,7 @@ def build_access_tables(run: Run, name: str) -> dict[str, int]:
 
 def pair_sessions(run: Run, name: str) -> dict[str, int]:
     """Read the errors log, pair the window's connections into sessions and carry those that are open."""
-    from pingmesh_tasks.access.errors import parse_errors_log
+    from pingmesh_tasks.access.errors_log import parse_errors_log
     from pingmesh_tasks.access.sessions import pair_sessions
 
     window, store = run.window, run.store
@@ -162,7 +162,7 @@ def draw_usage(run: Run) -> list[str]:
 
 def _draw(store: ObjectStore, kind: str, usage: pl.DataFrame, online: pl.DataFrame, window: Window) -> list[str]:
     from pingmesh_tasks.pipeline.pictures import keep
-    from pingmesh_tasks.render.usage import render_usage, render_usage_html
+    from pingmesh_tasks.render.usage_report import render_usage, render_usage_html
 
     pictures = {"png": render_usage(usage, online, window), "html": render_usage_html(usage, online, window)}
     return keep(store, kind, window, pictures)

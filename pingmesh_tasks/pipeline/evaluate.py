@@ -36,7 +36,7 @@ from pingmesh_tasks.pipeline.mesh import Part, Run, load_run_inventory, read_inv
 from pingmesh_tasks.pipeline.rulebook import read_rules
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.hot import HotPiece
+from pingmesh_tasks.store.hot_batch import HotPiece
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import PAIR_LATENCY
 from pingmesh_tasks.store.tables import newest_window, read_part, read_table, write_table

@@ -20,21 +20,21 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.access.errors import parse_errors_log
+from pingmesh_tasks.access.errors_log import parse_errors_log
 from pingmesh_tasks.access.grammar import parse_access_log
 from pingmesh_tasks.detect.finding import Evaluation
 from pingmesh_tasks.detect.mesh.recent import last_changes
 from pingmesh_tasks.detect.rules import RuleBook
 from pingmesh_tasks.errors import SegmentError, StoreError
-from pingmesh_tasks.fleet.follow import SILENT_CHUNKS, Contact, Roster
 from pingmesh_tasks.fleet.notable import NotableLimits
+from pingmesh_tasks.fleet.tailing import SILENT_CHUNKS, Contact, Roster
 from pingmesh_tasks.latency.probe_table import probe_rows
 from pingmesh_tasks.latency.segment import SegmentColumns, Targets, read_columns
 from pingmesh_tasks.latency.summary import summarize_rows
 from pingmesh_tasks.pipeline.rulebook import read_rules
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.hot import HotCursor, HotPiece, Kind, decode_batch
+from pingmesh_tasks.store.hot_batch import HotCursor, HotPiece, Kind, decode_batch
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS
 from pingmesh_tasks.topology.inventory import Inventory, LogServer

@@ -63,14 +63,14 @@ def _last_windows(run: Run, count: int, columns: list[str]) -> list[tuple[Window
 
 def _heatmap(run: Run, inventory: Inventory) -> Pictures:
     from pingmesh_tasks.render.heatmap import render_heatmap
-    from pingmesh_tasks.render.mesh import columns_of
+    from pingmesh_tasks.render.mesh_cells import columns_of
 
     return {"png": render_heatmap(_pairs(run, columns_of("rtt_p50_us")), inventory, run.window)}
 
 
 def _history(run: Run, inventory: Inventory) -> Pictures:
     from pingmesh_tasks.render.heatmap import render_history
-    from pingmesh_tasks.render.mesh import columns_of
+    from pingmesh_tasks.render.mesh_cells import columns_of
 
     return {"png": render_history(_last_windows(run, HISTORY_WINDOWS, columns_of("rtt_p50_us")), inventory)}
 
@@ -91,7 +91,7 @@ def _bars(run: Run, inventory: Inventory) -> Pictures:
 
 
 def _timeline(run: Run, inventory: Inventory) -> Pictures:
-    from pingmesh_tasks.render.mesh import columns_of
+    from pingmesh_tasks.render.mesh_cells import columns_of
     from pingmesh_tasks.render.timeline import PAGE_METRICS, render_timeline, render_timeline_html
 
     count = run.settings.timeline_windows

@@ -20,10 +20,10 @@ from typing import Any
 
 from pingmesh_tasks.errors import PingmeshError, StoreError
 from pingmesh_tasks.fleet.connect import SshAccess
-from pingmesh_tasks.fleet.follow import Follower, FollowLimits
 from pingmesh_tasks.fleet.notable import NotableLimits
+from pingmesh_tasks.fleet.tailing import Follower, FollowLimits
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.hot import HotPiece, encode_batch
+from pingmesh_tasks.store.hot_batch import HotPiece, encode_batch
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.topology.inventory import Inventory
 

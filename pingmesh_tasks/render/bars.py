@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from pingmesh_tasks.render import theme
 from pingmesh_tasks.render.chart import fit
 from pingmesh_tasks.render.heatmap import mesh_parts
-from pingmesh_tasks.render.mesh import Pairs, axis_for, parts_of
+from pingmesh_tasks.render.mesh_cells import Pairs, axis_for, parts_of
 from pingmesh_tasks.render.sheet import Sheet, header
 from pingmesh_tasks.render.spread import BUCKETS, ladders_by, quantile_us
 from pingmesh_tasks.render.theme import (

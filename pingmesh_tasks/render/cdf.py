@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pingmesh_tasks.render.heatmap import mesh_parts
-from pingmesh_tasks.render.mesh import axis_for
+from pingmesh_tasks.render.mesh_cells import axis_for
 from pingmesh_tasks.render.sheet import Sheet, font, header, text_width
 from pingmesh_tasks.render.spread import BUCKETS, UPPER_US, Counts, ladders_by, quantile_us
 from pingmesh_tasks.render.theme import (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pingmesh_tasks.render import raster, theme
-from pingmesh_tasks.render.mesh import FAILED, MISSING, NOT_PLANNED, UNCLEAN, Axis, Mesh, Span
+from pingmesh_tasks.render.mesh_cells import FAILED, MISSING, NOT_PLANNED, UNCLEAN, Axis, Mesh, Span
 from pingmesh_tasks.render.raster import Grid
 from pingmesh_tasks.render.sheet import Sheet, text_width
 from pingmesh_tasks.render.theme import MUTED, RULE, Scale

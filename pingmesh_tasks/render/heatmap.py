@@ -12,10 +12,10 @@ import numpy as np
 
 from pingmesh_tasks.render import raster, theme
 from pingmesh_tasks.render.chart import Frame, draw_labels, draw_marks, draw_ramp, fit, frame_for, marks_height
-from pingmesh_tasks.render.findings import Findings, WorstPair, find
-from pingmesh_tasks.render.mesh import Axis, Mesh, Pairs, axis_for, build_mesh, code_pairs, fold
+from pingmesh_tasks.render.mesh_cells import Axis, Mesh, Pairs, axis_for, build_mesh, code_pairs, fold
 from pingmesh_tasks.render.sheet import Sheet, header, text_width, wrap_parts
 from pingmesh_tasks.render.theme import INK, METRICS, MUTED, format_count, format_loss, format_us, format_window
+from pingmesh_tasks.render.worst_pairs import Findings, WorstPair, find
 from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.windows import Window
 

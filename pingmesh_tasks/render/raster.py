@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pingmesh_tasks.render import theme
-from pingmesh_tasks.render.mesh import FAILED, MEASURED, MISSING, NOT_PLANNED, UNCLEAN, Axis, Bools, Mesh
+from pingmesh_tasks.render.mesh_cells import FAILED, MEASURED, MISSING, NOT_PLANNED, UNCLEAN, Axis, Bools, Mesh
 from pingmesh_tasks.render.theme import Pixels, Scale
 
 SMALL = 7

@@ -22,7 +22,7 @@ from PIL import Image, features
 from pingmesh_tasks.render import raster, theme
 from pingmesh_tasks.render.chart import draw_labels, draw_marks, draw_ramp, frame_for, marks_height
 from pingmesh_tasks.render.heatmap import draw_corner, mesh_parts, ramp_title
-from pingmesh_tasks.render.mesh import Axis, Mesh, Pairs, axis_for, build_mesh, code_pairs, fold
+from pingmesh_tasks.render.mesh_cells import Axis, Mesh, Pairs, axis_for, build_mesh, code_pairs, fold
 from pingmesh_tasks.render.sheet import Sheet, header, text_width
 from pingmesh_tasks.render.theme import METRICS, MUTED, Floats, Pixels, Scale, format_count, format_loss
 from pingmesh_tasks.topology.inventory import Inventory

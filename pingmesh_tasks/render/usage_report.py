@@ -1,287 +1,433 @@
-"""What a usage report says, before anybody draws it: headline figures, lists, and curves over time.
+"""The usage report: who used the data servers in a window or a day, and for what. A picture, and a page to look closer.
 
-Input are rows of `USAGE` of one window or of several, of one data server or of several. They are merged here by the
-rule that their table states (counts add up, peaks are the greatest, what is online is of the newest window), because
-`render` knows frames and not who made them. Over several data servers counts add up too; peaks do not: the greatest of
-one server is all that is known.
-
-Names come from logs that strangers write to. `legible` makes of each one line of visible characters.
+Both say the same (`usage_report`): the figures of the head, users online over time, operations by type, and lists. The
+picture has the first TOP rows of each list; the page has all that there are, sorts and filters them and shows each data
+server alone. It is one file that asks nothing of any network; its content security policy lets run only the script and
+style that it was made with. Names are data there, never markup.
 """
 
 from __future__ import annotations
 
-import math
-import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+import base64
+import hashlib
+import json
+import re
+from datetime import datetime, timedelta
+from functools import lru_cache
+from importlib import resources
+from itertools import accumulate, pairwise
+from typing import Any
 
+import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.render.theme import format_count, format_loss
-from pingmesh_tasks.store.schemas import UTC_US, check_schema
+from pingmesh_tasks.render.chart import fit
+from pingmesh_tasks.render.sheet import Sheet, font, header, text_width, wrap_parts
+from pingmesh_tasks.render.theme import ACCENT, INK, MUTED, format_count, format_loss, format_window
+from pingmesh_tasks.render.usage_figures import (
+    GREATEST,
+    Curve,
+    Listing,
+    Report,
+    TypesOverTime,
+    attribution,
+    build_report,
+    format_hms,
+    lines_of,
+    servers_of,
+)
 from pingmesh_tasks.windows import Window
 
-ONLINE = pl.Schema({"server": pl.String(), "at": UTC_US, "sessions": pl.Int64(), "users": pl.Int64()})
-#: Measures whose windows do not add up; all others are counts.
-GREATEST = frozenset({"sessions_online_peak", "users_online_peak", "longest_online_s"})
-NEWEST = frozenset({"sessions_online", "users_online"})
-#: The key of operations on a whole tree: not a node that anybody wants.
-NO_NODE = "N/A"
-MOST_ROWS, MOST_SPANS, MOST_TYPES = 100, 288, 5
-OTHER_TYPES = "other types"
-_MOST_MARKS = 2
-
-Figures = dict[tuple[str, str], dict[str | None, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A list by one dimension: `columns` are (measure, heading), a row has a value for each, None where not known.
-
-    Sorted by the first column, then the next. `rest` sums up what has no row, `note` says what was left out.
-    """
-
-    name: str
-    title: str
-    key: str
-    columns: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[str, tuple[int | None, ...]], ...]
-    rest: tuple[int, ...]
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TypesOverTime:
-    """Operations by hook type in equal spans of time: `counts[type][span]`, the most frequent type first."""
-
-    starts: tuple[datetime, ...]
-    span_s: int
-    types: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """Who was online at a data server, by step of equal length."""
-
-    server: str
-    at: tuple[datetime, ...]
-    sessions: tuple[int, ...]
-    users: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A report of `servers` together. `totals` has each measure's figure; one that nobody measured is missing."""
-
-    servers: tuple[str, ...]
-    windows: int
-    totals: dict[str, int]
-    listings: dict[str, Listing]
-    types: TypesOverTime | None
-    curves: tuple[Curve, ...]
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing was logged, and nobody was there."""
-        return not any(self.totals.values()) and not any(any(c.sessions) for c in self.curves)
-
-
-#: The lists: name, title, heading of the key, dimension, and (measure, heading) of the columns.
-LISTS: tuple[tuple[str, str, str, str, tuple[tuple[str, str], ...]], ...] = (
-    (
-        "users",
-        "Users",
-        "user",
-        "user",
-        (("operations", "operations"), ("connects", "connects"), ("refused", "refused")),
-    ),
-    (
-        "countries",
-        "Countries",
-        "country",
-        "country",
-        (("connects", "connects"), ("operations", "operations"), ("users_online", "online")),
-    ),
-    ("longest", "Longest online", "user", "user", (("longest_online_s", "h:mm:ss"),)),
-    ("nodes", "Most wanted signals", "node", "node", (("operations", "operations"),)),
-    ("trees", "Trees", "tree", "tree", (("operations", "operations"),)),
-    ("types", "Operations by type", "type", "hook_type", (("operations", "operations"),)),
-    ("reasons", "Rejected lines by reason", "reason", "reason", (("rejected", "lines"),)),
-    ("hosts", "Hosts", "host", "host", (("connects", "connects"), ("operations", "operations"))),
-    ("shots", "Shots", "shot", "shot", (("operations", "operations"),)),
-    ("ended", "How sessions ended", "ended by", "ended_by", (("sessions_ended", "sessions"),)),
+TOP, MOST_CURVES = 10, 6
+#: The layout in px: three columns with gaps; heights of a list's head, of a row, of a plot and of what surrounds it.
+WIDTH, EDGE, COLUMN, GAP = 1440, 40, 430, 35
+HEAD, ROW, TAIL, PLOT, AROUND, TILES, SHORTEST_BAR = 52, 25, 30, 190, 96, 108, 70
+#: The share of rejected lines that is shown as wrong.
+MANY_REJECTED = 0.01
+BAR, TRACK = "#3b6ea8", "#eef1f4"
+#: Fill, hatch and dashes of series: told apart without colour (Okabe and Ito's colours).
+SERIES: tuple[tuple[str, str, str | tuple[int, tuple[float, ...]]], ...] = (
+    ("#0072b2", "", "solid"),
+    ("#e69f00", "////", (0, (6, 2))),
+    ("#009e73", "....", (0, (1.5, 1.5))),
+    ("#cc79a7", "\\\\\\\\", (0, (6, 2, 1.5, 2))),
+    ("#56b4e9", "----", (0, (3, 1))),
+    ("#8a94a3", "xxxx", (0, (1, 3))),
 )
+_COUNTRIES = {"local": "own network", "unknown": "not known"}
 
 
-def build_report(usage: pl.DataFrame, online: pl.DataFrame, window: Window, server: str | None = None) -> Report:
-    """Return the report of all the data servers in `usage` and `online` (schema ONLINE) together, or of `server` alone.
+def render_usage(usage: pl.DataFrame, online: pl.DataFrame, window: Window) -> bytes:
+    """Return the PNG of rows of `USAGE` (one window or several within `window`, one data server or several).
 
-    Who is online is known of those servers that have rows of the newest window of all. Raises StoreError for a frame of
-    another schema and for rows outside of `window`.
+    `online` has the columns server, at (UTC µs), sessions, users: `online_over_time` of each data server. Raises
+    StoreError for a frame of another schema and for rows outside of `window`.
     """
-    check_usage(usage, online, window)
-    stale = pl.col("measure").is_in(NEWEST) & (pl.col("window") < pl.col("window").max())
-    usage = usage.filter(~stale)
-    if server is not None:
-        usage, online = usage.filter(server=server), online.filter(server=server)
+    return usage_sheet(usage, online, window).png()
+
+
+def render_usage_html(usage: pl.DataFrame, online: pl.DataFrame, window: Window) -> bytes:
+    """Return the page of the same: one HTML file. Arguments and errors as of `render_usage`."""
+    reports = [("All data servers", build_report(usage, online, window))]
     servers = servers_of(usage, online)
-    figures = _merged(usage)
-    totals = {m: values[None] for (m, dimension), values in figures.items() if dimension == "all" and None in values}
-    listings = {spec[0]: _listing(figures, *spec) for spec in LISTS}
     if len(servers) > 1:
-        listings["servers"] = _by_server(usage)
-    curves = []
-    for (server,), rows in online.sort("server", "at").group_by("server", maintain_order=True):
-        columns = (tuple(rows[name].to_list()) for name in ("at", "sessions", "users"))
-        curves.append(Curve(legible(str(server)), *columns))
-    names = tuple(legible(server) for server in servers)
-    return Report(names, usage["window"].n_unique(), totals, listings, _types_over_time(usage, window), tuple(curves))
+        alone = [build_report(usage, online, window, server) for server in servers]
+        reports += [(report.servers[0], report) for report in alone]
+    page = {
+        "title": _title(reports[0][1]),
+        "when": format_span(window),
+        "start": int(window.start.timestamp()),
+        "length": window.length_s,
+        "scopes": [{"name": name} | _page_data(report, window) for name, report in reports],
+    }
+    template = resources.files(__package__).joinpath("usage.html").read_text(encoding="utf-8")
+    html = template.replace("/*PAGE*/null", _inert_json(page), 1)
+    for kind in ("script", "style"):
+        (inline,) = re.findall(rf"<{kind}>(.*?)</{kind}>", html, re.S)
+        digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        html = html.replace(f"{kind}-hash", f"sha256-{digest}", 1)
+    return html.encode()
 
 
-def check_usage(usage: pl.DataFrame, online: pl.DataFrame, window: Window) -> None:
-    check_schema("usage", usage)
-    if online.schema != ONLINE:
-        raise StoreError(f"users online: the columns are {dict(online.schema)}, not {dict(ONLINE)}")
-    for name, times in (("usage", usage["window"]), ("users online", online["at"])):
-        if len(times) and not (window.start <= times.min() and times.max() < window.end):  # type: ignore[operator]
-            raise StoreError(f"{name}: rows are not of window {window.id} ({window.length_s} s); filter them first")
+def usage_sheet(usage: pl.DataFrame, online: pl.DataFrame, window: Window) -> Sheet:
+    """Return the picture of `render_usage` before it is a PNG."""
+    report = build_report(usage, online, window)
+    tiles = [] if not report.totals else headline(report, window)
+    notes = [line for part in _notes(report) for line in wrap_parts([part], WIDTH - 2 * EDGE, 14)]
+    rows = [] if report.is_empty else _grid(report)
+    plots = 0 if report.is_empty else (1 + (report.types is not None))
+    parts = _subtitle(report, window)
+    head = 72 + 23 * len(wrap_parts(parts, WIDTH - 2 * EDGE, 15)) + 22
+    lists = sum(HEAD + ROW * max(_shown_rows(listing) for listing, _ in row) + TAIL + 22 for row in rows)
+    sheet = Sheet(WIDTH, head + TILES * bool(tiles) + 24 * len(notes) + 16 + plots * (PLOT + AROUND) + lists + 12)
+
+    y = header(sheet, drawable(fit(_title(report), 900, 27, bold=True)), parts) + 22
+    if tiles:
+        _draw_tiles(sheet, y, tiles, _alarming(report))
+        y += TILES
+    for note in notes:
+        sheet.text(EDGE, y, note, px=14, colour=MUTED)
+        y += 24
+    y += 16
+    if not report.is_empty:
+        y = _draw_online(sheet, y, report.curves, window)
+        if report.types:
+            y = _draw_types(sheet, y, report.types, window)
+    for row in rows:
+        x = EDGE
+        for listing, span in row:
+            _draw_listing(sheet, x, y, COLUMN * span + GAP * (span - 1), listing)
+            x += (COLUMN + GAP) * span
+        y += HEAD + ROW * max(_shown_rows(listing) for listing, _ in row) + TAIL + 22
+    return sheet
 
 
-def servers_of(usage: pl.DataFrame, online: pl.DataFrame) -> list[str]:
-    return sorted({*usage["server"].to_list(), *online["server"].to_list()})
+def headline(report: Report, window: Window) -> list[tuple[str, str, str]]:
+    """Return the figures of the head: (what, figure, what goes with it)."""
+    totals = report.totals
 
+    def count(measure: str) -> str:
+        return format_count(totals[measure]) if measure in totals else "–"
 
-def attribution(totals: dict[str, int]) -> str:
-    """Return in words how much of the operations the figures by user, host and country hold."""
-    operations, untied = totals.get("operations", 0), totals.get("operations_untied", 0)
-    if not operations:
-        return ""
-    if not untied:
-        return "Every operation is tied to the session of a user."
-    if untied >= operations:
-        return "No operation could be tied to a session: by user, host and country only connects are known."
-    return (
-        f"{format_loss(untied / operations)} of the operations ({format_count(untied)}) could not be tied to a "
-        "session: figures by user, host and country are without them."
-    )
-
-
-def lines_of(totals: dict[str, int]) -> int:
-    """Return the lines of the log that were read: each is a connection, an operation or rejected."""
-    return sum(totals.get(measure, 0) for measure in ("connects", "disconnects", "operations", "rejected"))
-
-
-def format_hms(seconds: int) -> str:
-    """Return `1:02:05`; hours have no end, so that lengths compare at a glance."""
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-
-
-def legible(name: str) -> str:
-    r"""Return `name` with every character that shows nothing, or turns the text around, as \xNN or \uNNNN.
-
-    No more than two combining marks stay on one letter: fifty would climb over the lines above. A name of blanks only
-    is put in quotes.
-    """
-    shown: list[str] = []
-    marks = 0
-    for char in name:
-        marks = marks + 1 if unicodedata.category(char) in {"Mn", "Me"} else 0
-        if marks > _MOST_MARKS:
-            continue
-        code = ord(char)
-        escaped = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-        shown.append(char if char.isprintable() else escaped)
-    return "".join(shown) if name.strip(" ") else f'"{name}"'
-
-
-def _merged(usage: pl.DataFrame) -> Figures:
-    """Merge over windows and servers rows of which the stale ones are gone."""
-    by = ["measure", "dimension", "key"]
-    greatest = pl.col("measure").is_in(GREATEST)
-    value = pl.when(greatest.first()).then(pl.col("value").max()).otherwise(pl.col("value").sum()).alias("value")
-    figures: Figures = {}
-    for measure, dimension, key, total in usage.group_by(by).agg(value).sort(by).iter_rows():
-        figures.setdefault((measure, dimension), {})[key] = total
-    return figures
-
-
-def _listing(
-    figures: Figures, name: str, title: str, key: str, dimension: str, columns: tuple[tuple[str, str], ...]
-) -> Listing:
-    measured = [column for column in columns if (column[0], dimension) in figures]
-    columns = tuple(measured) or columns[:1]  # a measure that nobody has a figure of is no column of zeros
-    known = [dict(figures.get((measure, dimension), {})) for measure, _ in columns]
-    note = "Of the sessions that were open when a window ended." if name == "longest" else ""
-    if name == "nodes" and (whole := known[0].pop(NO_NODE, 0)):
-        note = f"{format_count(whole)} operations were on a whole tree, on no node."
-    rests = [values.pop(None, 0) for values in known]
-    absent = [None if rest or measure in GREATEST else 0 for rest, (measure, _) in zip(rests, columns, strict=True)]
-    rows = [
-        (k, tuple(values.get(k, none) for values, none in zip(known, absent, strict=True)))
-        for k in {k for values in known for k in values if k is not None}
+    peak = "peak {}" if len(report.servers) < 2 else "peak of one server {}"
+    lines = lines_of(totals)
+    share = format_loss(totals.get("rejected", 0) / lines) if lines else "0 %"
+    rate = totals.get("operations", 0) / window.length_s
+    refused = "in the errors log" if "refused" in totals else "no errors log was read"
+    return [
+        ("Connects", count("connects"), f"{count('disconnects')} disconnects"),
+        ("Operations", count("operations"), f"{rate:.1f} a second" if rate >= 0.1 else f"{rate * 3600:.0f} an hour"),
+        ("Users online at the end", count("users_online"), peak.format(count("users_online_peak"))),
+        ("Sessions online at the end", count("sessions_online"), peak.format(count("sessions_online_peak"))),
+        ("Rejected lines", count("rejected"), f"{share} of {format_count(lines)} lines"),
+        ("Refused connects", count("refused"), refused),
     ]
-    rows.sort(key=lambda row: ([-(v if v is not None else -1) for v in row[1]], row[0]))
-    beyond = rows[MOST_ROWS:]
-    rest = tuple(rest + sum(row[1][i] or 0 for row in beyond) for i, rest in enumerate(rests))
-    if columns[0][0] in GREATEST:
-        rest = tuple(0 for _ in rest)
-    return Listing(name, title, key, columns, tuple((legible(k), v) for k, v in rows[:MOST_ROWS]), rest, note)
 
 
-def _by_server(usage: pl.DataFrame) -> Listing:
-    columns = (("operations", "operations"), ("connects", "connects"), ("users_online_peak", "peak users"))
-    rows = []
-    for (server,), part in usage.sort("server").group_by("server", maintain_order=True):
-        figures = _merged(part)
-        rows.append((str(server), tuple(figures.get((measure, "all"), {}).get(None) for measure, _ in columns)))
-    rows.sort(key=lambda row: ([-(v if v is not None else -1) for v in row[1]], row[0]))
-    shown = tuple((legible(server), values) for server, values in rows[:MOST_ROWS])
-    rest = tuple(sum(row[1][i] or 0 for row in rows[MOST_ROWS:]) for i in range(2))
-    return Listing("servers", "Data servers", "server", columns, shown, (*rest, 0))
+def _alarming(report: Report) -> str:
+    """Return the name of the figure that is to be shown as wrong, if any."""
+    rejected = report.totals.get("rejected", 0)
+    return "Rejected lines" if rejected and rejected >= MANY_REJECTED * lines_of(report.totals) else ""
 
 
-def _types_over_time(usage: pl.DataFrame, window: Window) -> TypesOverTime | None:
-    """Return operations by type over the windows that the rows are of, or None where they are of one."""
-    starts = usage["window"].unique().sort().to_list()
-    if len(starts) < 2:
-        return None
-    offsets = [int((start - window.start).total_seconds()) for start in starts]
-    span_s = math.gcd(window.length_s, *offsets)
-    while window.length_s > span_s * MOST_SPANS:
-        span_s *= 2
-    count = -(-window.length_s // span_s)
-    rows = usage.filter(measure="operations", dimension="hook_type").select(
-        pl.col("key").fill_null(OTHER_TYPES),
-        span=(pl.col("window") - window.start).dt.total_seconds() // span_s,
-        value="value",
-    )
-    totals = rows.group_by("key").agg(pl.col("value").sum()).sort("value", "key", descending=[True, False])
-    frequent = [key for key in totals["key"].to_list() if key != OTHER_TYPES][:MOST_TYPES]
-    rows = rows.with_columns(pl.when(pl.col("key").is_in(frequent)).then("key").otherwise(pl.lit(OTHER_TYPES)))
-    if OTHER_TYPES in rows["key"]:
-        frequent.append(OTHER_TYPES)
-    counts = {key: [0] * count for key in frequent}
-    for key, span, value in rows.group_by("key", "span").agg(pl.col("value").sum()).iter_rows():
-        counts[key][span] = value
-    moments = tuple(window.start + (window.end - window.start) * i * span_s / window.length_s for i in range(count))
-    return TypesOverTime(
-        moments, span_s, tuple(legible(k) for k in frequent), tuple(tuple(counts[k]) for k in frequent)
-    )
+def format_span(window: Window) -> str:
+    """Return `2026-11-21 UTC, the whole day`, or the window's date and times."""
+    return f"{window.start:%Y-%m-%d} UTC, the whole day" if window.length_s == 86_400 else format_window(window)
 
 
-__all__: Sequence[str] = [
-    "ONLINE",
-    "Curve",
-    "Listing",
-    "Report",
-    "TypesOverTime",
-    "attribution",
-    "build_report",
-    "format_hms",
-    "legible",
-    "lines_of",
-    "servers_of",
-]
+def drawable(name: str) -> str:
+    """Return `name` with □ for each character that the picture's font lacks (ideographs, emoji)."""
+    glyphs = _glyphs()
+    return "".join(char if ord(char) in glyphs else "□" for char in name)
+
+
+@lru_cache(maxsize=1)
+def _glyphs() -> frozenset[int]:
+    return frozenset(get_font(findfont(font(14))).get_charmap())
+
+
+def _title(report: Report) -> str:
+    return f"Usage of {report.servers[0]}" if len(report.servers) == 1 else "Usage of the data servers"
+
+
+def _subtitle(report: Report, window: Window) -> list[str]:
+    parts = [format_span(window)]
+    if len(report.servers) > 1:
+        parts.append(f"{len(report.servers)} data servers")
+    if report.windows > 1:
+        parts.append(f"{report.windows} windows")
+    return parts
+
+
+def _notes(report: Report) -> list[str]:
+    """Return what must be said of the figures, in whole sentences."""
+    if not report.totals and report.is_empty:
+        return ["There is no usage of this window: nothing was collected, or no data server is in the inventory."]
+    if report.is_empty:
+        return ["Nothing was logged in this window, and nobody was online."]
+    notes = [attribution(report.totals)]
+    if len(report.servers) > 1:
+        notes.append("Who was at two data servers counts at both.")
+    return [" ".join(note for note in notes if note)] if any(notes) else []
+
+
+def _grid(report: Report) -> list[list[tuple[Listing, int]]]:
+    """Return the lists of the picture in rows of three columns, each with the columns that it takes."""
+    lists = report.listings
+    last = ["servers"] * ("servers" in lists) + ["types"] * (report.types is None) + ["reasons", "hosts", "shots"]
+    return [
+        [(lists["users"], 1), (lists["countries"], 1), (lists["longest"], 1)],
+        [(lists["nodes"], 2), (lists["trees"], 1)],
+        [(lists[name], 1) for name in last[:3]],
+    ]
+
+
+def _shown_rows(listing: Listing) -> int:
+    return max(1, min(TOP, len(listing.rows)))
+
+
+def _draw_tiles(sheet: Sheet, y: int, tiles: list[tuple[str, str, str]], alarming: str) -> None:
+    width = (WIDTH - 2 * EDGE) / len(tiles)
+    for i, (what, figure, beside) in enumerate(tiles):
+        x = EDGE + i * width
+        if i:
+            sheet.line([x - 14, x - 14], [y + 4, y + 80])
+        sheet.text(x, y, what, px=13, colour=MUTED)
+        px = min(30.0, 30 * (width - 26) / text_width(figure, 30, True))
+        sheet.text(x, y + 22 + (30 - px) / 2, figure, px=px, bold=True, colour=ACCENT if what == alarming else INK)
+        sheet.text(x, y + 66, fit(beside, width - 26, 13), px=13, colour=MUTED)
+
+
+def _draw_online(sheet: Sheet, y: int, curves: tuple[Curve, ...], window: Window) -> int:
+    """Draw users and sessions of one data server, or the users of the busiest of several. Return the y below."""
+    curves = tuple(sorted(curves, key=lambda curve: (-max(curve.users), curve.server)))
+    title = f"Users online, within each {_length(_step_s(curves))}" if curves else "Users online"
+    if len(curves) > MOST_CURVES:
+        title += f": the {MOST_CURVES} busiest data servers"
+    curves_shown = curves[:MOST_CURVES]
+    names = _without_domain([curve.server for curve in curves_shown])
+    series = [(name, curve.at, curve.users) for name, curve in zip(names, curves_shown, strict=True)]
+    if len(curves) == 1:
+        series = [("users", curves[0].at, curves[0].users), ("sessions", curves[0].at, curves[0].sessions)]
+    axes = _plot(sheet, y, title, [name for name, _, _ in series], window, lines=True)
+    top = max((max(values) for _, _, values in series), default=0)
+    for i, (_, at, values) in enumerate(series):
+        ends = [_since(moment, window) for moment in at]
+        ends.append(ends[-1] + _step_s(curves))
+        colour, _, dashes = SERIES[i]
+        style: dict[str, Any] = {"color": colour, "linestyle": dashes, "linewidth": 2 if len(at) < 100 else 1.5}
+        axes.stairs(values, ends, baseline=None, zorder=4 - i * 0.1, **style)
+        if len(curves) == 1 and not i:
+            axes.stairs(values, ends, fill=True, color=colour, alpha=0.14, zorder=2)
+    axes.set_ylim(0, max(top * 1.08, 1))
+    return y + PLOT + AROUND
+
+
+def _draw_types(sheet: Sheet, y: int, types: TypesOverTime, window: Window) -> int:
+    """Draw operations of each span of time as stacked bars. Return the y below."""
+    axes = _plot(sheet, y, f"Operations by type, each {_length(types.span_s)}", list(types.types), window)
+    starts, width = [_since(moment, window) for moment in types.starts], types.span_s
+    below = np.zeros(len(starts))
+    for i, counts in enumerate(types.counts):
+        colour, hatch, _ = SERIES[i]
+        style: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "#ffffff99", "linewidth": 0}
+        axes.bar(starts, counts, width * 0.86, bottom=below, align="edge", zorder=3, **style)
+        below += np.array(counts)
+    axes.set_ylim(0, max(float(below.max()) * 1.08, 1))
+    return y + PLOT + AROUND
+
+
+def _plot(sheet: Sheet, y: int, title: str, names: list[str], window: Window, *, lines: bool = False) -> Axes:
+    """Return axes over the window with a title to the left of them above and the names of the series to the right."""
+    sheet.text(EDGE, y, title, px=16, bold=True)
+    left = EDGE + 62
+    axes = sheet.axes(left, y + 38, WIDTH - EDGE - left, PLOT)
+    room = (WIDTH - 2 * EDGE - text_width(title, 16, True) - 40) / max(len(names), 1) - 54
+    x = float(WIDTH - EDGE)
+    for i, name in reversed(list(enumerate(names))):
+        label = fit(drawable(name), room, 13)
+        x -= text_width(label, 13)
+        sheet.text(x, y + 11, label, px=13, va="center")
+        _draw_key(sheet, x - 34, y + 11, i, lines)
+        x -= 34 + 20
+    times = _time_ticks(window)
+    axes.set_xlim(0, window.length_s)
+    axes.xaxis.set_major_locator(FixedLocator([at for at, _ in times]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda _, i: times[i][1] if i is not None else ""))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(round(value))))
+    return axes
+
+
+def _draw_key(sheet: Sheet, x: float, y: float, i: int, line: bool) -> None:
+    key = sheet.axes(x, y - 6, 26, 12)
+    key.set_axis_off()
+    key.set_xlim(0, 1)
+    key.set_ylim(0, 1)
+    colour, hatch, dashes = SERIES[i]
+    if line:
+        key.plot([0, 1], [0.5, 0.5], color=colour, linestyle=dashes, linewidth=2.4)
+    else:
+        key.bar([0.5], [1], 1, color=colour, hatch=hatch, edgecolor="#ffffff99", linewidth=0)
+
+
+def _time_ticks(window: Window) -> list[tuple[int, str]]:
+    """Return at most 13 round moments, in seconds of the window, with their labels."""
+    step_s = next(s for s in (10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200) if window.length_s <= 12 * s)
+    first = -int(window.start.timestamp()) % step_s
+    pattern = "%H:%M:%S" if step_s % 60 else "%H:%M"
+    return [(s, f"{window.start + timedelta(seconds=s):{pattern}}") for s in range(first, window.length_s + 1, step_s)]
+
+
+def _since(moment: datetime, window: Window) -> float:
+    return (moment - window.start).total_seconds()
+
+
+def _step_s(curves: tuple[Curve, ...]) -> int:
+    """Return the seconds that a step of the curves takes: those between the nearest two of its moments."""
+    gaps = [(b - a).total_seconds() for curve in curves for a, b in pairwise(curve.at)]
+    return max(1, round(min(gaps, default=60)))
+
+
+def _draw_listing(sheet: Sheet, x: float, y: float, width: float, listing: Listing) -> None:
+    """Draw the first rows of a list: name, bar of the first column, and the columns' figures on the right."""
+    sheet.text(x, y, listing.title, px=16, bold=True)
+    columns = listing.columns[:2]
+    shown = listing.rows[:TOP]
+    texts = [[_figure(value, measure) for value, (measure, _) in zip(row, columns, strict=False)] for _, row in shown]
+    heads = [heading for _, heading in columns]
+    rooms = [
+        max([text_width(head, 12, True), *(text_width(row[i], 13) for row in texts)]) + 16
+        for i, head in enumerate(heads)
+    ]
+    rights = [x + width - used for used in accumulate(rooms[:0:-1], initial=0.0)][::-1]
+    for right, head in zip(rights, heads, strict=True):
+        sheet.text(right, y + 42, head, px=12, bold=True, colour=MUTED, ha="right", va="center")
+    sheet.line([x, x + width], [y + HEAD, y + HEAD])
+    if not shown:
+        sheet.text(x, y + HEAD + ROW / 2 + 2, "none", px=13, colour=MUTED, va="center")
+    bar_right = rights[0] - rooms[0]
+    names = [_COUNTRIES.get(key, key) if listing.key == "country" else key for key, _ in shown]
+    names = _without_domain(names) if listing.key in {"server", "host"} else names
+    widest = max((text_width(drawable(name), 13) for name in names), default=0) + 14
+    room = min(max(widest, (bar_right - x) * 0.5), bar_right - x - SHORTEST_BAR)
+    most = max((row[0] or 0 for _, row in shown), default=0)
+    for i, (_, row) in enumerate(shown):
+        middle = y + HEAD + ROW * (i + 0.5) + 2
+        sheet.text(x, middle, fit(drawable(names[i]), room - 12, 13), px=13, va="center")
+        sheet.box(x + room, middle - 6, bar_right - x - room, 12, TRACK)
+        if most and row[0]:
+            sheet.box(x + room, middle - 6, max(2.0, (bar_right - x - room) * row[0] / most), 12, BAR)
+        for right, text in zip(rights, texts[i], strict=True):
+            sheet.text(right, middle, text, px=13, ha="right", va="center")
+    below = _below(listing, TOP)
+    if below:
+        bottom = y + HEAD + ROW * max(1, len(shown)) + 5
+        sheet.text(x, bottom, fit(below, width, 12), px=12, colour=MUTED)
+
+
+def _below(listing: Listing, shown: int) -> str:
+    """Return what the rows that are not shown add up to."""
+    hidden, parts = listing.rows[shown:], []
+    measure, heading = listing.columns[0]
+    if measure in GREATEST:
+        parts = [f"and {len(hidden)} more"] if hidden else []
+    elif rest := listing.rest[0] + sum(row[0] or 0 for _, row in hidden):
+        parts = [f"all others: {format_count(rest)} {heading}"]
+    return "  ·  ".join([*parts, *([listing.note] if listing.note else [])])
+
+
+def _without_domain(names: list[str]) -> list[str]:
+    """Return the names without what follows the first dot, where that is the same in all; addresses stay whole."""
+    domains = {name.partition(".")[2] for name in names}
+    if len(names) < 2 or len(domains) > 1 or any(name[:1].isdigit() for name in names):
+        return names
+    return [name.partition(".")[0] or name for name in names]
+
+
+def _figure(value: int | None, measure: str) -> str:
+    if value is None:
+        return "–"
+    return format_hms(value) if measure.endswith("_s") else format_count(value)
+
+
+def _length(seconds: int) -> str:
+    for unit, size in (("h", 3_600), ("min", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _page_data(report: Report, window: Window) -> dict[str, Any]:
+    """Return a report as plain values for the page."""
+    types = report.types
+    return {
+        "tiles": headline(report, window) if report.totals else [],
+        "alarming": _alarming(report),
+        "notes": _notes(report),
+        "empty": report.is_empty,
+        "parts": _subtitle(report, window)[1:],
+        "curves": [
+            {
+                "name": c.server,
+                "step": _step_s((c,)),
+                "at": [int(a.timestamp()) for a in c.at],
+                "users": c.users,
+                "sessions": c.sessions,
+            }
+            for c in report.curves
+        ],
+        "types": types
+        and {
+            "at": [int(a.timestamp()) for a in types.starts],
+            "span": types.span_s,
+            "each": _length(types.span_s),
+            "names": types.types,
+            "counts": types.counts,
+        },
+        "lists": [
+            {
+                "name": listing.name,
+                "title": listing.title,
+                "key": listing.key,
+                "columns": [heading for _, heading in listing.columns],
+                "spans": [measure.endswith("_s") for measure, _ in listing.columns],
+                "rows": [[_COUNTRIES.get(k, k) if listing.key == "country" else k, *v] for k, v in listing.rows],
+                "rest": listing.rest if any(listing.rest) else None,
+                "note": listing.note,
+            }
+            for listing in report.listings.values()
+        ],
+    }
+
+
+def _inert_json(value: object) -> str:
+    """Return JSON that is inert inside a script element: no name can close it or open a comment."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+__all__ = ["drawable", "format_span", "headline", "render_usage", "render_usage_html", "usage_sheet"]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from pingmesh_tasks.access.errors import parse_errors_log
+from pingmesh_tasks.access.errors_log import parse_errors_log
 from pingmesh_tasks.access.grammar import parse_access_log
 from pingmesh_tasks.access.sessions import SessionPolicy, pair_sessions
 from pingmesh_tasks.errors import StoreError

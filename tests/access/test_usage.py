@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pingmesh_tasks.access.errors import parse_errors_log
+from pingmesh_tasks.access.errors_log import parse_errors_log
 from pingmesh_tasks.access.grammar import REJECTED, parse_access_log
 from pingmesh_tasks.access.sessions import pair_sessions
 from pingmesh_tasks.access.usage import MEASURES, NO_NODE, merge_usage, online_over_time, summarize_usage

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pingmesh_tasks.fleet.connect import Answer
-from pingmesh_tasks.fleet.paths import Hop, PathTrace
 from pingmesh_tasks.fleet.trace import parse_trace
+from pingmesh_tasks.fleet.trace_paths import Hop, PathTrace
 
 WAY = PathTrace("host01", "host02", "tcp", 8765)
 GOOD: dict[str, Any] = {

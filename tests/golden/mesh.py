@@ -20,7 +20,7 @@ from obstore.store import MemoryStore
 
 from pingmesh_tasks.access.raw import encode_raw
 from pingmesh_tasks.demo.access_log import DataServer
-from pingmesh_tasks.demo.sessions import Hammer, Profile
+from pingmesh_tasks.demo.made_up_sessions import Hammer, Profile
 from pingmesh_tasks.store.objects import ObjectStore, S3Access
 from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.topology.pinglist import PingList

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from benchmarks.plan_pinglists import fleet
-from pingmesh_tasks.access.errors import parse_errors_log
+from pingmesh_tasks.access.errors_log import parse_errors_log
 from pingmesh_tasks.access.grammar import parse_access_log
 from pingmesh_tasks.access.sessions import pair_sessions
 from pingmesh_tasks.alerting.alert_state import AlertState

@@ -18,13 +18,13 @@ from airflow.sdk.exceptions import AirflowFailException
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.fleet.connect import SshAccess
-from pingmesh_tasks.fleet.follow import Contact, Roster
+from pingmesh_tasks.fleet.tailing import Contact, Roster
 from pingmesh_tasks.orchestration import tell
 from pingmesh_tasks.pipeline import evaluate, mesh
 from pingmesh_tasks.pipeline.mesh import Run
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.hot import HotPiece, encode_batch
+from pingmesh_tasks.store.hot_batch import HotPiece, encode_batch
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import HOST_STATUS
 from pingmesh_tasks.store.tables import read_table, write_table

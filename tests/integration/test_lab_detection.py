@@ -23,8 +23,8 @@ from pingmesh_tasks.detect.mesh.baseline import update_normal
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.traces.netbouncer import rank_traces
 from pingmesh_tasks.fleet.connect import Answer
-from pingmesh_tasks.fleet.paths import PathTrace
 from pingmesh_tasks.fleet.trace import parse_trace
+from pingmesh_tasks.fleet.trace_paths import PathTrace
 from pingmesh_tasks.latency.summary import summarize_pairs
 from pingmesh_tasks.windows import Window
 from tests.support.lab import LabError, find_tool

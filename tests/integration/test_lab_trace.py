@@ -13,8 +13,8 @@ import pytest
 
 from pingmesh_tasks.detect.traces.hops import find_loss, hop_table
 from pingmesh_tasks.fleet.connect import Answer
-from pingmesh_tasks.fleet.paths import PathTrace
 from pingmesh_tasks.fleet.trace import parse_trace
+from pingmesh_tasks.fleet.trace_paths import PathTrace
 from tests.support.lab_clos import ClosLab, clos_laboratory
 
 pytestmark = [pytest.mark.integration, pytest.mark.lab]

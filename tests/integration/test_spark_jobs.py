@@ -16,7 +16,7 @@ import pytest
 from pingmesh_tasks.access.grammar import AccessSinks, parse_access_log, write_access_tables
 from pingmesh_tasks.access.raw import encode_raw
 from pingmesh_tasks.demo.access_log import BENCHMARK, generate
-from pingmesh_tasks.demo.sessions import Profile
+from pingmesh_tasks.demo.made_up_sessions import Profile
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.orchestration import spark
 from pingmesh_tasks.pipeline.mesh import Run

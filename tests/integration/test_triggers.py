@@ -22,7 +22,7 @@ from pingmesh_tasks.orchestration.triggers import LATE_MS, Arrivals, ArrivalTrig
 from pingmesh_tasks.pipeline import hot_data
 from pingmesh_tasks.pipeline.tail_hosts import HotWriter, expire_step
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.hot import HotPiece, decode_batch, encode_batch
+from pingmesh_tasks.store.hot_batch import HotPiece, decode_batch, encode_batch
 from pingmesh_tasks.store.objects import ObjectStore
 from tests.support.fleet import LIMITS, running_fleet
 from tests.support.segments import TABLE, chunk

@@ -12,7 +12,7 @@ from pingmesh_tasks.alerting.advance import AlertState, advance
 from pingmesh_tasks.alerting.incident import Policy
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
-from pingmesh_tasks.fleet.follow import Contact, Roster
+from pingmesh_tasks.fleet.tailing import Contact, Roster
 from pingmesh_tasks.pipeline.hot_data import (
     half_of,
     moments_to_look_at,
@@ -23,7 +23,7 @@ from pingmesh_tasks.pipeline.hot_data import (
     unique,
     with_gaps,
 )
-from pingmesh_tasks.store.hot import HotPiece
+from pingmesh_tasks.store.hot_batch import HotPiece
 from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS, PAIR_LATENCY, SESSION
 from pingmesh_tasks.topology.inventory import Host, Inventory, LogServer
 from tests.support.segments import START_US, TABLE, segment

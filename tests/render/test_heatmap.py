@@ -8,7 +8,7 @@ from PIL import Image
 
 from pingmesh_tasks.render import raster, theme
 from pingmesh_tasks.render.heatmap import heatmap_sheet, history_sheet, render_heatmap, render_history
-from pingmesh_tasks.render.mesh import MEASURED, axis_for, build_mesh
+from pingmesh_tasks.render.mesh_cells import MEASURED, axis_for, build_mesh
 from pingmesh_tasks.topology.inventory import Host, Inventory
 from tests.support.mesh_frames import WINDOW, Faults, inventory_of, mesh_frame
 from tests.support.pictures import assert_readable, shown_texts

@@ -1,150 +1,205 @@
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import warnings
 from datetime import timedelta
 
 import polars as pl
 import pytest
 
-from pingmesh_tasks.access import usage as access_usage
-from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.render import usage_report
-from pingmesh_tasks.render.usage_report import attribution, build_report, format_hms, legible
+from pingmesh_tasks.access.sessions import pair_sessions
+from pingmesh_tasks.access.usage import online_over_time, summarize_usage
+from pingmesh_tasks.render.usage_report import drawable, render_usage, render_usage_html, usage_sheet
 from pingmesh_tasks.windows import Window
-from tests.support.usage_frames import DAY, HOSTILE, ONLINE, WINDOW, busy, online_rows, usage_rows
+from tests.support import access_frames
+from tests.support.pictures import assert_readable, shown_texts
+from tests.support.usage_frames import DAY, HOSTILE, ONLINE, WINDOW, busy, online_rows
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NOBODY = ONLINE.to_frame()
+NAMES = tuple(f"user{i}" for i in range(12))
 
 
-def hours(*by):
-    """Usage of consecutive hours of DAY."""
-    return pl.concat([usage_rows(one, window=DAY.start + timedelta(hours=i)) for i, one in enumerate(by)])
+def a_day(names=NAMES, servers=("east",)):
+    starts = [DAY.start + timedelta(hours=i) for i in range(24)]
+    usage = pl.concat([busy(names, window=start, server=server) for start in starts for server in servers])
+    return usage, pl.concat([online_rows(DAY, server=server, steps=288) for server in servers]), DAY
 
 
-def test_measures_merge_as_the_table_that_they_are_of_says():
-    how = {"sum": set(), "max": set(), "last": set()}
-    for measure, rule in access_usage.MEASURES.items():
-        how[rule].add(measure)
-    assert how["max"] == usage_report.GREATEST and how["last"] == usage_report.NEWEST
-    assert usage_report.NO_NODE == access_usage.NO_NODE
-    listed = {column[0] for spec in usage_report.LISTS for column in spec[4]}
-    assert listed <= set(access_usage.MEASURES)
+def page_of(html):
+    return json.loads(re.search(r"const PAGE = (.*);\n", html.decode())[1])
 
 
-def test_over_windows_counts_add_up_peaks_are_the_greatest_and_online_is_of_the_newest():
-    usage = hours(
-        {("connects", "all"): {None: 5}, ("users_online_peak", "all"): {None: 8}, ("users_online", "all"): {None: 7}},
-        {("connects", "all"): {None: 2}, ("users_online_peak", "all"): {None: 3}, ("users_online", "all"): {None: 1}},
+def test_the_picture_of_a_real_log_says_who_was_there_and_what_they_read():
+    log = access_frames.Log()
+    for at in (0, 30, 60):
+        log.on("zhang", at, socket=4 + at)
+        log.op(at + 1)
+        log.off("zhang", at + 20, socket=4 + at)
+    log.on("bob", 100, address="192.0.2.7", host="pc2")
+    client, operation = log.frames()
+    window = access_frames.WINDOW
+    sessions = pair_sessions(client, None, window, operation=operation).table
+    rejected = pl.DataFrame({"reason": ["stray_text"]})
+    usage = summarize_usage(
+        window, client, operation, sessions, rejected, lambda found: ["CN"] * len(found), server="east"
     )
-    assert build_report(usage, NOBODY, DAY).totals == {"connects": 7, "users_online_peak": 8, "users_online": 1}
+    online = online_over_time(sessions, window).select(pl.lit("east").alias("server"), "at", "sessions", "users")
+    texts = shown_texts(usage_sheet(usage, online, window))
+    assert {"Usage of east", "zhang", "bob", r"\EAST::IP", "GetData", "CN", "0:03:20", "stray_text"} <= set(texts)
+    assert "9.09 % of 11 lines" in texts and "3 disconnects" in texts and "no errors log was read" in texts
 
 
-def test_who_is_online_now_is_not_known_of_a_server_that_was_not_heard_of_in_the_newest_window():
-    online = {("users_online", "all"): {None: 4}, ("connects", "all"): {None: 1}}
-    later = DAY.start + timedelta(hours=1)
-    usage = pl.concat([usage_rows(online, window=DAY.start, server="quiet"), usage_rows(online, window=later)])
-    assert build_report(usage, NOBODY, DAY).totals == {"users_online": 4, "connects": 2}
-    assert build_report(usage, NOBODY, DAY, "quiet").totals == {"connects": 1}
-    assert access_usage.merge_usage(usage, DAY).filter(measure="users_online")["server"].to_list() == ["east"]
+@pytest.mark.parametrize("servers", [1, 3, 9])
+def test_no_two_texts_overlap_and_none_leaves_the_sheet(servers):
+    names = tuple(f"data-server-{i}.archive.laboratory.example" for i in range(servers))
+    assert_readable(usage_sheet(*a_day(servers=names)))
+    usage = pl.concat([busy(NAMES, server=name) for name in names])
+    assert_readable(usage_sheet(usage, pl.concat([online_rows(server=name) for name in names]), WINDOW))
 
 
-def test_windows_and_their_merged_rows_make_the_same_lists():
-    parts = pl.concat([busy(("a", "b", "c")[i:], window=DAY.start + timedelta(hours=i), scale=i + 1) for i in range(3)])
-    merged = build_report(access_usage.merge_usage(parts, DAY), NOBODY, DAY)
-    several = build_report(parts, NOBODY, DAY)
-    assert several.listings == merged.listings and several.totals == merged.totals
+def test_hostile_names_are_drawn_on_one_line_and_overlap_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert_readable(usage_sheet(busy(HOSTILE), online_rows(), WINDOW))
+        sheet = usage_sheet(*a_day(HOSTILE[:9], servers=HOSTILE[:3]))
+        assert_readable(sheet)
+        assert_readable(usage_sheet(busy(HOSTILE[9:]), online_rows(server=HOSTILE[-4]), WINDOW))
+    assert not any("\n" in text or "\x1b" in text or "\u202e" in text for text in shown_texts(sheet))
+    assert drawable("陈 é 😂x")[-1] == "x" and drawable("陈 é").endswith("□ é")
 
 
-def test_peaks_of_several_data_servers_do_not_add_up_but_counts_do():
-    both = pl.concat([busy(("a",), server="east"), busy(("a", "b"), server="west")])
-    report = build_report(both, NOBODY, WINDOW)
-    assert report.servers == ("east", "west") and report.totals["users_online_peak"] == 9
-    assert report.listings["users"].rows[0] == ("a", (2_000, 2_000, 2_000))
-    assert dict(report.listings["longest"].rows) == {"a": (1_000,), "b": (993,)}
-    assert [key for key, _ in report.listings["servers"].rows] == ["west", "east"]
+def test_a_long_name_loses_its_middle():
+    texts = shown_texts(usage_sheet(busy(("begin" + "x" * 250 + "end",)), NOBODY, WINDOW))
+    assert any(re.fullmatch(r"begin.*….*end", text) for text in texts)
 
 
-def test_a_figure_that_may_be_among_the_rest_is_not_known_and_one_that_cannot_be_is_zero():
-    usage = usage_rows({("operations", "user"): {"a": 4, None: 9}, ("connects", "user"): {"a": 1, "b": 2}})
-    users = build_report(usage, NOBODY, WINDOW).listings["users"]
-    assert users.rows == (("a", (4, 1)), ("b", (None, 2))) and users.rest == (9, 0)
+def test_great_figures_fit():
+    assert_readable(usage_sheet(busy(NAMES, scale=10**11), online_rows(), WINDOW))
 
 
-def test_a_measure_that_nobody_took_is_no_column():
-    listings = build_report(usage_rows({("connects", "user"): {"a": 1}}), NOBODY, WINDOW).listings
-    assert [measure for measure, _ in listings["users"].columns] == ["connects"]
-    assert [measure for measure, _ in listings["nodes"].columns] == ["operations"] and not listings["nodes"].rows
+def test_a_list_shows_its_first_ten_and_the_sum_of_the_others():
+    texts = shown_texts(usage_sheet(busy(NAMES), NOBODY, WINDOW))
+    others = 5 + (1_000 - 7 * 10) + (1_000 - 7 * 11)
+    assert "user9" in texts and "user10" not in texts and f"all others: 1\u2009{others - 1000} operations" in texts
 
 
-def test_operations_on_a_whole_tree_are_no_wanted_signal_but_are_told():
-    nodes = {"N/A": 50, r"\EAST::IP": 3, None: 2}
-    listing = build_report(usage_rows({("operations", "node"): nodes}), NOBODY, WINDOW).listings["nodes"]
-    assert listing.rows == ((r"\EAST::IP", (3,)),) and listing.rest == (2,) and listing.note.startswith("50 operations")
+def test_operations_by_type_are_bars_over_time_of_several_windows_and_a_list_of_one():
+    over_time, of_one = shown_texts(usage_sheet(*a_day())), shown_texts(usage_sheet(busy(NAMES), NOBODY, WINDOW))
+    assert "Operations by type, each 1 h" in over_time and "2026-11-21 UTC, the whole day" in "".join(over_time)
+    assert "Operations by type" in of_one
 
 
-def test_a_list_has_a_hundred_rows_and_the_rest_is_summed_up():
-    values = {f"user{i:03}": 200 - i for i in range(130)} | {None: 1}
-    users = build_report(usage_rows({("operations", "user"): values}), NOBODY, WINDOW).listings["users"]
-    assert len(users.rows) == 100 and users.rest == (1 + sum(200 - i for i in range(100, 130)),)
+def test_many_rejected_lines_are_red_and_a_few_are_not():
+    def colours(rejected):
+        usage = busy(NAMES).with_columns(
+            value=pl.when(pl.col("measure") == "rejected").then(rejected).otherwise("value")
+        )
+        return {text.get_color() for text in usage_sheet(usage, NOBODY, WINDOW).texts}
+
+    assert len(colours(10_000)) == len(colours(1)) + 1
 
 
-def test_operations_by_type_stand_in_the_span_of_their_window_and_gaps_stay_gaps():
-    first, third = ({("operations", "hook_type"): {"GetData": n, "OpenTree": 1}} for n in (5, 7))
-    types = build_report(hours(first, {}, third), NOBODY, Window(DAY.start, 10_800)).types
-    assert types.span_s == 7_200 // 2 and types.types == ("GetData", "OpenTree")
-    assert types.counts == ((5, 0, 7), (1, 0, 1))
+@pytest.mark.parametrize("usage", [busy(()).clear(), busy(()).with_columns(value=pl.lit(0, pl.Int64))])
+def test_an_empty_window_says_so(usage):
+    sheet = usage_sheet(usage, NOBODY, WINDOW)
+    said = "There is no usage of this window" if usage.is_empty() else "Nothing was logged in this window"
+    assert any(text.startswith(said) for text in shown_texts(sheet)) and "Users" not in shown_texts(sheet)
+    assert_readable(sheet)
+    scope = page_of(render_usage_html(usage, NOBODY, WINDOW))["scopes"][0]
+    assert scope["empty"] and scope["notes"][0].startswith(said)
 
 
-def test_rare_types_are_drawn_as_one_and_a_day_of_minutes_in_no_more_spans_than_can_be_seen():
-    kinds = {f"Type{i}": 100 - i for i in range(9)}
-    usage = pl.concat(
-        [usage_rows({("operations", "hook_type"): kinds}, window=DAY.start + timedelta(minutes=i)) for i in range(1440)]
-    )
-    types = build_report(usage, NOBODY, DAY).types
-    assert types.types == ("Type0", "Type1", "Type2", "Type3", "Type4", "other types")
-    assert len(types.starts) <= 288 and sum(map(sum, types.counts)) == 1440 * sum(kinds.values())
+@pytest.mark.parametrize("length_s", [60, 300, 3_600, 43_200, 86_400])
+def test_windows_of_every_length_have_a_time_axis(length_s):
+    window = Window(DAY.start, length_s)
+    assert_readable(usage_sheet(busy(NAMES, window=DAY.start), online_rows(window, steps=1), window))
 
 
-def test_one_window_has_no_types_over_time():
-    assert build_report(busy(("a",)), NOBODY, WINDOW).types is None
+def test_the_same_figures_give_the_same_bytes_whatever_the_order_of_the_rows():
+    usage, online, _ = a_day(servers=("east", "west"))
+    mixed = usage.sample(fraction=1.0, shuffle=True, seed=3), online.sample(fraction=1.0, shuffle=True, seed=4), DAY
+    assert render_usage(usage, online, DAY) == render_usage(*mixed)
+    assert render_usage_html(usage, online, DAY) == render_usage_html(*mixed)
 
 
-@pytest.mark.parametrize(
-    ("operations", "untied", "said"),
-    [
-        (0, 0, ""),
-        (10, 0, "Every operation is tied"),
-        (10, 10, "No operation could be tied"),
-        (1_000_000, 1, "<0.01 % of the operations (1) could not"),
-        (200, 50, "25 % of the operations (50) could not"),
-    ],
-)
-def test_attribution_is_said_in_words(operations, untied, said):
-    words = attribution({"operations": operations, "operations_untied": untied})
-    assert words.startswith(said) and bool(words) == bool(said)
+def test_the_page_has_each_data_server_alone_and_all_rows():
+    page = page_of(render_usage_html(*a_day(tuple(f"u{i}" for i in range(40)), servers=("east", "west"))))
+    assert [scope["name"] for scope in page["scopes"]] == ["All data servers", "east", "west"]
+    users = [next(x for x in scope["lists"] if x["name"] == "users") for scope in page["scopes"]]
+    assert [len(x["rows"]) for x in users] == [40, 40, 40]
+    assert [x["rows"][0][1] for x in users] == [48_000, 24_000, 24_000]
+    assert len(page_of(render_usage_html(*a_day()))["scopes"]) == 1
 
 
-def test_rows_of_another_window_or_shape_are_refused():
-    with pytest.raises(StoreError, match="usage: rows are not of window 20261121T220500Z"):
-        build_report(busy(("a",), window=WINDOW.end), NOBODY, WINDOW)
-    with pytest.raises(StoreError, match="users online: rows are not"):
-        build_report(busy(("a",)), online_rows(DAY), WINDOW)
-    with pytest.raises(StoreError, match="users online: the columns"):
-        build_report(busy(("a",)), NOBODY.drop("users"), WINDOW)
+def test_the_page_may_run_its_own_script_and_nothing_else():
+    html = render_usage_html(busy(HOSTILE), online_rows(), WINDOW).decode()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)[1]
+    for kind in ("script", "style"):
+        inline = re.search(rf"<{kind}>(.*?)</{kind}>", html, re.S)[1]
+        digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'") and "unsafe" not in policy
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//|@import|innerHTML|style="|\son\w+=\"""", html)
 
 
-def test_a_window_in_which_nothing_was_is_empty_and_one_with_somebody_online_is_not():
-    zeros = usage_rows({("connects", "all"): {None: 0}})
-    assert build_report(zeros, NOBODY, WINDOW).is_empty and build_report(zeros.clear(), NOBODY, WINDOW).is_empty
-    assert not build_report(zeros, online_rows(), WINDOW).is_empty
+def test_a_hostile_name_cannot_close_the_script_that_holds_it():
+    html = render_usage_html(busy(HOSTILE), online_rows(server=HOSTILE[0]), WINDOW).decode()
+    assert html.lower().count("<script") == 1 == html.lower().count("</script")
+    assert "<img" not in html and "<svg" not in html and "<!--" not in html
+    assert "\x1b" not in html and "\u202e" not in html and "\\u202e" not in html.replace("\\\\u202e", "")
 
 
-@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
-def test_a_legible_name_is_one_line_of_visible_characters(name):
-    assert legible(name).isprintable() and legible(name).count("\u0301") <= 2
+@pytest.fixture
+def opened(tmp_path):
+    """Open a page in headless Chromium, run `act` as a reader's hand (its policy off), and return the DOM."""
+    if not CHROMIUM:
+        pytest.skip("no chromium on this machine; apt-get install chromium")
+
+    def open_page(html, act=""):
+        if act:
+            html = re.sub(rb"<meta http-equiv=[^>]*>", b"", html) + f"<script>{act}</script>".encode()
+        (tmp_path / "page.html").write_bytes(html)
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+        command = [CHROMIUM, *flags, "--virtual-time-budget=1500", "--dump-dom", f"file://{tmp_path}/page.html"]
+        return subprocess.run(command, capture_output=True, timeout=60, check=True, text=True).stdout
+
+    return open_page
 
 
-def test_what_shows_nothing_or_turns_text_around_is_spelled_out():
-    assert legible("  ") == '"  "' and legible("") == '""'
-    assert legible("a\x1b[31m\u202eb") == "a\\x1b[31m\\u202eb" and legible("עדי 陈 é") == "עדי 陈 é"
+@pytest.mark.integration
+def test_hostile_names_are_text_in_the_browser(opened):
+    usage = pl.concat([busy(HOSTILE), busy(HOSTILE, server=HOSTILE[0])])
+    dom = opened(render_usage_html(usage, online_rows(server=HOSTILE[0]), WINDOW))
+    assert 'data-ready="yes"' in dom and "<title>Usage of the data servers</title>" in dom
+    assert "<img" not in dom and "&lt;/script&gt;" in dom and dom.count("<script") == 1
 
 
-def test_lengths_are_hours_minutes_and_seconds_without_an_end():
-    assert [format_hms(s) for s in (0, 65, 3_725, 360_000)] == ["0:00:00", "0:01:05", "1:02:05", "100:00:00"]
+@pytest.mark.integration
+def test_an_empty_page_opens(opened):
+    dom = opened(render_usage_html(busy(()).clear(), NOBODY, WINDOW))
+    assert 'data-ready="yes"' in dom and "There is no usage of this window" in dom and "<table" not in dom
+
+
+@pytest.mark.integration
+def test_a_click_sorts_a_list_and_another_server_has_its_own_figures(opened):
+    html = render_usage_html(*a_day(servers=("east", "west")))
+    names = re.compile(r'data-list="users".*?</table>', re.S)
+    act = "document.querySelectorAll('[data-list=users] th button')[1].click(); "
+    rows = re.findall(r'<bdi class="cut" title="(\w+)"', names.search(opened(html, act))[0])
+    assert rows[0] == "user11" and len(rows) == 10
+    dom = opened(html, "document.querySelectorAll('[role=tab]')[2].click(); document.querySelector('.more').click()")
+    table = names.search(dom)[0]
+    assert table.count("<tr>") == 1 + 12 and "24\u2009000" in table and "48\u2009000" not in table
+
+
+@pytest.mark.integration
+def test_the_pointer_gets_the_figures_of_the_moment_it_is_at(opened):
+    move = "new PointerEvent('pointermove', {clientX: box.left + 60, clientY: box.top + 40})"
+    act = "const bars = document.querySelectorAll('.plot')[1], box = bars.getBoundingClientRect(); "
+    act += f"bars.dispatchEvent({move})"
+    tip = re.search(r'<div id="tip".*?(?=<script)', opened(render_usage_html(*a_day()), act), re.S)[0]
+    assert "00:00–01:00 UTC" in tip and "user0" in tip and "1\u2009000" in tip

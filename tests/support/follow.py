@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from pingmesh_tasks.fleet.connect import SshAccess
-from pingmesh_tasks.fleet.follow import Follower, FollowLimits
 from pingmesh_tasks.fleet.notable import NotableLimits
-from pingmesh_tasks.store.hot import HotPiece
+from pingmesh_tasks.fleet.tailing import Follower, FollowLimits
+from pingmesh_tasks.store.hot_batch import HotPiece
 from pingmesh_tasks.topology.inventory import Host, Inventory, LogServer
 from tests.support.fleet import LoopThread
 

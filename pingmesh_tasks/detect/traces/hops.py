@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any, Literal
 
-from pingmesh_tasks.fleet.paths import FINAL, PathTrace, PortPath
+from pingmesh_tasks.fleet.trace_paths import FINAL, PathTrace, PortPath
 
 #: Chance at which a difference between two routers, or of a hop from the target, is taken for one.
 SIGNIFICANT = 0.01

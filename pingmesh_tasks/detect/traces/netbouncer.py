@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pingmesh_tasks.fleet.paths import PathTrace
+from pingmesh_tasks.fleet.trace_paths import PathTrace
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]

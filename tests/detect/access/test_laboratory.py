@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from pingmesh_tasks.access.errors import parse_errors_log
+from pingmesh_tasks.access.errors_log import parse_errors_log
 from pingmesh_tasks.demo.data_server import Hammer
 from pingmesh_tasks.detect.access.evaluate import evaluate_access
 from pingmesh_tasks.detect.access.view import node_name

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pingmesh_tasks.detect.traces.hops import find_loss, hop_evidence, hop_table
-from pingmesh_tasks.fleet.paths import Hop, PathTrace, PortPath
+from pingmesh_tasks.fleet.trace_paths import Hop, PathTrace, PortPath
 
 TARGET = "10.2.1.1"
 PORTS = 16

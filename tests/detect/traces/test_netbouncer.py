@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pingmesh_tasks.detect.traces.netbouncer import bad_devices, netbouncer, rank_hops, rank_traces
-from pingmesh_tasks.fleet.paths import Hop, PathTrace, PortPath
+from pingmesh_tasks.fleet.trace_paths import Hop, PathTrace, PortPath
 
 
 def clos_paths() -> tuple[np.ndarray, list[tuple[str, ...]]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pingmesh_tasks.access.errors import MAX_NAME_CHARS, MAX_TEXT_CHARS, parse_errors_log
+from pingmesh_tasks.access.errors_log import MAX_NAME_CHARS, MAX_TEXT_CHARS, parse_errors_log
 from pingmesh_tasks.store.schemas import check_schema
 from pingmesh_tasks.windows import Window
 

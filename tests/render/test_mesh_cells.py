@@ -2,8 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pingmesh_tasks.render.findings import find
-from pingmesh_tasks.render.mesh import (
+from pingmesh_tasks.render.mesh_cells import (
     FAILED,
     MEASURED,
     MISSING,
@@ -15,6 +14,7 @@ from pingmesh_tasks.render.mesh import (
     columns_of,
     fold,
 )
+from pingmesh_tasks.render.worst_pairs import find
 from pingmesh_tasks.topology.inventory import Host, Inventory
 from tests.support.mesh_frames import Faults, inventory_of, mesh_frame
 
@@ -108,7 +108,7 @@ def test_a_sorted_table_is_folded_in_parts_to_the_same_matrix(monkeypatch):
     inventory = inventory_of(300, per_tor=10)
     pairs, axis = mesh_frame(inventory), axis_for(inventory)
     whole = build_mesh(pairs, axis, "rtt_p50_us")
-    monkeypatch.setattr("pingmesh_tasks.render.mesh.ROWS_AT_ONCE", 500)
+    monkeypatch.setattr("pingmesh_tasks.render.mesh_cells.ROWS_AT_ONCE", 500)
     parts = build_mesh(pairs, axis, "rtt_p50_us")
     assert (whole.pairs == parts.pairs).all() and np.array_equal(whole.value, parts.value, equal_nan=True)
 

@@ -42,7 +42,7 @@ class HotPiece:
     access        data server   which file it was      whole lines of its access log, from byte `offset` of that file
     errors        data server   which file it was      whole lines of its errors log
     lost_contact  either        `host` or `log`        none; `detail` says why
-    roster        `follow`      writer's name          JSON: `fleet.follow.Roster`, what is followed and how that goes
+    roster        `follow`      writer's name          JSON: `fleet.tailing.Roster`, what is followed and how that goes
 
     `offset` of a probe piece is the number of its first chunk in the host's file. `skipped_bytes` were not read, just
     before this piece: the log grew faster than it is followed, or had a line without an end.

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.render.mesh import Bools, CodedPairs, Unsigned
+from pingmesh_tasks.render.mesh_cells import Bools, CodedPairs, Unsigned
 
 #: From this share of unanswered probes on, a pair is bad for its loss, however fast its answers are.
 LOSSY = 0.01

@@ -40,7 +40,7 @@ from pingmesh_tasks.fleet.tails import (
     SegmentTail,
     ask,
 )
-from pingmesh_tasks.store.hot import HotPiece
+from pingmesh_tasks.store.hot_batch import HotPiece
 from pingmesh_tasks.topology.inventory import Host, Inventory, LogServer
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import zstandard
 
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.hot import MAX_BATCH_BYTES, HotPiece, decode_batch, encode_batch
+from pingmesh_tasks.store.hot_batch import MAX_BATCH_BYTES, HotPiece, decode_batch, encode_batch
 
 PIECES = [
     HotPiece("probe", "host01", "20261121T220500Z", 3, b"PMS1 and so on", 1_795_298_700_000_000, -1200),

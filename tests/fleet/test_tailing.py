@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from pingmesh_tasks.fleet.follow import Contact, Roster, choose_hosts
 from pingmesh_tasks.fleet.notable import LogWatch, NotableLimits, ProbeWatch
+from pingmesh_tasks.fleet.tailing import Contact, Roster, choose_hosts
 from pingmesh_tasks.fleet.tails import ChunkFacts
 from pingmesh_tasks.topology.inventory import Host, Inventory
 
