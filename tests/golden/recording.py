@@ -176,8 +176,7 @@ def environment_difference() -> str:
         for name, now in after.items()
         if before.get(name) != now
     ]
-    why = "The environment differs from that of the recording, which alone may explain it:"
-    return "\n    ".join([why, *changed]) + "\n" if changed else ""
+    return "; ".join(changed)
 
 
 def record(recording: Recording) -> None:
