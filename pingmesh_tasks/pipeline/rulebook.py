@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook, load_rules
+from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook
 from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store.objects import ObjectStore
@@ -15,6 +15,8 @@ def read_rules(settings: Settings, store: ObjectStore) -> RuleBook:
     location = settings.rules
     if location is None:
         return DEFAULT_RULES
+    from pingmesh_tasks.detect.rules_file import load_rules  # its models take 0.1 s to build
+
     try:
         is_uri = location.startswith("s3://")
         data = store.read_uri(location) if is_uri else Path(location).expanduser().read_bytes()

@@ -14,7 +14,6 @@ a bucket which was copied ages on. These stay at any age:
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import Entry
 from pingmesh_tasks.store.schemas import SCHEMAS
+from pingmesh_tasks.suggestions import suggest
 from pingmesh_tasks.windows import LEVELS_S
 
 HOT, PLANS = layout.HOT.rstrip("/"), layout.PLANS
@@ -67,8 +67,7 @@ class Ages:
         names = {*GROUPS, *KINDS} - {HOT, PLANS}
         faults = []
         for name in sorted(self.days.keys() - names):
-            near = difflib.get_close_matches(name, names, n=1)
-            faults.append(f"{name!r} is no kind of object" + (f"; did you mean {near[0]!r}?" if near else ""))
+            faults.append(f"{name!r} is not a kind of object; {suggest(name, sorted(names))}")
         if faults:
             raise ConfigError("PINGMESH_KEEP_D: " + "; ".join(faults))
 

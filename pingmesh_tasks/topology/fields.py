@@ -7,12 +7,13 @@ stage has to doubt a name, an address or a port: names become object keys, file 
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 import zoneinfo
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+
+from pingmesh_tasks.suggestions import did_you_mean
 
 MAX_NAME = 63
 LOG_FORMATS = ("mdsip",)
@@ -175,10 +176,3 @@ def _network_hint(text: str) -> str:
         return f"its host bits are set; write {str(ipaddress.ip_network(text, strict=False))!r}"
     except ValueError:
         return "write an address and a prefix length, such as 198.51.100.0/24 or 2001:db8::/32"
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `did you mean …?` with the nearest known words, or nothing if none is near."""
-    by_folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), by_folded, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(repr(by_folded[name]) for name in near)}?" if near else ""

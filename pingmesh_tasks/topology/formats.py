@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import yaml
 
+from pingmesh_tasks.bounded_yaml import LOADER, find_faults
 from pingmesh_tasks.errors import InventoryError
-from pingmesh_tasks.topology.fields import did_you_mean
+from pingmesh_tasks.suggestions import suggest
 
 MAX_BYTES = 64 * 2**20
 MAX_FAULTS = 1_000
 _YAML_DEPTH = 6
-_YAML_LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _YAML_PLAIN = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "timestamp"))
 _YAML_NULL = "tag:yaml.org,2002:null"
 #: The fields whose value is a list of texts; in every other a list is a slip.
@@ -120,7 +120,7 @@ def _read_csv(text: str, faults: Faults, known: Sequence[str]) -> list[Entry]:
     columns = [cell.strip().lower() for cell in header]
     for position, column in enumerate(columns):
         if column not in known:
-            faults.add(line, f"unknown column {column!r}; {_known_or_near(column, known)}")
+            faults.add(line, f"unknown column {column!r}; {suggest(column, known)}")
         elif column in columns[:position]:
             faults.add(line, f"column {column!r} is there twice; remove one")
     for column in ("name", "address"):
@@ -171,7 +171,7 @@ def _read_yaml(
         return [], []
     for name, node in _items(root, faults):
         if name not in sections:
-            faults.add(_line(node), f"unknown section {name!r}; {_known_or_near(name, list(sections))}")
+            faults.add(_line(node), f"unknown section {name!r}; {suggest(name, list(sections))}")
         elif isinstance(node, yaml.SequenceNode):
             found[name] = [entry for item in node.value if (entry := _yaml_entry(item, faults, sections[name]))]
         elif node.tag != _YAML_NULL:
@@ -180,26 +180,11 @@ def _read_yaml(
 
 
 def _compose(text: str, faults: Faults) -> yaml.Node | None:
-    """Return the tree of a YAML text, or None after telling why there is none.
-
-    Events come first: an alias is refused before anything is built from it, and so is a nesting that has no end.
-    """
-    depth = 0
-    try:
-        for event in yaml.parse(text, Loader=_YAML_LOADER):
-            line = event.start_mark.line + 1 if event.start_mark else 1
-            if isinstance(event, yaml.AliasEvent):
-                faults.add(line, f"has the alias '*{event.anchor}'; write the values out")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _YAML_DEPTH:
-                faults.add(line, "is nested deeper than an inventory is; compare it with example.yaml")
-                return None
-        return None if faults else yaml.compose(text, Loader=_YAML_LOADER)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
-        faults.add(mark.line + 1 if mark else 1, f"is no YAML ({reason}); check indentation, colons and quotes here")
-        return None
+    """Return the tree of a YAML text, or None after adding why there is none."""
+    found = find_faults(text, max_depth=_YAML_DEPTH, example="example.yaml")
+    for line, fault in found:
+        faults.add(line, fault)
+    return None if found else yaml.compose(text, Loader=LOADER)
 
 
 def _yaml_entry(node: yaml.Node, faults: Faults, known: Sequence[str]) -> Entry | None:
@@ -209,7 +194,7 @@ def _yaml_entry(node: yaml.Node, faults: Faults, known: Sequence[str]) -> Entry 
     values: dict[str, tuple[Value, int]] = {}
     for name, item in _items(node, faults):
         if name not in known:
-            faults.add(_line(item), f"unknown field {name!r}; {_known_or_near(name, known)}")
+            faults.add(_line(item), f"unknown field {name!r}; {suggest(name, known)}")
         elif (value := (_yaml_list if name in LIST_FIELDS else _yaml_value)(item, faults)) not in (None, "", {}, []):
             values[name] = (value, _line(item))
     return Entry(_line(node), values)
@@ -253,7 +238,3 @@ def _items(node: yaml.MappingNode, faults: Faults) -> Iterator[tuple[str, yaml.N
 
 def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
-
-
-def _known_or_near(name: str, known: Sequence[str]) -> str:
-    return did_you_mean(name, known) or f"known are {', '.join(known)}"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pingmesh_tasks.errors import InventoryError
+from pingmesh_tasks.suggestions import did_you_mean
 from pingmesh_tasks.topology import fields as checks
 from pingmesh_tasks.topology.formats import MAX_BYTES, Entry, Faults, Value, decode, read_entries
 
@@ -97,7 +98,7 @@ class Inventory:
         return Inventory(tuple(self._by_name[name] for name in wanted), self.has_topology, self.log_servers)
 
     def _nearest(self, name: str) -> str:
-        return checks.did_you_mean(name, self._by_name) or f"it has {', '.join([*self._by_name][:3]) or 'none'}, …"
+        return did_you_mean(name, self._by_name) or f"it has {', '.join([*self._by_name][:3]) or 'none'}, …"
 
     def to_document(self) -> dict[str, Any]:
         """Return the inventory as plain values for JSON; most fields at their default are left out."""

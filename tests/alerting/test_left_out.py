@@ -15,7 +15,7 @@ from pingmesh_tasks.alerting.messages.wording import title
 from pingmesh_tasks.alerting.state_file import from_json, to_json
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
-from pingmesh_tasks.detect.rules import load_rules
+from pingmesh_tasks.detect.rules_file import load_rules
 from pingmesh_tasks.topology.inventory import Inventory, LogServer
 from tests.support.access_frames import SERVER, WINDOW, Log
 from tests.support.pair_rows import PairRows, fabric

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pingmesh_tasks.detect.catalogue import RULES
-from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
+from pingmesh_tasks.detect.rules import DEFAULT_RULES
 from pingmesh_tasks.detect.rules_example import example_rules
+from pingmesh_tasks.detect.rules_file import load_rules
 from pingmesh_tasks.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "include" / "rules" / "rules.example.yaml"
@@ -117,17 +118,17 @@ def test_all_faults_are_told_at_once_with_the_nearest_names():
     )
     for fault in (
         "13 faults",
-        "'rule'; did you mean 'rules'?",
-        "no rule 'los'; did you mean 'loss'?",
-        "no limit 'limt'; did you mean 'limit'?",
+        "the file has no 'rule'; did you mean 'rules'?",
+        "rules has no 'los'; did you mean 'loss'",
+        "rules.loss has no 'limt'; did you mean 'limit'",
         "rules.loss.limit 1.5 is not in 0 … 1",
-        "rules.loss.min_drops 'many' is no number; write it in probes",
-        "rules.loss.baseline nan is no number",
-        "rules.no_data 3 is no mapping",
-        "scopes[1].where: there is no place 'rack'; known: host, tor",
-        "scopes[2] does not say where",
+        "rules.loss.min_drops 'many' is not a number; write it in probes",
+        "rules.loss.baseline nan is not a number",
+        "rules.no_data 3 is not a mapping",
+        "scopes[1].where has no 'rack'; known: host, tor",
+        "scopes[2].where does not say where",
         "maintenance[1] has no end",
-        "maintenance[2].until 'yesterday' is no time",
+        "maintenance[2].until 'yesterday' is not a time",
         "maintenance[3] ends before it begins",
         "maintenance[4].daily",
     ):
@@ -145,7 +146,7 @@ def test_a_scope_without_effect_is_a_fault_that_says_what_can_differ_by_what():
     )
     for fault in (
         "5 faults",
-        "scopes[1].rules.tor_down cannot differ by host; it can by dc, podset, tor",
+        "scopes[1].rules.tor_down.off cannot differ by host; it can by dc, podset, tor",
         "scopes[1].rules.network_down.share cannot differ by host; it can by dc",
         "scopes[2].rules.loss.limit cannot differ by server, user; it can by dc, podset, tor, host",
         "scopes[3].rules.connect_rate.least cannot differ by client, user; it can by server, user or by server, client",
@@ -159,10 +160,11 @@ def test_a_scope_without_effect_is_a_fault_that_says_what_can_differ_by_what():
     [
         ("a: &a [1]\nb: *a", "alias"),
         ("[" * 50 + "]" * 50, "nested"),
-        ("rules: {loss: {limit: 0.1}}" + " " * 300_000, "bigger than"),
-        ("rules: [", "is no YAML"),
-        ("rules: !!python/object/apply:os.system [ls]", "is no YAML"),
-        ("- rules", "is no mapping"),
+        ("rules: {loss: {limit: 0.1}}" + " " * 300_000, "larger than"),
+        ("rules: [", "is not valid YAML"),
+        ("rules: !!python/object/apply:os.system [ls]", "is not valid YAML"),
+        ("- rules", "is not a mapping"),
+        ("rules:\n---\nrules:", "line 2: starts a second document"),
         ("rules: {loss: 2026-13-45}", "is no"),
     ],
 )

@@ -22,7 +22,8 @@ from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.catalogue import ACCESS_RULES, RULES, Rule
 from pingmesh_tasks.detect.mesh.baseline import update_normal
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
-from pingmesh_tasks.detect.rules import PLACES, Override, RuleBook, Settings, Where, load_rules
+from pingmesh_tasks.detect.rules import PLACES, Override, RuleBook, RuleLimits, Where
+from pingmesh_tasks.detect.rules_file import load_rules
 from pingmesh_tasks.errors import ConfigError
 from tests.support.access_frames import SERVER, WINDOW, Log, errors
 from tests.support.pair_rows import PairRows, fabric
@@ -30,12 +31,12 @@ from tests.support.pair_rows import PairRows, fabric
 #: Rule, limit (or `off`), and the kinds of place that were told.
 Asked = set[tuple[str, str, frozenset[str]]]
 #: A book that has an override of every limit, nowhere.
-_NOWHERE = Settings({(rule.name, limit.name): limit.default for rule in RULES.values() for limit in rule.limits})
+_NOWHERE = RuleLimits({(rule.name, limit.name): limit.default for rule in RULES.values() for limit in rule.limits})
 _OVERRIDES = (Override(Where((("host", "nowhere"),)), _NOWHERE),)
-_DEFAULTS = Settings()
+_DEFAULTS = RuleLimits()
 
 
-def listening(asked: Asked, settings: Settings = _DEFAULTS) -> RuleBook:
+def listening(asked: Asked, settings: RuleLimits = _DEFAULTS) -> RuleBook:
     class Book(RuleBook):
         def limit(self, rule, limit, **place):
             asked.add((rule, limit, frozenset(place)))
@@ -124,12 +125,12 @@ def logs() -> Iterator[AccessView]:
     yield replace(window, client=client.clear(), operation=operation.clear(), silent_s=600.0)
 
 
-def low(rule: Rule, *aside: str) -> Settings:
+def low(rule: Rule, *aside: str) -> RuleLimits:
     """Limits as low as they go, but those of `aside`, whose lines are left to wider suspects; all other rules off."""
     spared = {name for suspect in aside for name in (suspect, f"{suspect}_per_min")}
     limits = {(rule.name, limit.name): 1e9 if limit.name in spared else limit.least for limit in rule.limits}
     limits.pop((rule.name, "usual"), None)  # from it on nobody is a stranger
-    return Settings(limits, {other.name: True for other in ACCESS_RULES if other is not rule})
+    return RuleLimits(limits, {other.name: True for other in ACCESS_RULES if other is not rule})
 
 
 @cache

@@ -11,7 +11,8 @@ import pytest
 from pingmesh_tasks.alerting.advance import AlertState, advance
 from pingmesh_tasks.alerting.incident import Policy
 from pingmesh_tasks.detect.finding import Evaluation, Finding
-from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
+from pingmesh_tasks.detect.rules import DEFAULT_RULES
+from pingmesh_tasks.detect.rules_file import load_rules
 from pingmesh_tasks.fleet.tailing import Contact, Roster
 from pingmesh_tasks.pipeline.hot_data import (
     half_of,

@@ -87,9 +87,9 @@ def test_an_age_of_one_table_goes_before_that_of_its_group_and_for_good_is_for_g
 
 
 def test_an_age_of_what_there_is_not_is_refused_with_what_was_meant():
-    with pytest.raises(ConfigError, match="'tables/prob' is no kind of object; did you mean 'tables/probe'"):
+    with pytest.raises(ConfigError, match="'tables/prob' is not a kind of object; did you mean 'tables/probe'"):
         Ages(KEEP_D | {"tables/prob": 3})
-    with pytest.raises(ConfigError, match="'control/pinglist' is no kind"):
+    with pytest.raises(ConfigError, match="'control/pinglist' is not a kind"):
         Ages(KEEP_D | {"control/pinglist": 3})
 
 

@@ -259,12 +259,12 @@ def test_probes_and_ssh_do_not_share_a_port():
         ("hosts:\n- {name: !!binary YQ==, address: 192.0.2.1}\n", "h.yaml", "'binary' is no plain value"),
         ("hosts:\n- {name: {a: b}, address: 192.0.2.1}\n", "h.yaml", "is a mapping; write one value"),
         ("hosts:\n- {[a]: b, name: a, address: 192.0.2.1}\n", "h.yaml", "line 2: has a key that is no text"),
-        ("hosts:\n- name: a\n   address: x\n", "h.yaml", "line 3: is no YAML"),
-        ("hosts:\n- name: 'a\n", "h.yaml", "is no YAML"),
-        ("hosts: []\n---\nhosts: []\n", "h.yaml", "line 2: is no YAML"),
-        ("hosts: [{name: \x07, address: 192.0.2.1}]\n", "h.yaml", "is no YAML"),
+        ("hosts:\n- name: a\n   address: x\n", "h.yaml", "line 3: is not valid YAML"),
+        ("hosts:\n- name: 'a\n", "h.yaml", "is not valid YAML"),
+        ("hosts: []\n---\nhosts: []\n", "h.yaml", "line 2: starts a second document"),
+        ("hosts: [{name: \x07, address: 192.0.2.1}]\n", "h.yaml", "is not valid YAML"),
         ("a: &a [x]\nhosts: *a\n", "h.yaml", "line 2: has the alias '*a'; write the values out"),
-        ("[" * 5_000, "h.yaml", "is nested deeper than an inventory is"),
+        ("[" * 5_000, "h.yaml", "is nested deeper than 6 levels"),
     ],
 )
 def test_a_broken_file_is_refused_with_what_to_do(text, location, told):

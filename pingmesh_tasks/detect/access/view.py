@@ -113,7 +113,7 @@ class Look:
 
     def limits(self, rule: str, name: str, rows: pl.DataFrame) -> pl.Series:
         """Return a limit for each row, which is at its node, and at its `user` and `client` where it has them."""
-        if not any((rule, name) in override.settings.limits for override in self.rules.overrides):
+        if not any((rule, name) in override.rules.limits for override in self.rules.overrides):
             return pl.Series([self.limit(rule, name)]).new_from_index(0, len(rows))
         known = [place for place in ("user", "client") if place in rows.columns]
         node = pl.concat_str("tree", pl.lit("/"), "node_path")

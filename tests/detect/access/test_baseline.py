@@ -8,7 +8,7 @@ import pytest
 from pingmesh_tasks.detect.access import baseline
 from pingmesh_tasks.detect.access.baseline import MEASURES, RECENT, update_access_normal
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
-from pingmesh_tasks.detect.rules import load_rules
+from pingmesh_tasks.detect.rules_file import load_rules
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store.schemas import ACCESS_NORMAL, LOG_STATUS, check_schema
 from tests.support.access_frames import SERVER, WINDOW, Log

@@ -8,7 +8,8 @@ from pingmesh_tasks.access.sessions import pair_sessions
 from pingmesh_tasks.detect.access.baseline import update_access_normal
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access, one_line
 from pingmesh_tasks.detect.finding import anomaly_rows
-from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
+from pingmesh_tasks.detect.rules import DEFAULT_RULES
+from pingmesh_tasks.detect.rules_file import load_rules
 from pingmesh_tasks.store.schemas import LOG_STATUS
 from tests.support.access_frames import SERVER, WINDOW, Log, errors
 from tests.support.anomaly_rows import findings_of

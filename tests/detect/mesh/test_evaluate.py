@@ -12,7 +12,8 @@ import pytest
 from pingmesh_tasks.detect.finding import Evaluation, anomaly_rows
 from pingmesh_tasks.detect.mesh.baseline import update_normal
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
-from pingmesh_tasks.detect.rules import DEFAULT_RULES, load_rules
+from pingmesh_tasks.detect.rules import DEFAULT_RULES
+from pingmesh_tasks.detect.rules_file import load_rules
 from pingmesh_tasks.topology.inventory import Inventory
 from tests.support.anomaly_rows import findings_of
 from tests.support.pair_rows import PairRows, fabric, flat
