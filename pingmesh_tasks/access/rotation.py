@@ -304,17 +304,20 @@ class _Decision:
             if mark:
                 dealt_with.add(mark)
         if not unreadable and any(file.current for file in self.files):  # else a file may turn up yet
-            for mark in self._orphans():
-                if mark in dealt_with:
-                    continue
-                dealt_with.add(mark)
-                if not mark.done:
-                    seen = mark.seen - mark.offset
-                    self.gaps[mark.path] = Gap(mark.path, seen, "went away before it was read to its end")
+            dealt_with |= self._vanished(dealt_with)
         kept += [mark for mark in self.marks if mark not in dealt_with]
         kept += map(_given_up, dict.fromkeys(self.damaged))
         gaps = tuple(self.gaps.values())
         return Plan(tuple(readings), tuple(kept), gaps, self._happened(), tuple(self.copies), unreadable)
+
+    def _vanished(self, dealt_with: set[Mark]) -> set[Mark]:
+        """Return the marks whose file is gone, and note as a gap what was not read of each."""
+        vanished = set(self._orphans()) - dealt_with
+        for mark in self._orphans():
+            if mark in vanished and not mark.done:
+                unread_bytes = mark.seen - mark.offset
+                self.gaps[mark.path] = Gap(mark.path, unread_bytes, "went away before it was read to its end")
+        return vanished
 
     def _happened(self) -> str:
         log = next((file for file in self.files if file.current), None)

@@ -187,9 +187,7 @@ class SegmentTail:
     def take(self, news: News, read_at_us: int) -> list[tuple[HotPiece, list[ChunkFacts]]]:
         """Take in an answer; return a piece with the whole chunks that are new, if there are any."""
         if news.file != self._window:
-            self._window, self._done, self._tried_again, self.damage = news.file, -1, -1, ""
-            self._caught_up = self._caught_up or not news.file  # a window that begins while we look is new as a whole
-            self._restart()
+            self._begin(news.file)
         if self.damage or not news.file:
             return []
         if news.offset != self._next:
@@ -199,11 +197,7 @@ class SegmentTail:
         self._next += len(news.data)
         self._held += news.data
         try:
-            while chunk := self._cut():
-                if chunk.number > self._done:
-                    self._pending.append(chunk)
-                    if not self._caught_up:
-                        del self._pending[:-1]
+            self._cut_all()
         except (ValueError, KeyError, TypeError, struct.error, zlib.error, RecursionError) as error:
             return self._damaged(str(error)[:120])
         if not news.at_end and not self._caught_up:
@@ -215,6 +209,20 @@ class SegmentTail:
         self._done = chunks[-1].number
         piece = HotPiece("probe", self.host, self._window, chunks[0].number, _segment_of(chunks), read_at_us)
         return [(piece, [chunk.facts for chunk in chunks])]
+
+    def _begin(self, window: str) -> None:
+        """Turn to the segment of another window; one that begins while the host is tailed is new as a whole."""
+        self._window, self._done, self._tried_again, self.damage = window, -1, -1, ""
+        self._caught_up = self._caught_up or not window
+        self._restart()
+
+    def _cut_all(self) -> None:
+        """Cut what is held into chunks; until the end of the file was reached once, keep the newest chunk only."""
+        while chunk := self._cut():
+            if chunk.number > self._done:
+                self._pending.append(chunk)
+                if not self._caught_up:
+                    del self._pending[:-1]
 
     def _restart(self) -> None:
         self._held, self._next, self._chunk, self._table, self._pending = b"", 0, 0, _Table(b""), []

@@ -81,7 +81,8 @@ def trace_pairs(
         else:
             jobs[source].append((target, found[way]))
     options = {"--protocol": protocol, "--ports": str(ports)}
-    for trace in asyncio.run(_trace_all(jobs, access, limits or FanoutLimits(), home, budget_s, options)):
+    fanout = _Fanout(jobs, access, budget_s, (limits or FanoutLimits()).concurrency)
+    for trace in asyncio.run(fanout.run(home, options)):
         found[trace.source, trace.destination] = trace
     return [found[way] for source, target in pairs for way in ((source, target), (target, source))]
 
@@ -105,58 +106,64 @@ def parse_trace(answer: Answer, trace: PathTrace) -> PathTrace:
     return replace(trace, reason=escaped(f"the agent on {source} did not trace: {said[0]}"))
 
 
-async def _trace_all(
-    jobs: Mapping[Host, list[tuple[Host, PathTrace]]],
-    access: SshAccess,
-    limits: FanoutLimits,
-    home: str,
-    budget_s: float,
-    options: Mapping[str, str],
-) -> Iterable[PathTrace]:
-    deadline = time.monotonic() + budget_s
-    logins, slots = Logins(access, budget_s), asyncio.Semaphore(limits.concurrency)
-    done: dict[tuple[str, str], PathTrace] = {
-        (trace.source, trace.destination): replace(trace, reason=f"not there within {budget_s:g} s", complete=False)
-        for traces in jobs.values()
-        for _, trace in traces
-    }
+class _Fanout:
+    """One round of traces: a session to each source, its traces side by side, all within one deadline."""
 
-    async def one(session: LiveSession, target: Host, trace: PathTrace) -> None:
-        left_s = min(LONGEST_TRACE_S, deadline - time.monotonic() - MARGIN_S)
+    def __init__(
+        self, jobs: Mapping[Host, list[tuple[Host, PathTrace]]], access: SshAccess, budget_s: float, slots: int
+    ) -> None:
+        self._jobs, self._budget_s = jobs, budget_s
+        self._deadline = time.monotonic() + budget_s
+        self._logins, self._slots = Logins(access, budget_s), asyncio.Semaphore(slots)
+        self._done: dict[tuple[str, str], PathTrace] = {}
+        for traces in jobs.values():
+            for _, trace in traces:
+                self._finish(replace(trace, reason=f"not there within {budget_s:g} s", complete=False))
+
+    async def run(self, home: str, options: Mapping[str, str]) -> Iterable[PathTrace]:
+        """Return a trace for each job. Raises ConfigError for a key or a known_hosts file that cannot be used."""
+        tasks = [asyncio.create_task(self._from_host(host, home, options)) for host in self._jobs]
+        if tasks:
+            finished, late = await asyncio.wait(tasks, timeout=max(0.0, self._deadline - time.monotonic()))
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            errors = [task.exception() for task in finished]
+            for error in filter(None, errors):
+                raise error  # a ConfigError is for the operator
+        return self._done.values()
+
+    async def _from_host(self, host: Host, home: str, options: Mapping[str, str]) -> None:
+        traces = self._jobs[host]
+        try:
+            async with self._slots, self._logins.session(host) as session:
+                await asyncio.gather(*(self._trace(session, home, options, *job) for job in traces))
+        except HostFault as fault:
+            for _, trace in traces:
+                self._finish(replace(trace, reason=_said(fault)))
+
+    async def _trace(
+        self, session: LiveSession, home: str, options: Mapping[str, str], target: Host, trace: PathTrace
+    ) -> None:
+        left_s = min(LONGEST_TRACE_S, self._deadline - time.monotonic() - MARGIN_S)
         if left_s < SHORTEST_TRACE_S:
             return
-        wanted = {
+        given = {
             "--source": session.host.address,
             "--target": target.address,
             "--port": str(target.probe_port),
             "--timeout": f"{left_s:.2f}",
             **options,
         }
-        words = [word for option in wanted.items() for word in option]
+        words = [word for option in given.items() for word in option]
         try:
             answer = await session.run(TRACE_SCRIPT, home, " ".join(INTERPRETERS), *words)
-            done[trace.source, trace.destination] = parse_trace(answer, trace)
+            self._finish(parse_trace(answer, trace))
         except HostFault as fault:
-            done[trace.source, trace.destination] = replace(trace, reason=_said(fault))
+            self._finish(replace(trace, reason=_said(fault)))
 
-    async def from_host(host: Host, traces: list[tuple[Host, PathTrace]]) -> None:
-        try:
-            async with slots, logins.session(host) as session:
-                await asyncio.gather(*(one(session, target, trace) for target, trace in traces))
-        except HostFault as fault:
-            for _, trace in traces:
-                done[trace.source, trace.destination] = replace(trace, reason=_said(fault))
-
-    tasks = [asyncio.create_task(from_host(host, traces)) for host, traces in jobs.items()]
-    if tasks:
-        finished, late = await asyncio.wait(tasks, timeout=max(0.0, deadline - time.monotonic()))
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
-        for fault in [task.exception() for task in finished]:
-            if fault:
-                raise fault  # a ConfigError is for the operator
-    return done.values()
+    def _finish(self, trace: PathTrace) -> None:
+        self._done[trace.source, trace.destination] = trace
 
 
 def _said(fault: HostFault) -> str:

@@ -64,10 +64,13 @@ class PinglistPolicy:
     def __post_init__(self) -> None:
         for name in ("interval_s", "timeout_s"):  # 10 and 10.0 are one policy, so they must be one JSON
             object.__setattr__(self, name, float(getattr(self, name)))
-        if faults := [f"{name} {getattr(self, name)!r} {rule}" for name, rule in self._faults()]:
+        if faults := [
+            f"{name} {getattr(self, name)!r} {rule}" for name, rule in (*self._probe_faults(), *self._plan_faults())
+        ]:
             raise ConfigError("the ping list policy cannot work: " + "; ".join(faults))
 
-    def _faults(self) -> Iterable[tuple[str, str]]:
+    def _probe_faults(self) -> Iterable[tuple[str, str]]:
+        """Yield each field of a single probe that cannot work, and what is wrong with it."""
         if self.protocol not in get_args(Protocol):
             yield "protocol", f"is none of {', '.join(get_args(Protocol))}"
         least, most = ECHO_BYTES.get(self.protocol, (0, 0))
@@ -78,6 +81,9 @@ class PinglistPolicy:
             yield "interval_s", "is not in 0.05 … 86400; write 10"
         if not 0.05 <= self.timeout_s <= min(60, self.interval_s):
             yield "timeout_s", f"is not in 0.05 … {min(60, self.interval_s):g}, interval_s at most"
+
+    def _plan_faults(self) -> Iterable[tuple[str, str]]:
+        """Yield each field of the windows, the spool and the size of the plan that cannot work."""
         if self.window_s < self.interval_s:
             yield "window_s", f"is less than interval_s, {self.interval_s:g}: a window would have no probe"
         if self.lease_s <= self.window_s:

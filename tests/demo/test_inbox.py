@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from pingmesh_tasks.demo import inbox as module
-from pingmesh_tasks.demo.inbox import Inbox, build_app, keep_mail
+from pingmesh_tasks.demo import inbox_store as module
+from pingmesh_tasks.demo.inbox_http import MAX_POST_BYTES, build_app
+from pingmesh_tasks.demo.inbox_store import Inbox, keep_mail
 
 PICTURE = b"\x89PNG\r\n\x1a\n"
 
@@ -22,7 +23,7 @@ def inbox(tmp_path: Path) -> Inbox:
 
 @pytest.fixture
 def client(inbox: Inbox) -> TestClient:
-    return TestClient(build_app(inbox), base_url="http://127.0.0.1")
+    return TestClient(build_app(inbox, ["127.0.0.1", "localhost"]), base_url="http://127.0.0.1")
 
 
 def listed(client: TestClient, **query: Any) -> list[dict[str, Any]]:
@@ -150,14 +151,14 @@ def test_the_oldest_go_where_there_are_too_many_or_too_much(inbox: Inbox, tmp_pa
 
 
 def test_a_body_that_is_too_large_is_refused(client: TestClient):
-    answer = client.post("/webhook", content=b"x" * (module.MAX_POST_BYTES + 1))
+    answer = client.post("/webhook", content=b"x" * (MAX_POST_BYTES + 1))
     assert answer.status_code == 413
     assert listed(client) == []
 
 
 def test_another_name_for_this_machine_is_refused(inbox: Inbox):
     """A web page elsewhere must not read the inbox through a name of its own that leads here."""
-    client = TestClient(build_app(inbox), base_url="http://evil.example")
+    client = TestClient(build_app(inbox, ["127.0.0.1", "localhost"]), base_url="http://evil.example")
     assert client.get("/messages.json").status_code == 400
 
 
