@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo fault stop test lint bench spark clean lock setup
+.PHONY: help demo fault stop test lint bench mutants spark clean lock setup
 
 help: ## Print this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
@@ -31,10 +31,14 @@ lint: setup ## Check style, types and formatting
 bench: setup ## Measure every claim of the README (some need root)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+mutants: .mutants/.installed ## Sample mutants of ROOMS (all), COUNT of each (20), SEED (1), for MINUTES (60): do tests notice?
+	@.mutants/bin/python tests/mutants.py --count $(or $(COUNT),20) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),60) \
+	  $(if $(ROOMS),--rooms $(ROOMS))
+
 spark: .spark/.installed ## Install Spark for the engine `spark` (450 MB; it needs Java 17)
 
 clean: stop ## Stop the demo; remove what it stored, all that is installed here, caches
-	@rm -rf .demo .spark $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .demo .mutants .spark $(VENV) .mypy_cache .ruff_cache .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: setup ## Resolve the dependencies of pyproject.toml anew (needs uv)
@@ -52,6 +56,12 @@ $(INSTALLED): requirements.lock
 	@echo "installing into $(VENV): about a minute and 1 GB"
 	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+.mutants/.installed: requirements-mutants.lock | setup
+	@echo "installing Cosmic Ray into .mutants: some seconds"
+	@rm -rf .mutants && $(PYTHON) -m venv .mutants
+	@.mutants/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
 .spark/.installed: requirements-spark.lock | setup
