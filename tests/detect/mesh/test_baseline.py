@@ -98,3 +98,25 @@ def test_it_is_found_again_for_rows_in_any_order(order):
     assert np.exp(found.p50_ln[known]) == pytest.approx(rows.rtt_p50_us[known], rel=1e-4)
     assert (known == (places.names.index("p1t1h1") != rows.b)).all() if order == "missing" else known.all()
     assert (found.windows == known).all()
+
+
+def test_a_window_that_is_a_hundred_times_faster_moves_it_no_more_than_one_that_is_thrice_as_fast():
+    usual = after(*[10_000] * 20)
+    assert centre_us(after(100, before=usual)) == pytest.approx(centre_us(after(3_000, before=usual)), rel=1e-5)
+    assert 9_000 < centre_us(after(100, before=usual)) < 10_000
+
+
+def test_an_empty_baseline_is_one_of_no_windows():
+    places = Places.of(INVENTORY)
+    rows = code_rows(PairRows(INVENTORY).frame(), places)
+    for empty in (None, after(100).clear()):
+        found = read_normal(empty, rows, places)
+        assert found.windows.tolist() == [0] * len(rows) and np.isnan(found.p50_ln).all()
+    assert after(100, before=after(100).clear())["windows"].to_list() == [1] * 6
+
+
+def test_the_weight_of_a_window_falls_to_one_in_memory_and_no_further():
+    usual, old = after(*[100] * 9), after(*[100] * (2 * MEMORY))
+    step = np.log(centre_us(after(110, before=usual)) / 100), np.log(centre_us(after(110, before=old)) / 100)
+    assert step[0] == pytest.approx(np.log(1.1) / 10, rel=0.01)
+    assert step[1] == pytest.approx(np.log(1.1) / MEMORY, rel=0.01)

@@ -436,3 +436,158 @@ def test_half_of_a_racks_hosts_with_dead_pairs_and_nobody_else_blame_the_rack():
         for peer in peers:
             mesh.lost[host, peer] = mesh.lost[peer, host] = 30
     assert named(look(mesh)) == [("black_hole", "tor", "dc1/podset1/tor2")]
+
+
+# ---- what a finding states: its severity, its figures, its words ----------------------------------------------------
+
+
+def test_a_rack_that_refuses_every_probe_is_down_and_not_a_stopped_agent():
+    mesh = PairRows(fabric(podsets=3))
+    mesh.refused[:, mesh.named("p2t1")] = mesh.sent[:, mesh.named("p2t1")]
+    mesh.mute("p2t1")
+    (finding,) = look(mesh).findings
+    assert (finding.rule, finding.scope, finding.severity) == ("tor_down", "tor", "critical")
+    assert finding.detail.startswith("nothing passes") and "agent" not in finding.detail
+
+
+@pytest.mark.parametrize(("refused", "severity"), [(16, "warning"), (15, "critical")])
+def test_a_host_that_refuses_more_than_half_of_its_probes_has_no_agent(refused, severity):
+    mesh = PairRows(fabric())
+    mesh.refused[:, 5], mesh.lost[:, 5] = refused, 30 - refused
+    (finding,) = look(mesh.mute("p1t2h2")).findings
+    assert (finding.rule, finding.severity) == ("host_down", severity)
+
+
+def test_probes_that_were_never_sent_are_not_among_those_of_a_black_hole():
+    mesh = PairRows(fabric())
+    for way in ((1, 9), (9, 1)):
+        mesh.local_error[way], mesh.lost[way] = 5, 25
+    (finding,) = look(mesh).findings
+    assert finding.rule == "black_hole" and "none of 50 probes was answered" in finding.detail
+    assert (finding.severity, finding.value, finding.affected) == ("warning", 1.0, 2)
+
+
+def test_a_dead_host_is_told_with_the_pairs_that_tried_it_and_what_collection_said():
+    status = pl.DataFrame({"host": ["p1t1h4"], "outcome": ["unreachable"]})
+    (finding,) = look(PairRows(fabric()).kill("p1t1h4"), status=status).findings
+    assert "15 of 15 pairs have no answer at all; collection says unreachable" in finding.detail
+    assert (finding.value, finding.threshold, finding.unit) == (1.0, 0.9, "ratio")
+
+
+def test_hosts_are_silent_on_their_own_in_a_rack_that_is_only_a_little_lossy():
+    mesh = PairRows(fabric(podsets=3))
+    mesh.retransmitted[mesh.between("p2t2", "p")] = 2
+    mesh.mute("p2t2h3")
+    assert sorted(named(look(mesh))) == [
+        ("loss", "tor", "dc1/podset2/tor2"),
+        ("no_data", "host", "p2t2h3"),
+    ]
+
+
+def test_two_silent_hosts_of_one_rack_are_not_a_silent_rack():
+    mesh = PairRows(fabric()).mute("p1t1h1").mute("p1t1h2")
+    seen = look(mesh)
+    assert named(seen) == [("no_data", "host", "p1t1h1"), ("no_data", "host", "p1t1h2")]
+    assert {finding.severity for finding in seen.findings} == {"warning"}
+
+
+@pytest.mark.parametrize(("prefix", "severity"), [("p2t1", "warning"), ("p2", "critical")])
+def test_a_silent_podset_is_critical_and_a_silent_rack_is_not(prefix, severity):
+    (finding,) = look(PairRows(fabric(podsets=3)).mute(prefix)).findings
+    assert finding.severity == severity
+    hosts = {"p2t1": 4, "p2": 8}[prefix]
+    assert f"none of its {hosts} hosts sent data" in finding.detail
+    assert (finding.value, finding.affected, len(finding.evidence)) == (hosts, hosts, min(hosts, 5))
+
+
+@pytest.mark.parametrize(("again", "severity"), [(1, "warning"), (2, "critical")])
+def test_a_lossy_rack_is_critical_from_a_twentieth_on(again, severity):
+    mesh = PairRows(fabric(podsets=3))
+    mesh.retransmitted[mesh.between("p2t2", "p")] = again
+    (finding,) = look(mesh).findings
+    assert (finding.rule, finding.severity) == ("loss", severity)
+    touched = int(mesh.between("p2t2", "p").sum())
+    words = f"{again * touched} of {30 * touched} probes dropped (0 never answered, {again * touched} sent again)"
+    assert words in finding.detail
+
+
+def test_the_evidence_is_the_five_worst_pairs_with_their_counts_and_round_trips():
+    mesh = PairRows(fabric(podsets=3))
+    mesh.retransmitted[mesh.between("p2t2", "p")] = 2
+    mesh.retransmitted[1, mesh.named("p2t2")[0]] = 9
+    (finding,) = look(mesh).findings
+    assert len(finding.evidence) == 5
+    assert finding.evidence[0] == {
+        "src": "p1t1h2", "dst": "p2t2h1", "sent": 30, "retransmitted": 9, "p50_us": 100, "p99_us": 300,
+    }  # fmt: skip
+    assert all(row["retransmitted"] == 2 for row in finding.evidence[1:])
+
+
+def test_a_slow_host_is_told_with_its_median_its_normal_and_the_limit():
+    inventory = fabric()
+    mesh = PairRows(inventory)
+    touched = mesh.between("p1t2h2", "p")
+    mesh.p50_us[touched], mesh.p99_us[touched] = 1_500, 2_500
+    (finding,) = look(mesh, normal=normal_of(inventory)).findings
+    assert finding.detail == "30 of 30 pairs are slow: median 1,500 µs, normal 100 µs, limit 150 µs"
+    assert (finding.severity, finding.unit, finding.value) == ("warning", "us", 1_500)
+    assert finding.threshold == pytest.approx(150)
+
+
+def test_a_rack_over_the_limit_is_told_with_its_p99_and_is_critical():
+    mesh = PairRows(fabric(podsets=3))
+    mesh.p99_us[mesh.between("p2t2", "p")] = 9_000
+    (finding,) = look(mesh).findings
+    assert (finding.severity, finding.value, finding.threshold) == ("critical", 9_000, 5_000)
+    assert "p99 9,000 µs, no normal yet, limit 5,000 µs" in finding.detail
+
+
+@pytest.mark.parametrize(("p99_us", "is_slow"), [(5_000, False), (5_001, True)])
+def test_the_limit_itself_is_kept(p99_us, is_slow):
+    mesh = PairRows(fabric(podsets=3))
+    mesh.p99_us[mesh.between("p2t2", "p")] = p99_us
+    assert bool(look(mesh).findings) is is_slow
+
+
+@pytest.mark.parametrize(
+    ("inventory", "limit_us"),
+    [(fabric(dcs=2), 300_000), (flat(12), 300_000), (fabric(), 5_000)],
+    ids=["between DCs", "no topology", "within a DC"],
+)
+def test_the_limit_is_that_of_the_distance_and_the_widest_without_topology(inventory, limit_us):
+    mesh = PairRows(inventory)
+    ends = ("d1", "d2") if inventory.hosts[-1].dc == "dc2" else ("", "")
+    mesh.p99_us[mesh.between(*ends)] = limit_us
+    assert look(mesh).findings == ()
+    mesh.p99_us[mesh.between(*ends)] = limit_us + 1
+    assert look(mesh).findings[0].threshold == limit_us
+
+
+@pytest.mark.parametrize(
+    ("p50_us", "p99_us", "is_slow"),
+    [(600, 600, False), (601, 601, True), (100, 1_300, False), (100, 1_301, True)],
+)
+def test_a_median_must_rise_by_half_a_millisecond_and_a_p99_by_a_whole_one(p50_us, p99_us, is_slow):
+    inventory = fabric()
+    mesh = PairRows(inventory)
+    touched = mesh.between("p1t2h2", "p")
+    mesh.p50_us[touched], mesh.p99_us[touched] = p50_us, p99_us
+    assert bool(look(mesh, normal=normal_of(inventory)).findings) is is_slow
+
+
+def test_one_subject_with_two_faults_is_one_finding_that_tells_of_both():
+    mesh = PairRows(fabric(podsets=3, tors=3))
+    touched = mesh.between("p2t2", "p")
+    mesh.retransmitted[touched], mesh.p99_us[touched] = 1, 9_000
+    (finding,) = look(mesh).findings
+    assert (finding.rule, finding.subject, finding.severity) == ("loss", "dc1/podset2/tor2", "critical")
+    assert "; latency_sla: " in finding.detail
+
+
+def test_critical_findings_come_before_warnings_and_wide_ones_before_narrow_ones():
+    mesh = PairRows(fabric(podsets=4)).kill("p2").kill("p1t2h4")
+    mesh.lost[0, 28] = mesh.lost[28, 0] = 30
+    assert [finding.severity for finding in look(mesh).findings] == ["critical", "critical", "warning"]
+    assert [finding.affected for finding in look(mesh).findings] == sorted(
+        (finding.affected for finding in look(mesh).findings), reverse=True
+    )
