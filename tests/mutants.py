@@ -17,6 +17,7 @@ import ast
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,7 +50,8 @@ ALSO = {
 }
 #: A decorator or an exception type that is changed mostly breaks the import, which says nothing of a test.
 LEFT_OUT = ("RemoveDecorator", "ExceptionReplacer")
-TEST_LIMIT_S = 240
+#: A mutant that makes the tests take so many times as long as without it counts as noticed: it loops.
+PATIENCE = 5
 
 
 @dataclass(frozen=True)
@@ -103,23 +105,38 @@ def sample(room: str, count: int, seed: int, root: Path) -> list[Mutant]:
     return [draw.choice(sorted(places[place], key=str)) for place in drawn]
 
 
-def is_killed(mutant: Mutant, root: Path, python: str) -> bool:
-    """Whether a unit test of the mutant's room fails, or takes too long, on it."""
-    operator = cosmic_ray.plugins.get_operator(mutant.operator)()
-    tests = [*ROOMS[mutant.room][1].split(), *ALSO.get(mutant.room, "").split(), "tests/golden"]
-    with use_mutation(root / mutant.file, operator, mutant.occurrence):
+def tests_of(room: str, file: str = "") -> list[str]:
+    """Return the tests of a room, those of the folder that mirrors the file's first."""
+    tests = [*ROOMS[room][1].split(), *ALSO.get(room, "").split(), "tests/golden"]
+    mirror = str(Path("tests", room, Path(file).relative_to(ROOMS[room][0]).parent)) if file else ""
+    nearest = [mirror] if (REPO / mirror).is_dir() and mirror not in tests and file else []
+    return [*nearest, *tests]
+
+
+def passes(tests: list[str], root: Path, python: str, limit_s: float | None = None) -> bool:
+    """Run tests until the first failure; a run that takes longer than `limit_s` has failed."""
+    environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    with subprocess.Popen(
+        command,
+        cwd=root,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as run:
         try:
-            run = subprocess.run(
-                [python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
-                cwd=root,
-                env=os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
-                capture_output=True,
-                timeout=TEST_LIMIT_S,
-                check=False,
-            )
+            return run.wait(limit_s) == 0
         except subprocess.TimeoutExpired:
-            return True
-        return run.returncode != 0
+            os.killpg(run.pid, signal.SIGKILL)
+            return False
+
+
+def is_killed(mutant: Mutant, root: Path, python: str, limit_s: float) -> bool:
+    """Whether a unit test of the mutant's room fails on it, or takes longer than `limit_s`."""
+    operator = cosmic_ray.plugins.get_operator(mutant.operator)()
+    with use_mutation(root / mutant.file, operator, mutant.occurrence):
+        return not passes(tests_of(mutant.room, mutant.file), root, python, limit_s)
 
 
 def diff_of(mutant: Mutant, root: Path) -> str:
@@ -155,13 +172,17 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = copy_checkout(Path(folder))
         for room in options.rooms:
-            killed, tried = 0, 0
+            killed, tried, started = 0, 0, time.monotonic()
+            if not passes(tests_of(room), root, options.python):
+                print(f"{room}: its tests fail without any mutant")
+                return 1
+            limit_s = 30 + PATIENCE * (time.monotonic() - started)
             for mutant in sample(room, options.count, options.seed, root):
                 if time.monotonic() - began > 60 * options.minutes:
                     print(f"{room}: stopped after {options.minutes:g} minutes")
                     break
                 tried += 1
-                if is_killed(mutant, root, options.python):
+                if is_killed(mutant, root, options.python, limit_s):
                     killed += 1
                 else:
                     print(f"survived: {mutant}\n{diff_of(mutant, root)}", flush=True)
