@@ -32,7 +32,7 @@ from pingmesh_tasks.fleet.keys import remove_key as remove_our_key
 from pingmesh_tasks.topology.inventory import Host
 
 STAGE = "dispatch"
-AGENT_FILE = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent.py"
+AGENT_FILE = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent" / "agent.py"
 #: Tried in this order; the first that is Python 3.8 or later runs the agent.
 INTERPRETERS = ("python3", *(f"python3.{minor}" for minor in range(13, 7, -1)), "/usr/bin/python3")
 OLDEST_PYTHON = (3, 8)
@@ -164,7 +164,7 @@ class AgentRelease:
         try:
             return cls(path.read_bytes())
         except OSError as exc:
-            raise ConfigError(f"the agent cannot be read: {exc}; it is include/agent/pingmesh_agent.py") from None
+            raise ConfigError(f"the agent cannot be read: {exc}; it is include/agent/pingmesh_agent/agent.py") from None
 
 
 @dataclass(frozen=True, slots=True)

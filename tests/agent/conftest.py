@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pingmesh_agent
 import pytest
+from pingmesh_agent import agent as pingmesh_agent
 
 START_US = 1_795_298_700_000_000  # 20261121T220500Z, the start of a window of 60 and of 300 s
 

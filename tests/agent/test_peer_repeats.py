@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pingmesh_agent as agent
 import pytest
+from pingmesh_agent import agent
 
 A = "127.0.0.21"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import random
 
-import pingmesh_agent as agent
 import pytest
+from pingmesh_agent import agent
 
 TARGET = ["b", "127.0.0.22", 8765, "tcp", "intra_tor", 0]
 

@@ -10,8 +10,8 @@ import threading
 from pathlib import Path
 from statistics import median
 
-import pingmesh_agent as agent
 import pytest
+from pingmesh_agent import agent
 
 from tests.support.black_hole import black_hole
 

@@ -20,7 +20,7 @@ from tests.support.black_hole import black_hole
 
 pytestmark = pytest.mark.integration
 
-AGENT = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent.py"
+AGENT = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent" / "agent.py"
 PYTHONS = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
 CLOSED_PORT = [["b", "127.0.0.22", 1, "tcp", "intra_tor", 0]]
 

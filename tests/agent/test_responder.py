@@ -7,8 +7,8 @@ import random
 import socket
 import time
 
-import pingmesh_agent as agent
 import pytest
+from pingmesh_agent import agent
 
 A = "127.0.0.21"
 

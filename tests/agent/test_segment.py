@@ -7,8 +7,8 @@ import json
 from array import array
 from pathlib import Path
 
-import pingmesh_agent as agent
 import pytest
+from pingmesh_agent import agent
 
 TABLE = [["b", "127.0.0.22", 8765, "tcp", "intra_tor", 0], ["naïve; rm -rf /\n\ud83d", "::1", 1, "udp", "intra_dc", 64]]
 COLUMNS = [

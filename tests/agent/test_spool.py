@@ -7,8 +7,8 @@ import resource
 import subprocess
 from pathlib import Path
 
-import pingmesh_agent as agent
 import pytest
+from pingmesh_agent import agent
 
 from tests.support.black_hole import black_hole
 

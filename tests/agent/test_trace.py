@@ -13,12 +13,12 @@ import sys
 import time
 from pathlib import Path
 
-import pingmesh_agent as agent
 import pytest
+from pingmesh_agent import agent
 
 from tests.support.black_hole import black_hole
 
-AGENT = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent.py"
+AGENT = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent" / "agent.py"
 MINE = "127.0.0.9"  # to send from: on 127.0.0.1 and without an address every client of this machine may have our port
 
 

@@ -23,7 +23,7 @@ import polars as pl
 from pingmesh_tasks.latency.segment import SegmentSummary, decode_segment, verify_segment
 from tests.support.lab import Lab
 
-AGENT = Path(__file__).parents[2] / "include/agent/pingmesh_agent.py"
+AGENT = Path(__file__).parents[2] / "include/agent/pingmesh_agent/agent.py"
 PROBE_PORT = 8765
 SETTINGS = {
     "probe_port": PROBE_PORT,

@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
-import pingmesh_agent
 import polars as pl
 import pytest
+from pingmesh_agent import agent as pingmesh_agent
 
 from benchmarks.plan_pinglists import as_sets, fleet, plan_naively
 from pingmesh_tasks.errors import ConfigError, InventoryError, PinglistError
