@@ -20,7 +20,7 @@ from pathlib import Path
 from veth_pair import AGENT, PORT, Pair, missing, peers, running_agent, veth_pair
 
 sys.path.append(str(AGENT.parents[1]))
-from pingmesh_agent.agent import decode_body, read_chunks
+from pingmesh_agent.chunk import decode_body, read_chunks
 
 BAR_US = 15.0
 SPACING_S = 0.05  # no bursts: each probe of each tool finds the caches as cold as the next

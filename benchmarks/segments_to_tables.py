@@ -33,7 +33,7 @@ def generate(directory: Path, records: int) -> None:
     from array import array
 
     import numpy as np
-    from pingmesh_agent.agent import COLUMN_TYPES, encode_chunk
+    from pingmesh_agent.chunk import COLUMN_TYPES, encode_chunk
 
     rng = np.random.default_rng(20261121)
     names = [f"node-{i:04d}.example" for i in range(TARGETS + 1)]

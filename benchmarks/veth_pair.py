@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-AGENT = Path(__file__).parent.parent / "include" / "agent" / "pingmesh_agent" / "agent.py"
+AGENT = Path(__file__).parent.parent / "include" / "agent" / "pingmesh_agent" / "__main__.py"
 PORT = 8765
 NETWORK = {"a": "10.77", "b": "10.78"}
 OTHER = {"a": "b", "b": "a"}

@@ -1,6 +1,7 @@
 """Who may import whom: the rules of the house, held against every import statement."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -88,9 +89,46 @@ def test_a_dag_file_imports_nothing_heavy(file):
     assert not names & HEAVY
 
 
-def test_the_agent_needs_nothing_but_the_standard_library():
-    agent = REPO / "include" / "agent" / "pingmesh_agent" / "agent.py"
-    assert {name.split(".")[0] for name in imports_of(agent)} <= sys.stdlib_module_names
+#: The agent's modules, from the ground up: each imports only those before it.
+AGENT_MODULES = (
+    "limits", "outcomes", "errors", "clock", "addresses", "chunk", "segment", "payload", "probes", "home", "pinglist",
+    "poller", "ports", "resources", "release", "spool", "prober", "responder", "agent", "trace", "commands", "__main__",
+)  # fmt: skip
+AGENT_FILES = files("include/agent/pingmesh_agent")
+
+
+def test_every_module_of_the_agent_has_its_place_in_the_order_and_in_the_description_of_the_package():
+    assert {file.stem for file in AGENT_FILES} == {"__init__", *AGENT_MODULES}
+    package = next(file for file in AGENT_FILES if file.stem == "__init__")
+    described = [line.split()[0] for line in package.read_text().splitlines() if line.startswith("    ")]
+    assert described == list(AGENT_MODULES[:-1])
+
+
+@pytest.mark.parametrize("file", AGENT_FILES, ids=lambda path: path.stem)
+def test_a_module_of_the_agent_imports_the_standard_library_and_modules_below_it(file):
+    place = AGENT_MODULES.index(file.stem) if file.stem != "__init__" else 0
+    below = set(AGENT_MODULES[:place])
+    tree = ast.parse(file.read_text(), feature_version=(3, 8))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "pingmesh_agent":
+            assert {alias.name for alias in node.names} <= below
+    for name in imports_of(file):
+        package, _, module = name.partition(".")
+        assert package in sys.stdlib_module_names or package == "pingmesh_agent", f"{file.stem} imports {name}"
+        assert not module or package != "pingmesh_agent" or module in below, f"{file.stem} imports {name}"
+
+
+def test_a_running_agent_has_loaded_nothing_heavy():
+    """Of the modules that it loads only these are written in Python; argparse, logging and such would cost 9 MB."""
+    program = (
+        "import sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1]); import pingmesh_agent.commands; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    command = [sys.executable, "-I", "-S", "-c", program, str(AGENT_FILES[0].parents[1])]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"argparse", "asyncio", "dataclasses", "hashlib", "inspect", "logging", "selectors", "socket", "ssl"}
+    heavy |= {"subprocess", "tempfile", "threading", "traceback", "typing", "urllib"}
+    assert not heavy & set(loaded)
 
 
 def test_keys_of_the_bucket_are_spelled_in_the_layout_only():

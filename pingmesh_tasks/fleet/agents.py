@@ -1,8 +1,13 @@
 """Agents on the hosts: bring every host to one release and its own ping list; stop; clean.
 
 One host takes one round trip when nothing is to do: a look that also renews the lease. Only what differs is copied
-(by content hash), and only a new release restarts the agent: a ping list is picked up by the running one. Files are
-replaced whole, after their hash was checked on the host, so that a cut connection or a full disk leaves the old ones.
+(by content hash), and only a new release restarts the agent: a ping list is picked up by the running one.
+
+A release is the files of one package. They are installed in `releases/VERSION/pingmesh_agent/` of
+the home, where nothing uses them yet; then `agent.py`, a symbolic link to the release's
+`__main__.py`, is switched by one rename, and the other releases are removed. The host checks the
+hash of every file before it writes the first one. So a cut connection, a full disk or a kill leaves
+the old release or the new one, never a mixture.
 """
 
 from __future__ import annotations
@@ -32,16 +37,16 @@ from pingmesh_tasks.fleet.keys import remove_key as remove_our_key
 from pingmesh_tasks.topology.inventory import Host
 
 STAGE = "dispatch"
-AGENT_FILE = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent" / "agent.py"
+AGENT_PACKAGE = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent"
 #: Tried in this order; the first that is Python 3.8 or later runs the agent.
 INTERPRETERS = ("python3", *(f"python3.{minor}" for minor in range(13, 7, -1)), "/usr/bin/python3")
 OLDEST_PYTHON = (3, 8)
 AGENT_ALREADY_RUNS = 3
 
 #: Python, any version 3: $1 home, $2 its own name, $3 `renew` to renew the lease. Prints what there is, a JSON line;
-#: exit 9 from an interpreter that is too old. It looks at the agent's files itself: `agent.py status` says the same but
-#: compiles the whole agent first, on every host in every window.
-LOOK_PROGRAM = """
+#: exit 9 from an interpreter that is too old. `release` is the version of the installed files, ""
+#: without any; it is computed here, since a damaged agent cannot report it.
+LOOK_PROGRAM = r"""
 import fcntl, hashlib, json, os, sys, time
 home, found = sys.argv[1], {"python": "%d.%d.%d" % sys.version_info[:3]}
 def read(name):
@@ -52,6 +57,14 @@ def read(name):
         return None
 def digest(data):
     return hashlib.sha256(data).hexdigest() if data is not None else ""
+def release():
+    package = os.path.dirname(os.path.realpath(os.path.join(home, "agent.py")))
+    try:
+        names = sorted(name for name in os.listdir(package) if name.endswith(".py"))
+    except EnvironmentError:
+        names = []
+    listing = "".join("%s  %s\n" % (digest(read(os.path.join(package, name))), name) for name in names)
+    return digest(listing.encode())[:16] if names else ""
 def running():
     try:
         with open(os.path.join(home, "agent.lock"), "rb") as lock:
@@ -65,7 +78,7 @@ if sys.version_info >= (3, 8):
     except ValueError:
         status = {}
     found.update(executable=sys.executable or sys.argv[2], home=home, exists=os.path.isdir(home), status=status,
-        agent=digest(read("agent.py")), pinglist=digest(read("pinglist.json")), running=running(),
+        release=release(), pinglist=digest(read("pinglist.json")), running=running(),
         pid=(read("agent.lock") or b"").decode("ascii", "replace").strip())
     if sys.argv[3] == "renew":
         try:
@@ -94,27 +107,82 @@ exit 9
 """
 )
 
-#: Python 3.8+: $1 the home. stdin: a JSON line [[name, size, sha256], ...], then the files' bytes one after the other.
+#: Python 3.8+: $1 the home. stdin: a line of JSON, {"version", "release": [[name, size, sha256],
+#: ...], "files": [...]}, then the bytes of all files in that order. An empty `release` leaves the
+#: installed one as it is.
 INSTALL_PROGRAM = """
-import errno, hashlib, json, os, sys
+import errno, fcntl, hashlib, json, os, shutil, sys
+def receive(stream, table):
+    files = {}
+    for name, size, digest in table:
+        files[name] = stream.read(size)
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            raise OSError(errno.EIO, "the transfer was cut short", name)
+    return files
+def holds(path, data):
+    try:
+        with open(path, "rb") as file:
+            return file.read() == data
+    except FileNotFoundError:
+        return False
+def replace(path, make):
+    temporary = "%s.%d.new" % (path, os.getpid())
+    try:
+        make(temporary)
+        os.replace(temporary, path)
+    finally:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+def write(path, data):
+    def make(temporary):
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    replace(path, make)
+def install_release(home, version, files):
+    releases, entry = os.path.join(home, "releases"), os.path.join(home, "agent.py")
+    target = os.path.join("releases", version, "pingmesh_agent", "__main__.py")
+    package = os.path.dirname(os.path.join(home, target))
+    in_use = os.path.islink(entry) and os.readlink(entry) == target
+    try:
+        os.makedirs(package, mode=0o700, exist_ok=True)
+        wrong = [name for name in files if not holds(os.path.join(package, name), files[name])]
+        for name in wrong:
+            write(os.path.join(package, name), files[name])
+        surplus = [name for name in os.listdir(package) if name not in files and name != "__pycache__"]
+        for name in surplus:
+            os.unlink(os.path.join(package, name))
+        if wrong or surplus:
+            shutil.rmtree(os.path.join(package, "__pycache__"), ignore_errors=True)
+    except OSError:
+        if not in_use:
+            shutil.rmtree(os.path.join(releases, version), ignore_errors=True)
+        raise
+    if not in_use:
+        replace(entry, lambda temporary: os.symlink(target, temporary))
+    for name in os.listdir(releases):
+        if name != version:
+            shutil.rmtree(os.path.join(releases, name), ignore_errors=True)
+    shutil.rmtree(os.path.join(home, "__pycache__"), ignore_errors=True)  # of a release that was one file
 def install(home, stream):
     os.umask(0o077)
     os.makedirs(home, mode=0o700, exist_ok=True)
     os.chmod(home, 0o700)
-    for name, size, digest in json.loads(stream.readline() or b"[]"):
-        data = stream.read(size)
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise OSError(errno.EIO, "the transfer was cut short", name)
-        temporary = os.path.join(home, ".%s.%d.new" % (name, os.getpid()))
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, os.path.join(home, name))
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
+    try:
+        header = json.loads(stream.readline())
+    except ValueError:
+        raise OSError(errno.EIO, "the transfer was cut short", "its header")
+    release, files = receive(stream, header["release"]), receive(stream, header["files"])
+    with open(os.path.join(home, "install.lock"), "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name in os.listdir(home):
+            if name.endswith(".new"):  # of an install that was killed
+                os.unlink(os.path.join(home, name))
+        if release:
+            install_release(home, header["version"], release)
+        for name in files:
+            write(os.path.join(home, name), files[name])
     with open(os.path.join(home, "lease"), "ab"):
         pass
     os.utime(os.path.join(home, "lease"))
@@ -150,31 +218,37 @@ rm -rf -- "$home" && [ ! -e "$home" ]
 
 @dataclass(frozen=True, slots=True)
 class AgentRelease:
-    """The agent to run. `version` is the first 16 hex digits of the file's SHA-256: the agent reports the same."""
+    """The agent to run: the files of its package by name, e.g. `prober.py`."""
 
-    source: bytes
+    files: Mapping[str, bytes]
 
     @property
     def version(self) -> str:
-        return hashlib.sha256(self.source).hexdigest()[:16]
+        """First 16 hex digits of the SHA-256 of what `sha256sum *.py` prints; a running agent reports the same."""
+        names = sorted(self.files)
+        listing = "".join(f"{hashlib.sha256(self.files[name]).hexdigest()}  {name}\n" for name in names)
+        return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
     @classmethod
-    def load(cls, path: Path = AGENT_FILE) -> AgentRelease:
-        """Read the release. Raises ConfigError if there is no such file."""
+    def load(cls, package: Path = AGENT_PACKAGE) -> AgentRelease:
+        """Read the release. Raises ConfigError if `package` is not one or cannot be read."""
         try:
-            return cls(path.read_bytes())
+            files = {path.name: path.read_bytes() for path in sorted(package.glob("*.py"))}
         except OSError as exc:
-            raise ConfigError(f"the agent cannot be read: {exc}; it is include/agent/pingmesh_agent/agent.py") from None
+            raise ConfigError(f"the agent cannot be read: {exc}") from None
+        if "__main__.py" not in files:
+            raise ConfigError(f"no agent in {package}: include/agent/pingmesh_agent of this package belongs there")
+        return cls(files)
 
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """What one look found. Hashes are whole SHA-256 hex, "" where there is no file."""
+    """What one look found. `release` is a version, `pinglist_sha256` whole hex; both "" where there is no file."""
 
     executable: str
     home: str
     home_exists: bool
-    agent_sha256: str
+    release: str
     pinglist_sha256: str
     running: bool
     running_version: str
@@ -205,30 +279,28 @@ def dispatch_agents(
     if missing := [h.name for h in hosts if h.name not in documents]:
         raise ConfigError(f"no ping list was planned for {', '.join(missing[:10])}; plan for the same hosts")
 
+    version = release.version
+
     async def dispatch(session: Session) -> HostOutcome:
         document = documents[session.host.name]
         state = await _look(session, home, interpreters, renew=not dry_run)
-        files = {
-            name: data
-            for name, data, there in (
-                ("agent.py", release.source, state.agent_sha256),
-                ("pinglist.json", document, state.pinglist_sha256),
-            )
-            if hashlib.sha256(data).hexdigest() != there
-        }
+        new_release = release if state.release != version else None
+        new_list = document if hashlib.sha256(document).hexdigest() != state.pinglist_sha256 else None
         action = "start"
         if state.running:
-            action = "keep" if "agent.py" not in files and state.running_version == release.version else "restart"
-        if (files or action != "keep") and not dry_run:
-            await _install(session, home, state, files, action, ["--lab"] if lab else [])
-        steps = [f"copy {name}" for name in files] + [f"{action} the agent"] * (action != "keep")
+            action = "keep" if new_release is None and state.running_version == version else "restart"
+        steps = [f"install release {version}"] * (new_release is not None)
+        steps += ["copy pinglist.json"] * (new_list is not None)
+        steps += [f"{action} the agent"] * (action != "keep")
+        if steps and not dry_run:
+            await _install(session, home, state, _transfer(new_release, new_list), action, ["--lab"] if lab else [])
         return HostOutcome(
             session.host.name,
             STAGE,
             "ok" if steps and not dry_run else "unchanged",
             ("would " if dry_run and steps else "") + ", ".join(steps),
             clock_offset_us=state.clock_offset_us,
-            agent_version=release.version if not dry_run else state.running_version or None,
+            agent_version=version if not dry_run else state.running_version or None,
             pinglist_version=_document_version(document) if not dry_run else state.running_pinglist or None,
         )
 
@@ -315,7 +387,7 @@ def parse_look(answer: Answer) -> HostState:
         executable=_text(found, "executable"),
         home=_text(found, "home"),
         home_exists=found.get("exists") is True,
-        agent_sha256=_text(found, "agent"),
+        release=_text(found, "release"),
         pinglist_sha256=_text(found, "pinglist"),
         running=found.get("running") is True,
         running_version=_text(status, "agent_version"),
@@ -330,12 +402,24 @@ async def _look(session: Session, home: str, interpreters: Sequence[str], *, ren
     return parse_look(await session.run(LOOK_SCRIPT, home, mode, LOOK_PROGRAM, *interpreters))
 
 
+def _transfer(release: AgentRelease | None, pinglist: bytes | None) -> bytes:
+    """What INSTALL_PROGRAM reads from stdin."""
+
+    def table(files: Mapping[str, bytes]) -> list[tuple[str, int, str]]:
+        return [(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()]
+
+    modules = release.files if release else {}
+    files = {"pinglist.json": pinglist} if pinglist is not None else {}
+    header = {"version": release.version if release else "", "release": table(modules), "files": table(files)}
+    return b"".join([json.dumps(header).encode(), b"\n", *modules.values(), *files.values()])
+
+
 async def _install(
-    session: Session, home: str, state: HostState, files: Mapping[str, bytes], action: str, options: Sequence[str]
+    session: Session, home: str, state: HostState, transfer: bytes, action: str, options: Sequence[str]
 ) -> None:
-    table = [[name, len(data), hashlib.sha256(data).hexdigest()] for name, data in files.items()]
-    stdin = json.dumps(table).encode() + b"\n" + b"".join(files.values())
-    answer = await session.run(INSTALL_SCRIPT, home, state.executable, INSTALL_PROGRAM, action, *options, stdin=stdin)
+    answer = await session.run(
+        INSTALL_SCRIPT, home, state.executable, INSTALL_PROGRAM, action, *options, stdin=transfer
+    )
     if answer.exit_status not in (0, AGENT_ALREADY_RUNS):  # another run may have started it a moment before
         raise _agent_fault(answer)
 

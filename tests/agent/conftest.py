@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pingmesh_agent import agent as pingmesh_agent
+from pingmesh_agent.agent import Agent
+from pingmesh_agent.chunk import decode_body, read_chunks
+from pingmesh_agent.clock import Clock
 
 START_US = 1_795_298_700_000_000  # 20261121T220500Z, the start of a window of 60 and of 300 s
 
 
-class HandClock(pingmesh_agent.Clock):
+class HandClock(Clock):
     """Stands still unless the test moves it. The wall clock can be stepped by itself."""
 
     def __init__(self) -> None:
@@ -35,10 +37,10 @@ class Mesh:
     def __init__(self, root: Path) -> None:
         self.root, self.clock, self.agents = root, HandClock(), []
 
-    def add(self, told: dict[str, Any], lab: bool = True) -> pingmesh_agent.Agent:
+    def add(self, told: dict[str, Any], lab: bool = True) -> Agent:
         home = self.root / told["host"]
         tell(home, told)
-        agent = pingmesh_agent.Agent(str(home), lab, self.clock)
+        agent = Agent(str(home), lab, self.clock)
         self.agents.append(agent)
         return agent
 
@@ -65,7 +67,7 @@ def tell(home: Path, told: dict[str, Any]) -> None:
 
 @pytest.fixture
 def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
-    monkeypatch.setattr(pingmesh_agent, "resident_bytes", lambda: 10 << 20)  # not that of the test runner
+    monkeypatch.setattr("pingmesh_agent.agent.resident_bytes", lambda: 10 << 20)  # not that of the test runner
     mesh = Mesh(tmp_path)
     yield mesh
     mesh.close()
@@ -101,8 +103,8 @@ def records() -> Callable[[Path], tuple[list[dict[str, Any]], list[dict[str, Any
         for path in sorted((home / "spool").iterdir()):
             table: list[Any] = []
             with path.open("rb") as file:
-                for header, body in pingmesh_agent.read_chunks(file):
-                    new_table, columns = pingmesh_agent.decode_body(header, body)
+                for header, body in read_chunks(file):
+                    new_table, columns = decode_body(header, body)
                     table = new_table if new_table is not None else table
                     headers.append(header)
                     for offset, index, rtt, port, status, retransmits in zip(*columns, strict=True):

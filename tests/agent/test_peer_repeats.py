@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from pingmesh_agent import agent
+from pingmesh_agent import probes
+from pingmesh_agent.outcomes import OK
 
 A = "127.0.0.21"
 
@@ -14,8 +15,8 @@ def test_a_connect_as_slow_as_a_syn_ack_timer_counts_as_retransmitted(
 ):
     """1,000,131 µs was seen with a counter of 0, on a path of 40 µs: the peer's repeat was there before ours."""
     a = mesh.add(pinglist(targets=[["a", A, free_port, "tcp", "intra_tor", 0]], timeout_s=3))
-    monkeypatch.setattr(agent, "U32", lambda info, at: (rtt_us if at == 68 else 0,))
+    monkeypatch.setattr(probes, "U32", lambda info, at: (rtt_us if at == 68 else 0,))
     mesh.pass_time(1)
     statuses, repeats = a.spool.current.columns[4:]
-    assert set(statuses) == {agent.OK}
+    assert set(statuses) == {OK}
     assert set(repeats) == {retransmits}

@@ -6,13 +6,13 @@ import json
 import random
 
 import pytest
-from pingmesh_agent import agent
+from pingmesh_agent.pinglist import Target, parse_pinglist
 
 TARGET = ["b", "127.0.0.22", 8765, "tcp", "intra_tor", 0]
 
 
 def parse(told, lab=False):
-    return agent.parse_pinglist(json.dumps(told).encode(), lab)
+    return parse_pinglist(json.dumps(told).encode(), lab)
 
 
 def test_a_good_list_is_taken_whole(pinglist):
@@ -62,13 +62,13 @@ def test_the_lab_may_probe_faster(pinglist):
     [("tcp", 64, 0), ("tcp_echo", 0, 16), ("tcp_echo", 10**6, 65536), ("udp", 64, 64), ("udp", 9000, 1400)],
 )
 def test_the_table_says_the_payload_that_is_really_sent(protocol, asked, sent):
-    assert agent.Target(["b", "127.0.0.22", 1, protocol, "intra_tor", asked]).entry[5] == sent
+    assert Target(["b", "127.0.0.22", 1, protocol, "intra_tor", asked]).entry[5] == sent
 
 
 @pytest.mark.parametrize("text", [b"", b"\0", b"[]", b"{}", b"null", b'{"version":', b"\xff\xfe", b"[" * 100_000])
 def test_garbage_is_refused_not_followed(text):
     with pytest.raises(ValueError):
-        agent.parse_pinglist(text)
+        parse_pinglist(text)
 
 
 def test_no_damage_to_a_list_raises_anything_but_a_refusal(pinglist):
@@ -79,7 +79,7 @@ def test_no_damage_to_a_list_raises_anything_but_a_refusal(pinglist):
         for _ in range(chance.randint(1, 4)):
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         try:
-            agent.parse_pinglist(bytes(damaged))
+            parse_pinglist(bytes(damaged))
         except ValueError:
             continue
 

@@ -11,7 +11,12 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from pingmesh_agent import agent
+from pingmesh_agent import prober, probes
+from pingmesh_agent.limits import MEMORY_CAP_BYTES
+from pingmesh_agent.outcomes import BAD_REPLY, LOCAL_ERROR, NO_ECHO, OK, REFUSED, TIMEOUT
+from pingmesh_agent.payload import reply_to
+from pingmesh_agent.ports import SourcePorts
+from pingmesh_agent.probes import PROTOCOLS
 
 from tests.support.black_hole import black_hole
 
@@ -33,7 +38,7 @@ def test_two_agents_measure_each_other_with_every_protocol(mesh, pinglist, free_
         assert totals(headers) == (25, 25, {})
         assert len(rows) == 25
         assert {row["protocol"] for row in rows} == {"tcp", "tcp_echo", "udp"}
-        assert {row["status"] for row in rows} == {agent.OK}
+        assert {row["status"] for row in rows} == {OK}
         rtts = [row["rtt_us"] for row in rows]
         assert min(rtts) > 0
         assert median(rtts) < 20_000
@@ -49,15 +54,15 @@ def test_ipv6_works_the_same(mesh, pinglist, free_port, records):
     mesh.pass_time(3)
     mesh.close()
     rows = records(mesh.root / "a")[1]
-    assert [row["status"] for row in rows] == [agent.OK] * 15
+    assert [row["status"] for row in rows] == [OK] * 15
 
 
 def test_a_closed_port_refuses(mesh, pinglist, records):
-    mesh.add(pinglist(targets=[["b", B, 1, protocol, "intra_tor", 0] for protocol in agent.PROTOCOLS]))
+    mesh.add(pinglist(targets=[["b", B, 1, protocol, "intra_tor", 0] for protocol in PROTOCOLS]))
     mesh.pass_time(2)
     mesh.close()
     headers, rows = records(mesh.root / "a")
-    assert [row["status"] for row in rows] == [agent.REFUSED] * 6
+    assert [row["status"] for row in rows] == [REFUSED] * 6
     assert headers[-1]["errors"] == {"2": 6}
     assert (headers[-1]["answered"], headers[-1]["lost"]) == (0, 0)
 
@@ -68,7 +73,7 @@ def test_no_answer_within_the_timeout_is_a_loss(mesh, pinglist, records):
         mesh.pass_time(2.8)
         mesh.close()
     headers, rows = records(mesh.root / "a")
-    assert [row["status"] for row in rows] == [agent.TIMEOUT] * 2 + [agent.LOCAL_ERROR]  # the last was under way
+    assert [row["status"] for row in rows] == [TIMEOUT] * 2 + [LOCAL_ERROR]  # the last was under way
     assert headers[-1]["lost"] == 2
     assert headers[-1]["sent"] == 3
 
@@ -83,23 +88,23 @@ def test_a_stopped_peer_answers_connects_but_no_payload(mesh, pinglist, records)
         mesh.clock.elapsed_us += 1_500_000
         mesh.pass_time(0.5)
         mesh.close()
-    status = {protocol: set() for protocol in agent.PROTOCOLS}
+    status = {protocol: set() for protocol in PROTOCOLS}
     for row in records(mesh.root / "a")[1]:
         status[row["protocol"]].add(row["status"])
-    assert status["tcp"] == {agent.OK}
-    assert agent.NO_ECHO in status["tcp_echo"]
-    assert status["tcp_echo"] <= {agent.NO_ECHO, agent.LOCAL_ERROR}
-    assert agent.TIMEOUT in status["udp"]
+    assert status["tcp"] == {OK}
+    assert NO_ECHO in status["tcp_echo"]
+    assert status["tcp_echo"] <= {NO_ECHO, LOCAL_ERROR}
+    assert TIMEOUT in status["udp"]
 
 
 @pytest.mark.parametrize(
     ("answer", "status"),
     [
-        (lambda request: b"HTTP/1.1 400 Bad Request\r\n\r\n" * 3, agent.BAD_REPLY),
-        (lambda request: request, agent.BAD_REPLY),
-        (lambda request: agent.reply_to(request, None)[:-1] + b"!", agent.BAD_REPLY),
-        (lambda request: agent.reply_to(request, None)[:20], agent.BAD_REPLY),
-        (lambda request: agent.reply_to(request, None), agent.OK),
+        (lambda request: b"HTTP/1.1 400 Bad Request\r\n\r\n" * 3, BAD_REPLY),
+        (lambda request: request, BAD_REPLY),
+        (lambda request: reply_to(request, None)[:-1] + b"!", BAD_REPLY),
+        (lambda request: reply_to(request, None)[:20], BAD_REPLY),
+        (lambda request: reply_to(request, None), OK),
     ],
     ids=["another service", "the request itself", "a wrong byte", "a short reply", "the right reply"],
 )
@@ -137,23 +142,23 @@ def test_the_time_that_the_peer_held_a_payload_is_not_in_the_round_trip(mesh, pi
         threading.Event().wait(0.005)  # the peer gets round to it 5 ms later
         b.tick()
     mesh.close()
-    rtts = sorted(row["rtt_us"] for row in records(mesh.root / "a")[1] if row["status"] == agent.OK)
+    rtts = sorted(row["rtt_us"] for row in records(mesh.root / "a")[1] if row["status"] == OK)
     assert len(rtts) > 10
     assert rtts[len(rtts) // 2] < 2500
 
 
 def test_an_answer_that_comes_after_the_timeout_is_lost_however_late_we_look(mesh, pinglist, free_port, monkeypatch):
     a = mesh.add(pinglist(targets=to_b(free_port, address=A)))
-    monkeypatch.setattr(agent, "U32", lambda info, at: (1_500_000 if at == 68 else 0,))
+    monkeypatch.setattr(probes, "U32", lambda info, at: (1_500_000 if at == 68 else 0,))
     mesh.pass_time(1)
-    assert list(a.spool.current.columns[4]) == [agent.TIMEOUT]
+    assert list(a.spool.current.columns[4]) == [TIMEOUT]
 
 
 def test_a_retransmitted_answer_is_kept_and_marked(mesh, pinglist, free_port, monkeypatch):
     a = mesh.add(pinglist(targets=to_b(free_port, [("tcp", 0)], A)))
-    monkeypatch.setattr(agent, "U32", lambda info, at: (1_022_000 if at == 68 else 300,))
+    monkeypatch.setattr(probes, "U32", lambda info, at: (1_022_000 if at == 68 else 300,))
     mesh.pass_time(0.6)
-    assert [column[0] for column in a.spool.current.columns[4:]] == [agent.OK, 255]
+    assert [column[0] for column in a.spool.current.columns[4:]] == [OK, 255]
 
 
 def test_every_peer_is_probed_once_an_interval_in_an_order_of_its_own(mesh, pinglist, records):
@@ -184,7 +189,7 @@ def test_after_a_stall_the_missed_probes_are_counted_not_sent_in_a_burst(mesh, p
 
 
 def test_probes_over_the_rate_cap_are_skipped_evenly(mesh, pinglist, records, totals, monkeypatch):
-    monkeypatch.setattr(agent, "MAX_PROBES_PER_S", 25)
+    monkeypatch.setattr(prober, "MAX_PROBES_PER_S", 25)
     targets = [[f"p{i}", B, 1, "tcp", "intra_tor", 0] for i in range(50)]
     mesh.add(pinglist(targets=targets))
     mesh.pass_time(8)
@@ -224,9 +229,9 @@ def test_no_file_descriptor_left_is_a_count_not_a_crash(mesh, pinglist, records,
 
 def test_near_the_memory_cap_it_sends_less_and_at_the_cap_it_stops(mesh, pinglist, records, totals):
     a = mesh.add(pinglist(targets=[[f"p{i}", B, 1, "tcp", "intra_tor", 0] for i in range(10)]))
-    megabytes = agent.MEMORY_CAP_BYTES >> 20
+    megabytes = MEMORY_CAP_BYTES >> 20
     for _ in range(5):
-        a.guard_memory(int(0.95 * agent.MEMORY_CAP_BYTES))
+        a.guard_memory(int(0.95 * MEMORY_CAP_BYTES))
     a.next_guard_s = 1e9
     mesh.pass_time(20)
     assert not a.stopping
@@ -241,7 +246,7 @@ def test_near_the_memory_cap_it_sends_less_and_at_the_cap_it_stops(mesh, pinglis
 
 
 def test_a_source_port_rests_a_second_before_it_is_used_again(mesh, pinglist, records, totals):
-    ports = agent.SourcePorts(40_000, 40_004)
+    ports = SourcePorts(40_000, 40_004)
     assert sorted(ports.take(0) for _ in range(5)) == [40_000, 40_001, 40_002, 40_003, 40_004]
     assert ports.take(999) == 0
     assert ports.take(1000) != 0
@@ -268,7 +273,7 @@ def test_a_taken_source_port_is_passed_over(mesh, pinglist, records):
     with socket.socket() as taken:
         taken.bind((A, 0))
         port = taken.getsockname()[1]
-        a.prober.ports = agent.SourcePorts(port, port + 1)
+        a.prober.ports = SourcePorts(port, port + 1)
         a.prober.ports.at = 0
         mesh.pass_time(0.4)
     mesh.close()
@@ -297,7 +302,7 @@ def test_a_new_list_keeps_the_targets_of_probes_under_way(mesh, pinglist, record
         assert a.told.version == "second"
         mesh.close()
     headers, rows = records(mesh.root / "a")
-    assert {(row["name"], row["status"]) for row in rows} == {("old", agent.TIMEOUT), ("new", agent.REFUSED)}
+    assert {(row["name"], row["status"]) for row in rows} == {("old", TIMEOUT), ("new", REFUSED)}
     assert [header["pinglist"] for header in headers] == ["0123456789abcdef", "second"]
 
 

@@ -20,7 +20,7 @@ from tests.support.black_hole import black_hole
 
 pytestmark = pytest.mark.integration
 
-AGENT = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent" / "agent.py"
+AGENT = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent" / "__main__.py"
 PYTHONS = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
 CLOSED_PORT = [["b", "127.0.0.22", 1, "tcp", "intra_tor", 0]]
 
@@ -124,10 +124,28 @@ def test_status_says_what_a_dispatcher_needs(start, home, free_port):
     assert call("stop", "--home", home).returncode == 0
 
 
-def test_the_version_is_the_hash_of_the_file(start):
-    from hashlib import sha256
+def test_the_version_is_the_hash_of_its_files_as_sha256sum_prints_them(start):
+    def sha256sum(data: bytes) -> str:
+        return subprocess.run(["sha256sum"], input=data, capture_output=True, check=True).stdout.decode().split()[0]
 
-    assert json.loads(start().stdout)["agent_version"] == sha256(AGENT.read_bytes()).hexdigest()[:16]
+    listing = "".join(f"{sha256sum(file.read_bytes())}  {file.name}\n" for file in sorted(AGENT.parent.glob("*.py")))
+    assert json.loads(start().stdout)["agent_version"] == sha256sum(listing.encode())[:16]
+
+
+def test_an_agent_imports_its_modules_from_their_bytecode(start):
+    """To compile them would leave 3 MB behind in a process that lives for months."""
+    pid = json.loads(start().stdout)["pid"]
+    assert Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:4] == [b"-I", b"-S", b"-c"]
+    cached = {file.name.split(".")[0] for file in (AGENT.parent / "__pycache__").glob("*.pyc")}
+    assert cached >= {file.stem for file in AGENT.parent.glob("*.py")} - {"__main__"}
+
+
+@pytest.mark.parametrize("version", ["3.6", "3.7"])
+def test_an_older_python_is_told_which_one_the_agent_needs(version, home):
+    done = call("status", "--home", home, python=interpreter(version))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("the agent needs Python 3.8 or later, this is " + version)
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_second_agent_for_one_home_leaves_with_3(start, home):

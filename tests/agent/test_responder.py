@@ -8,7 +8,9 @@ import socket
 import time
 
 import pytest
-from pingmesh_agent import agent
+from pingmesh_agent.errors import StartError
+from pingmesh_agent.limits import DATAGRAMS_PER_TICK, MAX_CONNECTIONS
+from pingmesh_agent.payload import PAYLOAD, REPLY, REQUEST, reply_to
 
 A = "127.0.0.21"
 
@@ -20,13 +22,13 @@ def place(mesh, pinglist, free_port):
 
 
 def request(size: int, declared: int | None = None) -> bytes:
-    return agent.PAYLOAD.pack(agent.REQUEST, 7, size if declared is None else declared, 0) + b"x" * (size - 16)
+    return PAYLOAD.pack(REQUEST, 7, size if declared is None else declared, 0) + b"x" * (size - 16)
 
 
 GARBAGE = {
     "nothing": b"",
     "http": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    "a reply": agent.PAYLOAD.pack(agent.REPLY, 7, 16, 0),
+    "a reply": PAYLOAD.pack(REPLY, 7, 16, 0),
     "too short": request(16)[:15],
     "says less than it is": request(64, 32),
     "says zero": request(64, 0),
@@ -59,8 +61,8 @@ def exchange(mesh, place, data: bytes) -> bytes | None:
 def test_a_request_is_echoed_in_its_own_length(mesh, place, size):
     reply = exchange(mesh, place, request(size))
     assert len(reply) == size
-    magic, token, length, held_ns = agent.PAYLOAD.unpack_from(reply)
-    assert (magic, token, length) == (agent.REPLY, 7, size)
+    magic, token, length, held_ns = PAYLOAD.unpack_from(reply)
+    assert (magic, token, length) == (REPLY, 7, size)
     assert 0 <= held_ns < 1e9
     assert reply[16:] == b"x" * (size - 16)
 
@@ -117,7 +119,7 @@ def test_a_flood_of_connections_is_bounded_and_probes_still_pass(mesh, place):
             for _ in range(100):
                 stack.enter_context(socket.create_connection(place, 1)).send(b"PMQ1")
             mesh.pass_time(0.1)
-            assert len(responder.connections) <= agent.MAX_CONNECTIONS
+            assert len(responder.connections) <= MAX_CONNECTIONS
         assert len(exchange(mesh, place, request(64))) == 64
 
 
@@ -128,7 +130,7 @@ def test_a_flood_of_datagrams_takes_a_bounded_share_of_a_tick(mesh, place):
             client.send(request(16))
     before = mesh.agents[0].responder.answered
     mesh.pass_time(0.02)
-    assert mesh.agents[0].responder.answered - before <= agent.DATAGRAMS_PER_TICK
+    assert mesh.agents[0].responder.answered - before <= DATAGRAMS_PER_TICK
 
 
 def test_more_than_one_request_on_a_connection_ends_it(mesh, place):
@@ -148,15 +150,15 @@ def test_a_peer_that_never_reads_costs_one_buffer_for_five_seconds(mesh, place):
 
 
 def test_two_responders_cannot_be_made_to_talk_to_each_other():
-    reply = agent.reply_to(request(64), time.time_ns())
-    assert agent.reply_to(reply, time.time_ns()) is None
+    reply = reply_to(request(64), time.time_ns())
+    assert reply_to(reply, time.time_ns()) is None
 
 
 def test_a_port_that_is_taken_is_said(mesh, pinglist, free_port):
     with socket.socket() as taken:
         taken.bind((A, free_port))
         taken.listen()
-        with pytest.raises(agent.StartError, match=f"cannot listen on {A} port {free_port}: .*in use"):
+        with pytest.raises(StartError, match=f"cannot listen on {A} port {free_port}: .*in use"):
             mesh.add(pinglist())
 
 

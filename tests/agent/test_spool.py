@@ -8,7 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pingmesh_agent import agent
+from pingmesh_agent import prober
+from pingmesh_agent.chunk import window_id
+from pingmesh_agent.home import Home
+from pingmesh_agent.limits import MAX_LOG_BYTES
+from pingmesh_agent.outcomes import TIMEOUT
 
 from tests.support.black_hole import black_hole
 
@@ -64,7 +68,7 @@ def test_a_probe_sent_as_a_window_ends_is_filed_in_the_next(mesh, pinglist, reco
     mesh.close()
     headers, rows = records(mesh.root / "a")
     assert len({row["window"] for row in rows}) == 2
-    assert all(agent.window_id(row["sent_us"] // 60_000_000 * 60_000_000) == row["window"] for row in rows)
+    assert all(window_id(row["sent_us"] // 60_000_000 * 60_000_000) == row["window"] for row in rows)
     for header in headers:
         assert header["scheduled"] == header["sent"] + sum(header["skipped"].values())
     assert totals(headers)[1] == len(rows)
@@ -161,11 +165,11 @@ def test_a_full_disk_is_counted_waited_for_and_nothing_is_lost(mesh, pinglist, r
 
 
 def test_while_the_disk_is_full_memory_stays_bounded(mesh, pinglist, records, totals, monkeypatch):
-    monkeypatch.setattr(agent, "MAX_PENDING_ROWS", 10)
-    monkeypatch.setattr(agent, "MAX_PENDING_WINDOWS", 2)
+    monkeypatch.setattr(prober, "MAX_PENDING_ROWS", 10)
+    monkeypatch.setattr("pingmesh_agent.spool.MAX_PENDING_WINDOWS", 2)
     a = mesh.add(pinglist(targets=CLOSED_PORT))
     with monkeypatch.context() as disk:
-        disk.setattr(agent.Home, "append", full_disk)
+        disk.setattr(Home, "append", full_disk)
         mesh.pass_time(240)
         assert a.spool.pending_rows() <= 20
         assert len(a.spool.open) <= 3
@@ -178,7 +182,7 @@ def test_while_the_disk_is_full_memory_stays_bounded(mesh, pinglist, records, to
     assert a.spool.counts["rows_dropped"] > 0
 
 
-def full_disk(home: agent.Home, name: str, data: bytes) -> None:
+def full_disk(home: Home, name: str, data: bytes) -> None:
     raise OSError(28, "No space left on device", name)
 
 
@@ -228,7 +232,7 @@ def test_a_probe_under_way_when_the_clock_is_set_keeps_its_place_in_time(mesh, p
         mesh.close()
     [row] = records(mesh.root / "a")[1]
     assert row["sent_us"] == pytest.approx(mesh.clock.start_us + 5_000_000, abs=50_000)
-    assert row["status"] == agent.TIMEOUT
+    assert row["status"] == TIMEOUT
 
 
 def test_a_window_that_comes_again_after_the_clock_went_back_is_continued(mesh, pinglist, records):
@@ -260,8 +264,8 @@ def test_the_log_is_bounded(mesh, pinglist):
     for _ in range(400):
         a.log("x" * 10_000)
     home = mesh.root / "a"
-    assert (home / "agent.log").stat().st_size <= agent.MAX_LOG_BYTES + 2002
-    assert (home / "agent.log.1").stat().st_size <= agent.MAX_LOG_BYTES + 2002
+    assert (home / "agent.log").stat().st_size <= MAX_LOG_BYTES + 2002
+    assert (home / "agent.log.1").stat().st_size <= MAX_LOG_BYTES + 2002
     assert len(list(home.glob("agent.log*"))) == 2
 
 

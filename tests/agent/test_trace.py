@@ -14,11 +14,13 @@ import time
 from pathlib import Path
 
 import pytest
-from pingmesh_agent import agent
+from pingmesh_agent import trace
+from pingmesh_agent.release import agent_version
+from pingmesh_agent.trace import TRACE_GAP_S, WALK_GAP_S, Trace
 
 from tests.support.black_hole import black_hole
 
-AGENT = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent" / "agent.py"
+AGENT = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent" / "__main__.py"
 MINE = "127.0.0.9"  # to send from: on 127.0.0.1 and without an address every client of this machine may have our port
 
 
@@ -44,7 +46,7 @@ def address(request):
 def test_a_target_that_listens_is_reached_by_every_port(address):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.create_server((address, 0), family=family, backlog=64) as server:
-        found = agent.Trace(address, server.getsockname()[1], MINE, ports=8).run()
+        found = Trace(address, server.getsockname()[1], MINE, ports=8).run()
     assert found["complete"] and found["reason"] is None
     assert len({path["port"] for path in found["paths"]}) == 8
     assert all(path["reached"] for path in found["paths"])
@@ -55,14 +57,14 @@ def test_a_target_that_listens_is_reached_by_every_port(address):
 
 @pytest.mark.parametrize(("protocol", "word"), [("tcp", "refused"), ("udp", "closed")])
 def test_a_target_where_nothing_listens_was_reached_too(protocol, word, address):
-    found = agent.Trace(address, 1, MINE, protocol, ports=4).run()
+    found = Trace(address, 1, MINE, protocol, ports=4).run()
     assert whats(found) == {word}
     assert all(path["reached"] for path in found["paths"])
 
 
 def test_an_agent_answers_a_trace_by_udp(mesh, pinglist):
     a = mesh.add(pinglist())
-    trace = agent.Trace("127.0.0.21", a.told.port, MINE, "udp", ports=2)
+    trace = Trace("127.0.0.21", a.told.port, MINE, "udp", ports=2)
     launched, patience_s = trace.launch, time.monotonic() + 5
 
     def launch_and_tick(walk, now_s):
@@ -79,7 +81,7 @@ def test_an_agent_answers_a_trace_by_udp(mesh, pinglist):
 def test_a_silent_target_is_asked_directly_before_it_is_said_to_be_out_of_reach():
     with black_hole("127.0.0.22") as port:
         began = time.monotonic()
-        found = agent.Trace("127.0.0.22", port, MINE, ports=2, timeout_s=6).run()
+        found = Trace("127.0.0.22", port, MINE, ports=2, timeout_s=6).run()
         assert time.monotonic() - began < 7
     for path in found["paths"]:
         assert not path["reached"]
@@ -91,14 +93,14 @@ def test_a_silent_target_is_asked_directly_before_it_is_said_to_be_out_of_reach(
 def test_the_time_it_may_take_is_kept():
     with black_hole("127.0.0.22") as port:
         began = time.monotonic()
-        found = agent.Trace("127.0.0.22", port, MINE, ports=64, timeout_s=0.5).run()
+        found = Trace("127.0.0.22", port, MINE, ports=64, timeout_s=0.5).run()
         assert time.monotonic() - began < 2
     assert not found["complete"]
 
 
 def test_it_sends_from_the_address_and_the_ports_it_is_told():
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-        found = agent.Trace("127.0.0.1", server.getsockname()[1], MINE, ports=3, base_port=43_210).run()
+        found = Trace("127.0.0.1", server.getsockname()[1], MINE, ports=3, base_port=43_210).run()
         peers = {server.accept()[1] for _ in range(3)}
     assert found["source"] == MINE
     assert {address for address, _ in peers} == {MINE}
@@ -113,17 +115,17 @@ def test_a_source_port_that_is_in_use_towards_the_target_is_no_fault_of_the_way(
         user.bind((MINE, 43_300))
         user.connect(server.getsockname())
         port = server.getsockname()[1]
-        found = agent.Trace("127.0.0.1", port, MINE, ports=2, base_port=43_300).run()
+        found = Trace("127.0.0.1", port, MINE, ports=2, base_port=43_300).run()
     assert [path["reached"] for path in found["paths"]] == [True, True]
     assert 43_300 not in {path["port"] for path in found["paths"]}
     assert whats(found) == {"open"}
 
 
 def test_an_address_that_is_not_here_is_left_to_the_kernel():
-    assert agent.Trace("127.0.0.1", 1, source="203.0.113.9", ports=1).run()["source"] == "0.0.0.0"
+    assert Trace("127.0.0.1", 1, source="203.0.113.9", ports=1).run()["source"] == "0.0.0.0"
 
 
-def packets_asked_s(trace: agent.Trace) -> list[float]:
+def packets_asked_s(trace: Trace) -> list[float]:
     """When each packet of a trace was about to leave, those of taken ports too."""
     asked_s: list[float] = []
     launched = trace.launch
@@ -138,16 +140,16 @@ def packets_asked_s(trace: agent.Trace) -> list[float]:
 
 
 def test_the_first_packets_of_walks_are_paced():
-    trace = agent.Trace("127.0.0.1", 1, ports=16)
+    trace = Trace("127.0.0.1", 1, ports=16)
     asked_s = packets_asked_s(trace)
     assert len(asked_s) >= 16, "a source port that is in use is replaced by another"
-    assert asked_s[-1] - trace.began_s >= 0.99 * 15 * agent.WALK_GAP_S
+    assert asked_s[-1] - trace.began_s >= 0.99 * 15 * WALK_GAP_S
 
 
 def test_all_packets_are_paced_when_time_is_short_too():
-    asked_s = packets_asked_s(agent.Trace("127.0.0.1", 1, MINE, ports=64, timeout_s=0.5))
+    asked_s = packets_asked_s(Trace("127.0.0.1", 1, MINE, ports=64, timeout_s=0.5))
     assert len(asked_s) > 10
-    assert min(later - sooner for sooner, later in itertools.pairwise(asked_s)) >= 0.99 * agent.TRACE_GAP_S
+    assert min(later - sooner for sooner, later in itertools.pairwise(asked_s)) >= 0.99 * TRACE_GAP_S
 
 
 @pytest.mark.parametrize(
@@ -178,12 +180,12 @@ def test_the_program_prints_one_line_of_json():
     assert (done.returncode, done.stderr) == (0, "")
     [line] = done.stdout.splitlines()
     found = json.loads(line)
-    assert found["agent_version"] == agent.agent_version()
+    assert found["agent_version"] == agent_version()
     assert whats(found) == {"refused"}
 
 
 def test_a_kernel_that_gives_no_errors_to_users_is_named_as_the_reason(monkeypatch):
-    monkeypatch.setattr(agent, "IP_RECVERR", (0, 9999))
-    found = agent.Trace("127.0.0.1", 1, MINE, ports=4).run()
+    monkeypatch.setattr(trace, "IP_RECVERR", (0, 9999))
+    found = Trace("127.0.0.1", 1, MINE, ports=4).run()
     assert "does not trace for users" in found["reason"]
     assert found["paths"] == []

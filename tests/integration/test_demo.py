@@ -286,7 +286,7 @@ def agents_of(demo: Demo) -> list[str]:
             words = file.read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if str(demo.root) in words and "agent.py" in words:
+        if str(demo.root) in words and "--home" in words:
             found.append(words)
     return found
 

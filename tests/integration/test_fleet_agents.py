@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -27,8 +29,9 @@ from tests.support.waiting import await_true
 
 pytestmark = pytest.mark.integration
 
+README = Path(__file__).parents[2] / "README.md"
 RELEASE = AgentRelease.load()
-NEW_RELEASE = AgentRelease(RELEASE.source + b"\n# the next release\n")
+NEW_RELEASE = AgentRelease({**RELEASE.files, "clock.py": RELEASE.files["clock.py"] + b"\n# the next release\n"})
 
 
 @pytest.fixture
@@ -134,9 +137,36 @@ def test_a_new_release_restarts_the_agent(fleet: FleetOfTest):
     dispatch(fleet)
     before = pid(fleet)
     found = dispatch(fleet, NEW_RELEASE)
-    assert [(o.outcome, o.detail) for o in found] == [("ok", "copy agent.py, restart the agent")] * 2
+    assert [(o.outcome, o.detail) for o in found] == [
+        ("ok", f"install release {NEW_RELEASE.version}, restart the agent")
+    ] * 2
     assert not runs(before) and runs(pid(fleet))
     assert [o.outcome for o in dispatch(fleet, NEW_RELEASE)] == ["unchanged"] * 2
+
+
+def test_a_host_with_the_release_that_was_one_file_is_upgraded_and_cleaned(fleet: FleetOfTest):
+    """Its `stop` is by the lock, which did not change: the new release stops the old agent."""
+    dispatch(fleet)
+    home, before = agent_home(fleet), pid(fleet)
+    (home / "agent.py").unlink()
+    shutil.rmtree(home / "releases")
+    (home / "agent.py").write_text("the previous release, of which one agent runs")
+    found = dispatch(fleet)
+    assert [(o.outcome, o.detail) for o in found] == [
+        ("ok", f"install release {RELEASE.version}, restart the agent"),
+        ("unchanged", ""),
+    ]
+    assert not runs(before) and runs(pid(fleet))
+    assert [o.outcome for o in clean_hosts(fleet.hosts, fleet.access, LIMITS)] == ["ok"] * 2
+    assert not home.exists()
+
+
+def test_the_command_of_the_readme_answers_on_a_host(fleet: FleetOfTest):
+    dispatch(fleet)
+    [line] = re.findall(r"`(python3 ~/\.pingmesh/agent\.py status .*?)`", README.read_text())
+    environment = {"HOME": str(fleet.home("host01")), "PATH": os.environ["PATH"]}
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True, env=environment)
+    assert json.loads(done.stdout)["pid"] == pid(fleet)
 
 
 def test_an_agent_that_was_killed_is_started_again(fleet: FleetOfTest):
@@ -148,9 +178,11 @@ def test_an_agent_that_was_killed_is_started_again(fleet: FleetOfTest):
 
 def test_a_file_that_was_damaged_on_the_host_is_replaced(fleet: FleetOfTest):
     dispatch(fleet)
-    (agent_home(fleet) / "agent.py").write_bytes(RELEASE.source[:1000])
-    assert dispatch(fleet)[0].detail == "copy agent.py, restart the agent"
-    assert (agent_home(fleet) / "agent.py").read_bytes() == RELEASE.source
+    module = agent_home(fleet) / "releases" / RELEASE.version / "pingmesh_agent" / "prober.py"
+    module.write_bytes(RELEASE.files["prober.py"][:1000])
+    assert dispatch(fleet)[0].detail == f"install release {RELEASE.version}, restart the agent"
+    assert module.read_bytes() == RELEASE.files["prober.py"]
+    assert dispatch(fleet)[0].outcome == "unchanged"
 
 
 def test_an_agent_goes_on_when_its_login_is_over_and_dies_with_its_host(fleet: FleetOfTest):
@@ -176,7 +208,7 @@ def test_two_dispatches_at_the_same_time_leave_one_agent_a_host(fleet: FleetOfTe
 def test_a_dry_run_tells_what_it_would_do_and_does_nothing(fleet: FleetOfTest):
     found = dispatch(fleet, dry_run=True)
     assert [(o.outcome, o.detail) for o in found] == [
-        ("unchanged", "would copy agent.py, copy pinglist.json, start the agent")
+        ("unchanged", f"would install release {RELEASE.version}, copy pinglist.json, start the agent")
     ] * 2
     assert not agent_home(fleet).exists()
 
@@ -263,11 +295,11 @@ def small_disk(fleet: FleetOfTest) -> Iterator[Path]:
 
 def test_a_full_disk_is_told_and_what_was_there_goes_on(fleet: FleetOfTest, small_disk: Path):
     assert [(o.outcome, "start" in o.detail) for o in dispatch(fleet)] == [("ok", True)] * 2
-    number, source = pid(fleet), (small_disk / "agent.py").read_bytes()
-    found = dispatch(fleet, AgentRelease(RELEASE.source + b"#" * 1_000_000))
+    number, files = pid(fleet), sorted(small_disk.rglob("*.py"))
+    found = dispatch(fleet, AgentRelease({**RELEASE.files, "ballast.py": b"#" * 1_000_000}))
     assert [o.outcome for o in found] == ["disk_full", "ok"]
-    assert (small_disk / "agent.py").read_bytes() == source
-    assert not list(small_disk.glob(".*.new"))
+    assert sorted(small_disk.rglob("*.py")) == files
+    assert not list(small_disk.rglob("*.new"))
     assert runs(number) and pid(fleet) == number
     assert dispatch(fleet)[0].outcome == "unchanged"
 

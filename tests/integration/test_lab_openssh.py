@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pingmesh_tasks.fleet.agents import AgentRelease
 from pingmesh_tasks.latency.segment import decode_segment
 from pingmesh_tasks.windows import window_containing
 from tests.support.lab import Lab, laboratory
@@ -74,7 +75,8 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSshFleet]:
     with openssh_fleet(tmp_path_factory.mktemp("mesh")) as fleet:
         assert outcomes_of(fleet.run("keys")) == {"ok"}
         first = fleet.run("dispatch", documents=ping_lists(fleet.lab))
-        assert set(first.values()) == {"ok: copy agent.py, copy pinglist.json, start the agent"}, first
+        version = AgentRelease.load().version
+        assert set(first.values()) == {f"ok: install release {version}, copy pinglist.json, start the agent"}, first
         yield fleet
 
 

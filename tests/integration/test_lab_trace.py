@@ -19,7 +19,7 @@ from tests.support.lab_clos import ClosLab, clos_laboratory
 
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
-AGENT = Path(__file__).parents[2] / "include/agent/pingmesh_agent/agent.py"
+AGENT = Path(__file__).parents[2] / "include/agent/pingmesh_agent/__main__.py"
 PORT = 8765
 LISTEN = f"""
 import socket, time

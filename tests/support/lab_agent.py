@@ -1,4 +1,4 @@
-"""An agent on a host of the laboratory: the real file, started and asked by its own command line.
+"""An agent on a host of the laboratory: the real package, started and asked by its own command line.
 
 peer = LabAgent(lab, "peer", tmp_path / "peer")
 peer.start()                                           # answers; probes nobody
@@ -23,7 +23,7 @@ import polars as pl
 from pingmesh_tasks.latency.segment import SegmentSummary, decode_segment, verify_segment
 from tests.support.lab import Lab
 
-AGENT = Path(__file__).parents[2] / "include/agent/pingmesh_agent/agent.py"
+AGENT = Path(__file__).parents[2] / "include/agent/pingmesh_agent/__main__.py"
 PROBE_PORT = 8765
 SETTINGS = {
     "probe_port": PROBE_PORT,

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pingmesh_agent.agent import COLUMN_TYPES, encode_chunk
+from pingmesh_agent.chunk import COLUMN_TYPES, encode_chunk
 
 WINDOW_ID = "20261121T220500Z"
 START_US = 1_795_298_700_000_000  # the same moment

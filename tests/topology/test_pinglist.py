@@ -9,7 +9,9 @@ from itertools import pairwise
 
 import polars as pl
 import pytest
-from pingmesh_agent import agent as pingmesh_agent
+from pingmesh_agent.limits import MAX_PROBES_PER_S, MAX_TARGETS
+from pingmesh_agent.pinglist import parse_pinglist
+from pingmesh_agent.probes import PROTOCOLS
 
 from benchmarks.plan_pinglists import as_sets, fleet, plan_naively
 from pingmesh_tasks.errors import ConfigError, InventoryError, PinglistError
@@ -332,17 +334,17 @@ def test_the_document_of_a_list_is_canonical_and_its_version_is_the_hash_of_the_
 def test_the_agent_understands_the_document_and_sends_what_it_says(protocol, payload_bytes):
     policy = PinglistPolicy(protocol=protocol, payload_bytes=0 if protocol == "tcp" else payload_bytes)
     plan = plan_pinglists(flat_fleet(3), policy)["h1"]
-    told = pingmesh_agent.parse_pinglist(plan.document())
+    told = parse_pinglist(plan.document())
     assert (told.host, told.version, told.interval_s, told.port) == ("h1", plan.version, 10.0, 8765)
     assert (told.timeout_s, told.lease_s, told.spool_max_bytes, told.spool_keep_s) == (3.0, 900, 2**28, 86_400)
     assert [target.entry for target in told.targets] == json.loads(plan.document())["targets"]
 
 
 def test_our_bounds_are_those_of_the_agent():
-    assert pingmesh_agent.MAX_TARGETS == AGENT_MAX_TARGETS
-    assert pingmesh_agent.MAX_PROBES_PER_S == AGENT_MAX_PROBES_PER_S
+    assert MAX_TARGETS == AGENT_MAX_TARGETS
+    assert MAX_PROBES_PER_S == AGENT_MAX_PROBES_PER_S
     for protocol, (least, most) in ECHO_BYTES.items():
-        low, high = pingmesh_agent.PROTOCOLS[protocol].sizes
+        low, high = PROTOCOLS[protocol].sizes
         assert (least, most) == (low, min(high, 65_535)), protocol  # a length has 16 bits in the tables
 
 
