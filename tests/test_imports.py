@@ -92,7 +92,8 @@ def test_a_dag_file_imports_nothing_heavy(file):
 #: The agent's modules, from the ground up: each imports only those before it.
 AGENT_MODULES = (
     "limits", "outcomes", "errors", "clock", "addresses", "chunk", "segment", "payload", "probes", "home", "pinglist",
-    "poller", "ports", "resources", "release", "spool", "prober", "responder", "agent", "trace", "commands", "__main__",
+    "poller", "ports", "resources", "release", "spool", "prober", "responder", "agent", "walk", "trace",
+    "commands", "__main__",
 )  # fmt: skip
 AGENT_FILES = files("include/agent/pingmesh_agent")
 

@@ -232,7 +232,7 @@ def test_near_the_memory_cap_it_sends_less_and_at_the_cap_it_stops(mesh, pinglis
     megabytes = MEMORY_CAP_BYTES >> 20
     for _ in range(5):
         a.guard_memory(int(0.95 * MEMORY_CAP_BYTES))
-    a.next_guard_s = 1e9
+    a.next_memory_check_s = 1e9
     mesh.pass_time(20)
     assert not a.stopping
     a.guard_memory(0)
@@ -299,7 +299,7 @@ def test_a_new_list_keeps_the_targets_of_probes_under_way(mesh, pinglist, record
         mesh.pass_time(0.6)
         tell(mesh.root / "a", pinglist(version="second", targets=[["new", B, 1, "tcp", "intra_tor", 0]]))
         mesh.pass_time(2)
-        assert a.told.version == "second"
+        assert a.pinglist.version == "second"
         mesh.close()
     headers, rows = records(mesh.root / "a")
     assert {(row["name"], row["status"]) for row in rows} == {("old", TIMEOUT), ("new", REFUSED)}
@@ -311,9 +311,9 @@ def test_a_bad_new_list_changes_nothing(mesh, pinglist, tell):
     for bad in (pinglist(window_s=7), pinglist(targets=[[]]), [], pinglist(address="192.0.2.1", probe_port=1 << 20)):
         tell(mesh.root / "a", bad)
         mesh.pass_time(1.5)
-        assert a.told.version == "0123456789abcdef"
+        assert a.pinglist.version == "0123456789abcdef"
     log = (mesh.root / "a" / "agent.log").read_text()
-    assert log.count("the one before stays") == 4
+    assert log.count("the previous list stays") == 4
     assert a.spool.current.sent > 3
 
 

@@ -268,5 +268,5 @@ def test_no_input_brings_it_down(start, home, free_port):
                 client.send(b"PMQ1" * (chance.random() < 0.5) + chance.randbytes(chance.randrange(100)))
     (home / "pinglist.json").write_bytes(chance.randbytes(1000))
     (home / "lease").mkdir()
-    wait_for(lambda: "the one before stays" in (home / "agent.log").read_text())
+    wait_for(lambda: "the previous list stays" in (home / "agent.log").read_text())
     assert status(home)["pid"] == pid

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from pingmesh_agent import trace
 from pingmesh_agent.release import agent_version
-from pingmesh_agent.trace import TRACE_GAP_S, WALK_GAP_S, Trace
+from pingmesh_agent.trace import PACKET_GAP_S, WALK_GAP_S, Trace
 
 from tests.support.black_hole import black_hole
 
@@ -64,7 +64,7 @@ def test_a_target_where_nothing_listens_was_reached_too(protocol, word, address)
 
 def test_an_agent_answers_a_trace_by_udp(mesh, pinglist):
     a = mesh.add(pinglist())
-    trace = Trace("127.0.0.21", a.told.port, MINE, "udp", ports=2)
+    trace = Trace("127.0.0.21", a.pinglist.port, MINE, "udp", ports=2)
     launched, patience_s = trace.launch, time.monotonic() + 5
 
     def launch_and_tick(walk, now_s):
@@ -149,7 +149,7 @@ def test_the_first_packets_of_walks_are_paced():
 def test_all_packets_are_paced_when_time_is_short_too():
     asked_s = packets_asked_s(Trace("127.0.0.1", 1, MINE, ports=64, timeout_s=0.5))
     assert len(asked_s) > 10
-    assert min(later - sooner for sooner, later in itertools.pairwise(asked_s)) >= 0.99 * TRACE_GAP_S
+    assert min(later - sooner for sooner, later in itertools.pairwise(asked_s)) >= 0.99 * PACKET_GAP_S
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_all_packets_are_paced_when_time_is_short_too():
         (("--target", "127.0.0.1", "--port", 1, "--timeout", 60), "timeout 60.0 is not"),
         (("--target", "127.0.0.1", "--port", 1, "--timeout", "nan"), "timeout nan is not"),
         (("--target", "127.0.0.1", "--port", 1, "--protocol", "icmp"), "known are tcp, udp"),
-        (("--flood", 1), "--flood is no option"),
+        (("--flood", 1), "--flood is not an option"),
         (("--target",), "--target has no value"),
     ],
 )

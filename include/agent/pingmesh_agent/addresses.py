@@ -1,4 +1,4 @@
-"""IP addresses of this host and of others."""
+"""IPv4 and IPv6 addresses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ WILDCARD = {int(AF_INET): "0.0.0.0", int(AF_INET6): "::"}  # noqa: S104
 
 
 def family_of(address: str) -> int:
-    """AF_INET or AF_INET6; names are not resolved here, for that would block the loop."""
+    """Return AF_INET or AF_INET6. Names are not resolved, since that would block the loop.
+
+    Raises:
+        ValueError: `address` is not an IP address.
+    """
     for family in (AF_INET, AF_INET6):
         try:
             inet_pton(family, address)
@@ -19,6 +23,7 @@ def family_of(address: str) -> int:
 
 
 def is_local(family: int, address: str) -> bool:
+    """Whether this host has `address`."""
     sock = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0)
     try:
         sock.bind((address, 0))

@@ -1,4 +1,4 @@
-"""The agent."""
+"""The agent: prober, responder and spool of one home, and what makes it stop."""
 
 from __future__ import annotations
 
@@ -32,183 +32,195 @@ from pingmesh_agent.resources import descriptor_limit, next_share, resident_byte
 from pingmesh_agent.responder import Responder
 from pingmesh_agent.spool import Spool
 
-TYPE_CHECKING = False  # importing typing would cost a megabyte on every host
+TYPE_CHECKING = False  # importing typing would add a megabyte
 if TYPE_CHECKING:
     from typing import Any
 
+CLOCK_STEP_US = 200_000  # a smaller change of the wall clock is not a step
+MEMORY_CHECK_S = 5.0
+MAX_TABLE = 65_535  # targets that a segment's column can number
+MAX_LOG_LINE = 2000
+
 
 class Agent:
-    """Prober, responder and spool under one home directory. `tick` is called every 40 ms and never blocks."""
+    """One agent. `tick` is called every 40 ms and never blocks.
+
+    Attributes:
+        stopping: Why the agent stops, or None.
+        homeless: The home was removed: nothing must be written any more.
+        pinglist: The ping list in use.
+        place: (family, address, port) where the responder listens.
+        drift_us: Wall clock minus monotonic clock; it changes when the wall clock is set.
+    """
 
     def __init__(self, home: str, lab: bool = False, clock: Clock | None = None) -> None:
-        """Take the lock, the ping list, what a predecessor left, and the port; raises StartError."""
+        """Take the lock, the ping list, what the previous agent left, and the port.
+
+        Raises:
+            StartError: One of these cannot be had.
+        """
         self.lab, self.clock = lab, clock or Clock()
         self.stopping: str | None = None
         self.homeless = False
-        try:
-            self.home = Home(home, make=True)
-            self.home.make_directory("spool")
-            self.lock_fd = take_lock(self.home)
-            self.version = agent_version()
-            self.started_us = self.clock.wall_us()
-            self.spool = Spool(self.home, self.log)
-            self.spool.recover(self.started_us)
-        except OSError as fault:
-            raise StartError(1, f"cannot use {home}: {fault}") from fault
+        self._open_home(home)
         now_s = self.clock.monotonic_s()
-        self.told_signature = self.signature("pinglist.json")
+        self.pinglist_signature = self.home.signature("pinglist.json")
         try:
-            told = read_pinglist(self.home, lab)
+            pinglist = read_pinglist(self.home, lab)
         except (OSError, ValueError) as fault:
             raise StartError(1, f"{home}/pinglist.json: {fault}") from fault
-        files = descriptor_limit()
         self.poller = Poller()
+        self.files = descriptor_limit()
+        in_flight = max(8, min(MAX_IN_FLIGHT, self.files * 3 // 4 - RESERVED_FDS))
         ports = SourcePorts(*ephemeral_ports())
-        self.prober = Prober(
-            self.spool,
-            self.poller,
-            ports,
-            max(8, min(MAX_IN_FLIGHT, files * 3 // 4 - RESERVED_FDS)),
-        )
+        self.prober = Prober(self.spool, self.poller, ports, in_flight)
         self.responder: Responder | None = None
         self.place: tuple[int, str, int] | None = None
-        self.files = files
-        self.log(f"start: agent {self.version}, Python {sys.version.split()[0]}, pid {os.getpid()}")
+        python = sys.version.split()[0]
+        self.log(f"start: agent {self.version}, Python {python}, pid {os.getpid()}")
         try:
-            self.adopt(told, now_s)
+            self.adopt(pinglist, now_s)
         except OSError as fault:
-            raise StartError(1, f"cannot listen on {told.address} port {told.port}: {fault}") from fault
-        self.lease_signature, self.renewed_s = self.signature("lease"), now_s
+            where = f"{pinglist.address} port {pinglist.port}"
+            raise StartError(1, f"cannot listen on {where}: {fault}") from fault
+        self.lease_signature, self.renewed_s = self.home.signature("lease"), now_s
         self.drift_us = self.clock.wall_us() - int(now_s * 1e6)
         self.chunk_number = self.clock.wall_us() // CHUNK_US
-        self.next_second_s = self.next_guard_s = now_s
-        self.spool.prune(self.started_us, told.spool_keep_s, told.spool_max_bytes)
+        self.next_second_s = self.next_memory_check_s = now_s
+        self.spool.prune(self.started_us, pinglist.spool_keep_s, pinglist.spool_max_bytes)
         self.write_status()
 
-    def adopt(self, told: PingList, now_s: float) -> None:
-        """Listen and probe as the list says; raises OSError, with nothing changed, if its port cannot be had."""
-        here = told.address if is_local(told.family, told.address) else WILDCARD[told.family]
-        place = (told.family, here, told.port)
+    def adopt(self, pinglist: PingList, now_s: float) -> None:
+        """Listen and probe as the list says.
+
+        Raises:
+            OSError: The port cannot be had; nothing was changed.
+        """
+        family, address = pinglist.family, pinglist.address
+        here = address if is_local(family, address) else WILDCARD[family]
+        place = (family, here, pinglist.port)
         if self.responder is None or place != self.place:
-            responder = Responder(self.poller, *place, now_s)  # the old one stays if this fails
+            responder = Responder(self.poller, *place, now_s)
             responder.max_connections = min(MAX_CONNECTIONS, self.files // 8)
             if self.responder:
                 self.responder.close()
             self.responder, self.place = responder, place
-            if here != told.address:
-                self.log(f"address {told.address} is not on this host: bound to {here}")
+            if here != address:
+                self.log(f"address {address} is not on this host: bound to {here}")
         for segment in self.spool.open.values():
             self.spool.flush(segment, self.clock.wall_us())
-        self.prober.load(told, {**WILDCARD, told.family: here}, now_s)
+        self.prober.load(pinglist, {**WILDCARD, family: here}, now_s)
         self.spool.identity = {
-            "host": told.host,
-            "ip": told.address,
+            "host": pinglist.host,
+            "ip": address,
             "agent": self.version,
-            "pinglist": told.version,
+            "pinglist": pinglist.version,
         }
-        self.told = told
-        share = f", {self.prober.rate_share:.0%} of it: over the cap" if self.prober.rate_share < 1 else ""
-        self.log(f"ping list {told.version}: {len(told.targets)} targets every {told.interval_s:g} s{share}")
+        self.pinglist = pinglist
+        share = self.prober.rate_share
+        capped = f", {share:.0%} of it: over the cap" if share < 1 else ""
+        pace = f"{len(pinglist.targets)} targets every {pinglist.interval_s:g} s"
+        self.log(f"ping list {pinglist.version}: {pace}{capped}")
 
     def run(self) -> None:
-        """Tick until something says stop; then wait for the answers that are under way, and leave a clean spool."""
+        """Tick until the agent is to stop; then wait for answers and leave a complete spool."""
         os.nice(NICE)
         gc.collect()
         gc.freeze()
-        gc.disable()  # nothing here makes cycles in number; a collection is made once per window
+        gc.disable()  # there are few reference cycles: one collection per window is enough
         while not self.stopping:
             self.tick()
             time.sleep(TICK_S)
         if self.homeless:
             return
         self.log(f"stop: {self.stopping}")
-        until_s = self.clock.monotonic_s() + min(DRAIN_S, self.told.timeout_s + 4 * TICK_S)
+        patience_s = min(DRAIN_S, self.pinglist.timeout_s + 4 * TICK_S)
+        until_s = self.clock.monotonic_s() + patience_s
         while self.prober.in_flight and self.clock.monotonic_s() < until_s:
             self.tick()
             time.sleep(TICK_S)
         if self.prober.in_flight:
-            self.tick()  # a busy host may have let us sleep past the last timeouts: those probes are lost
+            self.tick()  # on a busy host a sleep may last beyond the last timeouts
         self.finish()
 
     def tick(self) -> None:
-        now_s, now_us = self.clock.monotonic_s(), self.clock.wall_us()
-        if abs(now_us - int(now_s * 1e6) - self.drift_us) > 200_000:
-            now_s, now_us = (
-                self.clock.monotonic_s(),
-                self.clock.wall_us(),
-            )  # or we slept between the two
-            self.clock_stepped(now_us - int(now_s * 1e6) - self.drift_us, now_us)
-        self.drift_us = now_us - int(now_s * 1e6)
+        """Do what is due: read answers, send probes, answer peers, write chunks."""
+        now_s, now_us = self._read_clocks()
         self.poller.poll()
         self.prober.collect(now_s)
-        segment = self.spool.segment(now_us, self.told.window_s)
+        segment = self.spool.segment(now_us, self.pinglist.window_s)
         if not self.stopping:
             self.prober.launch_due(now_s, self.clock.wall_us, segment)
         if self.responder:
             self.responder.expire(now_s)
         if now_us // CHUNK_US != self.chunk_number:
             self.chunk_number = now_us // CHUNK_US
-            for open_segment in list(self.spool.open.values()):
-                idle = open_segment.chunk_start_us >= min(now_us, open_segment.end_us)
-                if not idle or open_segment.columns[0] or open_segment.scheduled:
-                    self.spool.flush(open_segment, now_us)
+            self.spool.flush_due(now_us)
             self.write_status()
-        if self.spool.close_finished(now_us):
-            self.spool.prune(now_us, self.told.spool_keep_s, self.told.spool_max_bytes)
+        if self.spool.close_ended(now_us):
+            self._prune(now_us)
             gc.collect()
         if now_s >= self.next_second_s:
             self.next_second_s = now_s + 1
             self.each_second(now_s)
 
-    def clock_stepped(self, step_us: int, now_us: int) -> None:
-        """Pacing does not care (it is monotonic); times in the segment start anew, and its header says so."""
-        if abs(step_us) <= 200_000:
-            return
+    def step_clock(self, step_us: int, now_us: int) -> None:
+        """Start new chunks after a step of the wall clock; their headers contain the step.
+
+        The pace does not change, since it follows the monotonic clock.
+        """
         self.log(f"the clock stepped by {step_us / 1e6:+.3f} s")
         for segment in self.spool.open.values():
             self.spool.flush(segment, now_us - step_us)
             if not segment.columns[0]:
                 segment.chunk_start_us = now_us
         self.spool.step_us += step_us
-        self.prober.clock_stepped(step_us)
+        self.prober.step_clock(step_us)
 
     def each_second(self, now_s: float) -> None:
-        if not os.fstat(self.lock_fd).st_nlink:  # whoever removed our home wants us gone
+        """Look for what others changed in the home: its removal, the lease, the ping list."""
+        if not os.fstat(self.lock_fd).st_nlink:
             self.stopping, self.homeless = "its directory was removed", True
             return
-        lease = self.signature("lease")
+        lease = self.home.signature("lease")
         if lease != self.lease_signature:
             self.lease_signature, self.renewed_s = lease, now_s
-        elif now_s - self.renewed_s > self.told.lease_s and not self.stopping:
-            self.stopping = f"the lease was not renewed for {self.told.lease_s:g} s"
-        told = self.signature("pinglist.json")
-        if told != self.told_signature and told is not None:
-            self.told_signature = told
+        elif now_s - self.renewed_s > self.pinglist.lease_s and not self.stopping:
+            self.stopping = f"the lease was not renewed for {self.pinglist.lease_s:g} s"
+        signature = self.home.signature("pinglist.json")
+        if signature is not None and signature != self.pinglist_signature:
+            self.pinglist_signature = signature
             self.reload(now_s)
-        if now_s >= self.next_guard_s:
-            self.next_guard_s = now_s + 5
+        if now_s >= self.next_memory_check_s:
+            self.next_memory_check_s = now_s + MEMORY_CHECK_S
             self.guard_memory(resident_bytes())
 
     def reload(self, now_s: float) -> None:
+        """Adopt the new ping list, or log why it is rejected."""
         try:
-            told = read_pinglist(self.home, self.lab)
-            if len(told.targets) + len(self.spool.table) > 65_535:
-                raise ValueError("with the targets of the list before, more than a segment's table holds: restart")
-            self.adopt(told, now_s)
+            pinglist = read_pinglist(self.home, self.lab)
+            if len(pinglist.targets) + len(self.spool.table) > MAX_TABLE:
+                raise ValueError(
+                    "together with the previous targets too many for a segment's table; "
+                    "restart the agent"
+                )
+            self.adopt(pinglist, now_s)
         except (OSError, ValueError) as fault:
-            self.log(f"pinglist.json is of no use, the one before stays: {fault}")
+            self.log(f"pinglist.json is rejected, the previous list stays: {fault}")
         self.write_status()
 
     def guard_memory(self, rss_bytes: int) -> None:
-        """One step down the ladder near the cap, one up when there is room again; at the cap: stop."""
+        """Send fewer probes near the memory cap, more when there is room; stop at the cap."""
         share = next_share(self.prober.memory_share, rss_bytes)
+        megabytes = f"{rss_bytes >> 20} MB resident"
         if share != self.prober.memory_share:
-            self.log(f"{rss_bytes >> 20} MB resident: sending {share:.0%} of the probes")
+            self.log(f"{megabytes}: sending {share:.0%} of the probes")
             self.prober.memory_share = share
         if rss_bytes >= MEMORY_CAP_BYTES and not self.stopping:
-            self.stopping = f"{rss_bytes >> 20} MB resident, the cap is {MEMORY_CAP_BYTES >> 20} MB"
+            self.stopping = f"{megabytes}, the cap is {MEMORY_CAP_BYTES >> 20} MB"
 
     def finish(self) -> None:
+        """Settle what is in flight, write what is pending, give up port and lock."""
         now_us = self.clock.wall_us()
         self.prober.abandon()
         for segment in list(self.spool.open.values()):
@@ -222,16 +234,28 @@ class Agent:
         os.close(self.lock_fd)
 
     def status(self) -> dict[str, Any]:
-        responder = self.responder
+        """State of the agent, as in agent.json."""
+        responder, current = self.responder, self.spool.current
         return {
-            "pid": os.getpid(), "agent_version": self.version, "pinglist_version": self.told.version,
-            "host": self.told.host, "address": self.told.address, "listens_on": self.place[1:] if self.place else None,
-            "python": sys.version.split()[0], "started_us": self.started_us, "updated_us": self.clock.wall_us(),
-            "window": self.spool.current.id if self.spool.current else None, "targets": len(self.told.targets),
-            "in_flight": self.prober.in_flight, "rss_bytes": resident_bytes(), "counters": self.spool.counts,
-            "replies": responder.answered if responder else 0, "not_a_probe": responder.refused if responder else 0,
-            "stopping": self.stopping, "last_error": self.spool.fault,
-        }  # fmt: skip
+            "pid": os.getpid(),
+            "agent_version": self.version,
+            "pinglist_version": self.pinglist.version,
+            "host": self.pinglist.host,
+            "address": self.pinglist.address,
+            "listens_on": self.place[1:] if self.place else None,
+            "python": sys.version.split()[0],
+            "started_us": self.started_us,
+            "updated_us": self.clock.wall_us(),
+            "window": current.id if current else None,
+            "targets": len(self.pinglist.targets),
+            "in_flight": self.prober.in_flight,
+            "rss_bytes": resident_bytes(),
+            "counters": self.spool.counts,
+            "replies": responder.answered if responder else 0,
+            "not_a_probe": responder.refused if responder else 0,
+            "stopping": self.stopping,
+            "last_error": self.spool.fault,
+        }
 
     def write_status(self) -> None:
         try:
@@ -240,19 +264,41 @@ class Agent:
             self.spool.counts["write_errors"] += 1
 
     def log(self, text: str) -> None:
-        """Add a line to agent.log, which has one predecessor and never grows beyond its bound."""
-        line = time.strftime("%Y-%m-%dT%H:%M:%SZ ", time.gmtime(self.clock.wall_us() // 1_000_000)) + ascii(text)[1:-1]
+        """Add a line to agent.log, which becomes agent.log.1 when it is full."""
+        seconds = self.clock.wall_us() // 1_000_000
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+        line = f"{now} {ascii(text)[1:-1]}"
         try:
-            there = self.home.stat("agent.log")
-            if there and there.st_size > MAX_LOG_BYTES:
+            status = self.home.stat("agent.log")
+            if status and status.st_size > MAX_LOG_BYTES:
                 self.home.rename("agent.log", "agent.log.1")
-            self.home.append("agent.log", line[:2000].encode() + b"\n")
+            self.home.append("agent.log", line[:MAX_LOG_LINE].encode() + b"\n")
         except OSError:
             pass  # a full disk is counted where data are written
 
-    def signature(self, name: str) -> tuple[int, int, int] | None:
+    def _open_home(self, home: str) -> None:
         try:
-            found = self.home.stat(name)
-        except OSError:
-            return None
-        return (found.st_mtime_ns, found.st_ino, found.st_size) if found else None
+            self.home = Home(home, make=True)
+            self.home.make_directory("spool")
+            self.lock_fd = take_lock(self.home)
+            self.version = agent_version()
+            self.started_us = self.clock.wall_us()
+            self.spool = Spool(self.home, self.log)
+            self.spool.recover(self.started_us)
+        except OSError as fault:
+            raise StartError(1, f"cannot use {home}: {fault}") from fault
+
+    def _read_clocks(self) -> tuple[float, int]:
+        """Monotonic and wall clock now; a step of the wall clock takes effect first."""
+        now_s, now_us = self.clock.monotonic_s(), self.clock.wall_us()
+        if abs(now_us - int(now_s * 1e6) - self.drift_us) > CLOCK_STEP_US:
+            # Either the clock was set, or this process slept between the two calls.
+            now_s, now_us = self.clock.monotonic_s(), self.clock.wall_us()
+            step_us = now_us - int(now_s * 1e6) - self.drift_us
+            if abs(step_us) > CLOCK_STEP_US:
+                self.step_clock(step_us, now_us)
+        self.drift_us = now_us - int(now_s * 1e6)
+        return now_s, now_us
+
+    def _prune(self, now_us: int) -> None:
+        self.spool.prune(now_us, self.pinglist.spool_keep_s, self.pinglist.spool_max_bytes)

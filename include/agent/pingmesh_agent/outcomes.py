@@ -1,25 +1,13 @@
-"""Outcomes of one probe: the codes in the status column of a segment."""
+"""The status codes of a probe, as in the status column of a segment."""
 
 from __future__ import annotations
 
 import errno
 
-(
-    OK,
-    TIMEOUT,
-    REFUSED,
-    HOST_UNREACHABLE,
-    NET_UNREACHABLE,
-    RESET,
-    BAD_REPLY,
-    LOCAL_ERROR,
-    NO_ECHO,
-    TOO_BIG,
-) = range(10)
-PENDING = -1
-# TCP_INFO counts our repeats only. What the peer had to send twice shows as its timer: 1 s for a SYN-ACK (RFC 6298),
-# 200 ms (TCP_RTO_MIN) and a round trip or two for a reply; both less a tick. No clean answer can be so late.
-SYN_REPEAT_US, REPEAT_US = 990_000, 190_000
+OK, TIMEOUT, REFUSED, HOST_UNREACHABLE, NET_UNREACHABLE = range(5)
+RESET, BAD_REPLY, LOCAL_ERROR, NO_ECHO, TOO_BIG = range(5, 10)
+PENDING = -1  # no outcome yet; never in a segment
+
 STATUS_OF_ERRNO = {
     0: PENDING,
     errno.EINPROGRESS: PENDING,

@@ -1,4 +1,4 @@
-"""epoll and its handlers."""
+"""epoll, and the handlers of its events."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from _socket import socket
 
 from pingmesh_agent.limits import EVENTS_PER_TICK
 
-TYPE_CHECKING = False  # importing typing would cost a megabyte on every host
+TYPE_CHECKING = False  # importing typing would add a megabyte
 if TYPE_CHECKING:
     from typing import Callable
 
 
 class Poller:
-    """epoll and who is to be told. A handler may be called without need: all of them read without blocking."""
+    """Calls the handler of each descriptor that is ready.
+
+    Handlers read without blocking, so that a call without need does no harm.
+    """
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
@@ -27,6 +30,7 @@ class Poller:
         self.handlers[fd] = handler
 
     def close(self, sock: socket) -> None:
+        """Close a socket, watched or not."""
         self.handlers.pop(sock.fileno(), None)
         sock.close()
 

@@ -1,4 +1,4 @@
-"""Source ports to probe from."""
+"""The source ports of probes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from array import array
 
 from pingmesh_agent.limits import PORT_REST_MS
 
+MAX_PORTS = 16_384
+DEFAULT_RANGE = (32768, 60999)  # of Linux
+
 
 class SourcePorts:
-    """Sweeps over the ephemeral ports, for routers choose a path by them: a fault on one of many paths is met now and
-    then, not always or never. A port rests for a second."""
+    """Sweeps over a range of ports; a port rests for a second before it is used again.
+
+    Routers choose a path by the ports. With a sweep a fault on one of many paths hits some probes
+    of every pair, instead of all probes of one pair and none of another.
+    """
 
     def __init__(self, low: int, high: int) -> None:
         self.low, self.count = low, high - low + 1
@@ -18,7 +24,7 @@ class SourcePorts:
         self.at = int.from_bytes(os.urandom(4), "big") % self.count
 
     def take(self, now_ms: int) -> int:
-        """The next port, or 0 while all are resting."""
+        """Return the next port, or 0 if it still rests."""
         at = self.at
         if now_ms - self.used_ms[at] < PORT_REST_MS:
             return 0
@@ -28,10 +34,10 @@ class SourcePorts:
 
 
 def ephemeral_ports() -> tuple[int, int]:
-    """First and last port to send from: of the range where no service listens, at most 16,384."""
+    """First and last source port: of the range where no service listens, at most MAX_PORTS."""
     try:
         with open("/proc/sys/net/ipv4/ip_local_port_range", "rb") as file:
             low, high = map(int, file.read().split())
     except (OSError, ValueError):
-        low, high = 32768, 60999
-    return low, min(high, low + 16_383)
+        low, high = DEFAULT_RANGE
+    return low, min(high, low + MAX_PORTS - 1)

@@ -1,4 +1,4 @@
-"""The prober."""
+"""The prober: sends the probes of a ping list at their pace and records their outcomes."""
 
 from __future__ import annotations
 
@@ -26,85 +26,74 @@ from pingmesh_agent.probes import Probe
 from pingmesh_agent.segment import Segment
 from pingmesh_agent.spool import Spool
 
-TYPE_CHECKING = False  # importing typing would cost a megabyte on every host
+TYPE_CHECKING = False  # importing typing would add a megabyte
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+PORT_TRIES = 16
+
 
 class Prober:
-    """Walks the targets in a fixed shuffled order, one slot each, evenly over the interval; settles what comes back."""
+    """Walks the targets in a fixed random order, one slot each, evenly over the interval.
 
-    def __init__(self, spool: Spool, poller: Poller, ports: SourcePorts, max_in_flight: int) -> None:
-        self.spool, self.poller, self.ports, self.max_in_flight = (
-            spool,
-            poller,
-            ports,
-            max_in_flight,
-        )
+    A probe is advanced in each of its first ticks, in which most answers come; a slower one is
+    left to epoll and to its deadline.
+
+    Attributes:
+        sources: Address to send from, by family.
+        young: Probes in their first ticks.
+        slow: Probes that epoll watches, by deadline; some are settled.
+        in_flight: Number of probes without an outcome.
+        rate_share, memory_share: Shares of the probes that the rate cap and the memory allow.
+    """
+
+    def __init__(
+        self, spool: Spool, poller: Poller, ports: SourcePorts, max_in_flight: int
+    ) -> None:
+        self.spool, self.poller, self.ports = spool, poller, ports
+        self.max_in_flight = max_in_flight
         self.targets: list[Target] = []
         self.sources: dict[int, str] = {}
         self.young: list[Probe] = []
-        self.slow: deque[Probe] = deque()  # by deadline
+        self.slow: deque[Probe] = deque()
         self.in_flight = 0
-        self.memory_share = 1.0
+        self.rate_share = self.memory_share = 1.0
 
-    def load(self, told: PingList, sources: dict[int, str], now_s: float) -> None:
-        """Take a new list. Probes under way, and rows that wait, keep their targets: they join the table's end."""
-        old, table = self.spool.table, [target.entry for target in told.targets]
-        index_of: dict[tuple[Any, ...], int] = {}
-
-        def moved(index: int) -> int:
-            if not index_of:
-                index_of.update((tuple(entry), position) for position, entry in enumerate(table))
-            entry = old[index]
-            if tuple(entry) not in index_of:
-                index_of[tuple(entry)] = len(table)
-                table.append(entry)
-            return index_of[tuple(entry)]
-
-        for probe in self.under_way():
-            probe.index = moved(probe.index)
-        for segment in self.spool.open.values():
-            column = segment.columns[1]
-            column[:] = array("H", [moved(index) for index in column])
-        self.spool.table = table
-        self.targets, self.sources, self.timeout_s = told.targets, sources, told.timeout_s
-        self.order = shuffled(len(told.targets))
-        self.slot_s = told.interval_s / max(1, len(told.targets))
+    def load(self, pinglist: PingList, sources: dict[int, str], now_s: float) -> None:
+        """Take a new list. Probes in flight and pending rows keep their targets."""
+        self._extend_table([target.entry for target in pinglist.targets])
+        self.targets, self.sources = pinglist.targets, sources
+        self.timeout_s = pinglist.timeout_s
+        self.order = shuffled(len(self.targets))
+        self.slot_s = pinglist.interval_s / max(1, len(self.targets))
         self.rate_share = min(1.0, MAX_PROBES_PER_S * self.slot_s)
-        self.epoch_s, self.next_slot = (
-            now_s - self.slot_s / 2,
-            0,
-        )  # a probe is sent in the middle of its slot
+        # A probe is sent in the middle of its slot.
+        self.epoch_s, self.next_slot = now_s - self.slot_s / 2, 0
 
-    def under_way(self) -> list[Probe]:
+    def unsettled(self) -> list[Probe]:
+        """The probes in flight."""
         return self.young + [probe for probe in self.slow if not probe.settled]
 
     def launch_due(self, now_s: float, wall_us: Callable[[], int], segment: Segment) -> None:
-        """Send the probes that came due since the last tick; skip, and count, those that are late."""
+        """Send the probes that came due since the last tick; skip, and count, the late ones."""
         if not self.targets:
             return
         end = int((now_s - self.epoch_s) / self.slot_s)
-        on_time = max(self.next_slot, int((now_s - LATE_S - self.epoch_s) / self.slot_s))
         if end <= self.next_slot:
             return
+        on_time = int((now_s - LATE_S - self.epoch_s) / self.slot_s)
         if on_time > self.next_slot:
-            segment.skip("late", min(on_time, end) - self.next_slot)
-            segment.scheduled += min(on_time, end) - self.next_slot
-            self.next_slot = min(on_time, end)
+            segment.skip("late", on_time - self.next_slot)
+            segment.scheduled += on_time - self.next_slot
+            self.next_slot = on_time
         disk_full = self.spool.fault is not None and self.spool.pending_rows() >= MAX_PENDING_ROWS
-        for slot in range(on_time, end):
+        for slot in range(self.next_slot, end):
             sent_us = wall_us()
             if sent_us >= segment.end_us:
-                break  # the window ended since this tick began: the rest is for the next tick, and the next window
+                break  # the window ended during this tick: the rest belongs to the next tick
             lap, place = divmod(slot, len(self.order))
-            if not in_share(lap + place, self.rate_share):  # no peer is always the one left out
-                reason: str | None = "rate"
-            elif not in_share(lap + place, self.memory_share):
-                reason = "memory"
-            elif disk_full:
-                reason = "disk"
-            else:
+            reason = self._excluded(lap + place, disk_full)
+            if reason is None:
                 reason = self.launch(self.order[place], now_s, sent_us, segment)
             if reason:
                 segment.skip(reason, 1)
@@ -112,18 +101,19 @@ class Prober:
             self.next_slot = slot + 1
 
     def launch(self, index: int, now_s: float, sent_us: int, segment: Segment) -> str | None:
-        """Send one probe; returns why not, if it could not be sent for want of something on this host."""
-        target = self.targets[index]
+        """Send one probe. Returns what this host lacks if it could not be sent, else None."""
         if self.in_flight >= self.max_in_flight:
             return "sockets"
+        target = self.targets[index]
+        kind = target.probe.kind
         try:
-            sock = socket(target.family, target.probe.kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+            sock = socket(target.family, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
         except OSError:
             return "sockets"
         probe = target.probe(sock, target.address, target.size, index, segment)
         probe.sent_us = sent_us
         try:
-            if target.probe.kind == SOCK_STREAM:
+            if kind == SOCK_STREAM:
                 sock.setsockopt(SOL_SOCKET, SO_LINGER, RST_ON_CLOSE)
                 sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
             probe.port = self.bind(sock, target.family, int(now_s * 1000))
@@ -144,8 +134,8 @@ class Prober:
         return None
 
     def bind(self, sock: socket, family: int, now_ms: int) -> int:
-        """Bind to the next free source port and return it, or 0. Some may be taken: try a few."""
-        for _ in range(16):
+        """Bind to the next source port that is free and return it, or 0."""
+        for _ in range(PORT_TRIES):
             port = self.ports.take(now_ms)
             if not port:
                 break
@@ -158,27 +148,28 @@ class Prober:
         return 0
 
     def collect(self, now_s: float) -> None:
-        """Look at the young, once per tick; hand the slow to epoll; give up on those past their deadline."""
+        """Advance the young probes, once per tick; settle those that are past their deadline."""
         young, self.young = self.young, []
         for probe in young:
-            probe.tries += 1
-            self.look(probe)
+            probe.ticks += 1
+            self.advance(probe)
             if probe.settled:
                 continue
-            if probe.tries < probe.looks:
+            if probe.ticks < probe.young_ticks:
                 self.young.append(probe)
             else:
-                self.wait_for(probe)
+                self.watch(probe)
                 self.slow.append(probe)
         slow = self.slow
         while slow and (slow[0].settled or slow[0].deadline_s <= now_s):
             probe = slow.popleft()
             if not probe.settled:
-                self.look(probe)
+                self.advance(probe)
             if not probe.settled:
                 self.settle(probe, probe.at_deadline)
 
-    def look(self, probe: Probe) -> None:
+    def advance(self, probe: Probe) -> None:
+        """Let a probe go on as far as it can without blocking."""
         try:
             status = probe.advance()
         except BlockingIOError:
@@ -187,40 +178,73 @@ class Prober:
             status = STATUS_OF_ERRNO.get(fault.errno or 0, LOCAL_ERROR)
         if status != PENDING:
             self.settle(probe, status)
-        elif probe.waits_for:
-            self.wait_for(probe)
+        elif probe.watched_events:
+            self.watch(probe)
 
-    def wait_for(self, probe: Probe) -> None:
-        if probe.waits_for != probe.wants:
-            probe.waits_for = probe.wants
-            self.poller.watch(probe.sock.fileno(), probe.wants, lambda: self.look(probe))
+    def watch(self, probe: Probe) -> None:
+        """Let epoll watch what the probe waits for now."""
+        if probe.watched_events != probe.wants:
+            probe.watched_events = probe.wants
+            self.poller.watch(probe.sock.fileno(), probe.wants, lambda: self.advance(probe))
 
     def settle(self, probe: Probe, status: int) -> None:
+        """Record the outcome of a probe and close its socket."""
         if status == OK and not probe.retransmits:
             if probe.rtt_us > self.timeout_s * 1e6:
-                status = probe.at_deadline  # it came, but too late to count, however late we looked
+                status = probe.at_deadline  # it came too late, whenever the agent looked
             elif probe.rtt_us >= probe.repeat_us:
                 probe.retransmits = 1
         self.poller.close(probe.sock)
         probe.settled = True
         self.in_flight -= 1
-        probe.segment.file(probe.sent_us, probe.index, probe.rtt_us, probe.port, status, probe.retransmits)
+        probe.segment.add_row(
+            probe.sent_us, probe.index, probe.rtt_us, probe.port, status, probe.retransmits
+        )
 
-    def clock_stepped(self, step_us: int) -> None:
-        """Move the send times of probes under way to the new clock; those timed by it can no longer be trusted."""
-        for probe in self.under_way():
+    def step_clock(self, step_us: int) -> None:
+        """Move the send times of probes in flight by a step of the wall clock."""
+        for probe in self.unsettled():
             probe.sent_us += step_us
             probe.stepped = True
 
     def abandon(self) -> None:
-        """Settle what a stop could not wait for as a local error: never as a loss."""
-        for probe in self.under_way():
+        """Settle the probes for which a stop cannot wait: as local errors, never as losses."""
+        for probe in self.unsettled():
             self.settle(probe, LOCAL_ERROR)
         self.young = []
 
+    def _excluded(self, number: int, disk_full: bool) -> str | None:
+        """Why the probe of this number is not sent. The number makes every peer lose equally."""
+        if not in_share(number, self.rate_share):
+            return "rate"
+        if not in_share(number, self.memory_share):
+            return "memory"
+        return "disk" if disk_full else None
+
+    def _extend_table(self, table: list[list[Any]]) -> None:
+        """Make `table` the target table, extended by the old targets that are still needed."""
+        old = self.spool.table
+        index_of: dict[tuple[Any, ...], int] = {}
+
+        def moved(index: int) -> int:
+            if not index_of:  # not needed, and not made, at the start
+                index_of.update((tuple(entry), position) for position, entry in enumerate(table))
+            key = tuple(old[index])
+            if key not in index_of:
+                index_of[key] = len(table)
+                table.append(old[index])
+            return index_of[key]
+
+        for probe in self.unsettled():
+            probe.index = moved(probe.index)
+        for segment in self.spool.open.values():
+            column = segment.columns[1]
+            column[:] = array("H", [moved(index) for index in column])
+        self.spool.table = table
+
 
 def shuffled(count: int) -> array[int]:
-    """0 ... count-1 in random order (Fisher and Yates), so that no two agents walk their lists in step."""
+    """0 ... count-1 in random order (Fisher and Yates), so that no two agents walk in step."""
     order = array("H", range(count))
     for last in range(count - 1, 0, -1):
         other = int.from_bytes(os.urandom(4), "big") % (last + 1)

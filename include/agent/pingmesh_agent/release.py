@@ -6,13 +6,16 @@ import os
 
 from pingmesh_agent.errors import StartError
 
-TYPE_CHECKING = False  # importing typing would cost a megabyte on every host
+TYPE_CHECKING = False  # importing typing would add a megabyte
 if TYPE_CHECKING:
     from typing import Any
 
 
 def agent_version() -> str:
-    """First 16 hex digits of the SHA-256 of what `LC_ALL=C sha256sum *.py` prints in the directory of this package."""
+    """First 16 hex digits of the SHA-256 of what `sha256sum *.py` prints in this directory.
+
+    The names are sorted as with LC_ALL=C.
+    """
     sha256, listing = _sha256(), []
     package = os.path.dirname(__file__)
     for name in sorted(os.listdir(package)):
@@ -23,7 +26,7 @@ def agent_version() -> str:
 
 
 def _sha256() -> Any:
-    """The C function: hashlib would load OpenSSL, 4 MB. Its module has another name since Python 3.12."""
+    """The C function: hashlib would load OpenSSL, 4 MB. Its module was renamed in Python 3.12."""
     for name in ("_sha2", "_sha256", "hashlib"):
         try:
             return __import__(name).sha256

@@ -1,4 +1,4 @@
-"""Memory and descriptors of this process."""
+"""Memory and file descriptors of this process."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import resource
 
 from pingmesh_agent.limits import MAX_IN_FLIGHT, MEMORY_CAP_BYTES, MEMORY_LADDER
 
+STEP_DOWN_BYTES = int(0.9 * MEMORY_CAP_BYTES)
+STEP_UP_BYTES = int(0.675 * MEMORY_CAP_BYTES)
+
 
 def next_share(share: float, rss_bytes: int) -> float:
-    """The next step of the memory ladder: down at 90 % of the cap, up again at 75 % of that; never to nothing."""
+    """Share of the probes to send from now on: one step of MEMORY_LADDER down, up, or the same."""
     step = MEMORY_LADDER.index(share)
-    if rss_bytes >= 0.9 * MEMORY_CAP_BYTES:
+    if rss_bytes >= STEP_DOWN_BYTES:
         step = min(step + 1, len(MEMORY_LADDER) - 1)
-    elif rss_bytes <= 0.675 * MEMORY_CAP_BYTES:
+    elif rss_bytes <= STEP_UP_BYTES:
         step = max(step - 1, 0)
     return MEMORY_LADDER[step]
 
@@ -23,9 +26,10 @@ def resident_bytes() -> int:
 
 
 def descriptor_limit() -> int:
-    """How many files this process may have open, raised as far as it needs and may."""
+    """Raise the limit of open files as far as needed and allowed, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * MAX_IN_FLIGHT if hard == resource.RLIM_INFINITY else min(hard, 2 * MAX_IN_FLIGHT)
+    needed = 2 * MAX_IN_FLIGHT
+    wanted = needed if hard == resource.RLIM_INFINITY else min(hard, needed)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return int(wanted)

@@ -1,4 +1,4 @@
-"""The responder."""
+"""The responder: answers probes, and nothing else."""
 
 from __future__ import annotations
 
@@ -44,46 +44,51 @@ from pingmesh_agent.payload import (
 )
 from pingmesh_agent.poller import Poller
 
+BACKLOG = 1024
+
 
 class Responder:
-    """Answers probes, and nothing else. A bare connect never wakes this process: the kernel defers the accept."""
+    """Listens at one address and port, TCP and UDP.
+
+    A TCP connect alone never wakes this process: the kernel answers it, and defers the accept until
+    data arrives.
+
+    Attributes:
+        connections: By descriptor, oldest first.
+        answered: Replies sent.
+        refused: Requests and connections that were not from a probe, or too many.
+    """
 
     def __init__(self, poller: Poller, family: int, address: str, port: int, now_s: float) -> None:
+        """Listen. Raises OSError if the address or port cannot be had."""
         self.poller, self.family, self.now_s = poller, family, now_s
-        self.connections: dict[int, Connection] = {}  # oldest first
+        self.connections: dict[int, Connection] = {}
         self.answered = self.refused = 0
         self.max_connections = MAX_CONNECTIONS
         self.listener = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
         self.datagrams = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
         try:
-            self.listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-            for sock in (self.listener, self.datagrams):
-                if family == AF_INET6:
-                    sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
-                sock.setsockopt(SOL_SOCKET, SO_TIMESTAMPING, STAMP_ARRIVALS)
-                sock.bind((address, port))
-            self.listener.setsockopt(IPPROTO_TCP, TCP_DEFER_ACCEPT, 1)
-            self.listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # this and the next are inherited by connections
-            self.listener.setsockopt(SOL_SOCKET, SO_LINGER, RST_ON_CLOSE)
-            self.listener.listen(1024)
+            self._listen(address, port)
         except OSError:
             self.listener.close()
             self.datagrams.close()
             raise
-        if address == WILDCARD[family]:
-            self.datagrams.setsockopt(*(IPV6_RECVPKTINFO if family == AF_INET6 else IP_PKTINFO), 1)
         poller.watch(self.listener.fileno(), select.EPOLLIN, self.accept)
         poller.watch(self.datagrams.fileno(), select.EPOLLIN, self.answer_datagrams)
 
     def answer_datagrams(self) -> None:
+        """Answer the datagrams that wait, a bounded number per tick."""
         for _ in range(DATAGRAMS_PER_TICK):
             try:
-                request, ancillary, _, sender = self.datagrams.recvmsg(MAX_UDP_PAYLOAD + 1, ANCILLARY_BYTES)
+                message = self.datagrams.recvmsg(MAX_UDP_PAYLOAD + 1, ANCILLARY_BYTES)
             except BlockingIOError:
                 return
             except OSError:
                 continue  # an ICMP error for an earlier reply
-            reply = reply_to(request, kernel_time_ns(ancillary)) if len(request) <= MAX_UDP_PAYLOAD else None
+            request, ancillary, _, sender = message
+            reply = None
+            if len(request) <= MAX_UDP_PAYLOAD:
+                reply = reply_to(request, kernel_time_ns(ancillary))
             if reply is None:
                 self.refused += 1
                 continue
@@ -94,12 +99,13 @@ class Responder:
                 self.refused += 1
 
     def accept(self) -> None:
+        """Accept the connections that wait, a bounded number per tick."""
         for _ in range(ACCEPTS_PER_TICK):
             try:
                 fd, _ = self.listener._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
                 return
-            except OSError:  # out of descriptors, or gone again
+            except OSError:  # no descriptor is left, or the connection is gone again
                 self.drop_oldest()
                 return
             connection = Connection(socket(self.family, SOCK_STREAM, 0, fd), self)
@@ -109,12 +115,14 @@ class Responder:
             connection.advance()
 
     def drop_oldest(self) -> None:
+        """Close the oldest connection, if there is one, to make room."""
         for connection in self.connections.values():
             self.refused += 1
             connection.close()
             break
 
     def expire(self, now_s: float) -> None:
+        """Close the connections that are older than CONNECTION_S."""
         self.now_s = now_s
         while self.connections:
             oldest = next(iter(self.connections.values()))
@@ -128,9 +136,28 @@ class Responder:
         self.poller.close(self.listener)
         self.poller.close(self.datagrams)
 
+    def _listen(self, address: str, port: int) -> None:
+        v6 = self.family == AF_INET6
+        self.listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        for sock in (self.listener, self.datagrams):
+            if v6:
+                sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+            sock.setsockopt(SOL_SOCKET, SO_TIMESTAMPING, STAMP_ARRIVALS)
+            sock.bind((address, port))
+        if address == WILDCARD[self.family]:
+            self.datagrams.setsockopt(*(IPV6_RECVPKTINFO if v6 else IP_PKTINFO), 1)
+        self.listener.setsockopt(IPPROTO_TCP, TCP_DEFER_ACCEPT, 1)
+        # Accepted connections inherit the next two.
+        self.listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        self.listener.setsockopt(SOL_SOCKET, SO_LINGER, RST_ON_CLOSE)
+        self.listener.listen(BACKLOG)
+
 
 class Connection:
-    """One request and one reply; then the peer closes. Anything else, or five seconds: closed by RST, unanswered."""
+    """One request and its reply; then the peer closes.
+
+    After CONNECTION_S, or for anything else than a request, the agent closes by RST.
+    """
 
     __slots__ = ("buffer", "deadline_s", "fd", "responder", "sock", "unsent")
 
@@ -139,11 +166,13 @@ class Connection:
         self.sock, self.fd, self.responder = sock, sock.fileno(), responder
         self.deadline_s = responder.now_s + CONNECTION_S
         self.buffer = b""
-        self.unsent: memoryview | None = None
+        self.unsent: memoryview | None = None  # of the reply; None before there is one
 
     def advance(self) -> None:
+        """Receive and send as far as possible without blocking."""
         try:
-            done = self.receive() if self.unsent is None else self.after_reply()
+            # Once the reply is sent, the peer has closed or has sent more than one request.
+            done = self.receive() if self.unsent is None else not self.unsent
             if self.unsent:
                 self.unsent = self.unsent[self.sock.send(self.unsent) :]
         except BlockingIOError:
@@ -153,9 +182,11 @@ class Connection:
         if done:
             self.close()
         else:
-            self.responder.poller.watch(self.fd, select.EPOLLOUT if self.unsent else select.EPOLLIN, self.advance)
+            events = select.EPOLLOUT if self.unsent else select.EPOLLIN
+            self.responder.poller.watch(self.fd, events, self.advance)
 
     def receive(self) -> bool:
+        """Read more of the request. Returns whether to close without a reply."""
         data, ancillary, _, _ = self.sock.recvmsg(MAX_TCP_PAYLOAD, ANCILLARY_BYTES)
         self.buffer += data
         if len(self.buffer) < PAYLOAD.size:
@@ -172,9 +203,6 @@ class Connection:
             self.unsent = memoryview(reply)
             self.buffer = b""
         return reply is None
-
-    def after_reply(self) -> bool:
-        return not self.unsent  # the peer closed, or sent more than it should
 
     def close(self) -> None:
         self.responder.connections.pop(self.fd, None)
