@@ -139,12 +139,12 @@ def test_the_time_that_the_peer_held_a_payload_is_not_in_the_round_trip(mesh, pi
     for _ in range(40):
         mesh.clock.elapsed_us += 20_000
         a.tick()
-        threading.Event().wait(0.005)  # the peer gets round to it 5 ms later
+        threading.Event().wait(0.02)  # the peer gets round to it 20 ms later
         b.tick()
     mesh.close()
     rtts = sorted(row["rtt_us"] for row in records(mesh.root / "a")[1] if row["status"] == OK)
     assert len(rtts) > 10
-    assert rtts[len(rtts) // 2] < 2500
+    assert rtts[len(rtts) // 2] < 10_000
 
 
 def test_an_answer_that_comes_after_the_timeout_is_lost_however_late_we_look(mesh, pinglist, free_port, monkeypatch):
