@@ -1,4 +1,4 @@
-"""What every agent test needs: a ping list, agents under a clock that the test moves, and the rows they wrote."""
+"""What every agent test needs: a ping list, agents under a clock of the test, and their rows."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def tell(home: Path, told: dict[str, Any]) -> None:
 
 @pytest.fixture
 def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
-    monkeypatch.setattr("pingmesh_agent.agent.resident_bytes", lambda: 10 << 20)  # not that of the test runner
+    monkeypatch.setattr(
+        "pingmesh_agent.agent.resident_bytes", lambda: 10 << 20
+    )  # not that of the test runner
     mesh = Mesh(tmp_path)
     yield mesh
     mesh.close()
@@ -86,10 +88,19 @@ def pinglist(free_port: int) -> Callable[..., dict[str, Any]]:
 
     def make(**changes: Any) -> dict[str, Any]:
         return {
-            "version": "0123456789abcdef", "host": "a", "address": "127.0.0.21", "probe_port": free_port,
-            "interval_s": 1.0, "window_s": 60, "timeout_s": 1.0, "lease_s": 900, "spool_max_bytes": 10_000_000,
-            "spool_keep_s": 86_400, "targets": [], **changes,
-        }  # fmt: skip
+            "version": "0123456789abcdef",
+            "host": "a",
+            "address": "127.0.0.21",
+            "probe_port": free_port,
+            "interval_s": 1.0,
+            "window_s": 60,
+            "timeout_s": 1.0,
+            "lease_s": 900,
+            "spool_max_bytes": 10_000_000,
+            "spool_keep_s": 86_400,
+            "targets": [],
+            **changes,
+        }
 
     return make
 
@@ -108,11 +119,18 @@ def records() -> Callable[[Path], tuple[list[dict[str, Any]], list[dict[str, Any
                     table = new_table if new_table is not None else table
                     headers.append(header)
                     for offset, index, rtt, port, status, retransmits in zip(*columns, strict=True):
-                        rows.append({
-                            "window": header["window"], "sent_us": header["start_us"] + offset, "name": table[index][0],
-                            "protocol": table[index][3], "rtt_us": rtt, "port": port, "status": status,
-                            "retransmits": retransmits,
-                        })  # fmt: skip
+                        rows.append(
+                            {
+                                "window": header["window"],
+                                "sent_us": header["start_us"] + offset,
+                                "name": table[index][0],
+                                "protocol": table[index][3],
+                                "rtt_us": rtt,
+                                "port": port,
+                                "status": status,
+                                "retransmits": retransmits,
+                            }
+                        )
         return headers, rows
 
     return read

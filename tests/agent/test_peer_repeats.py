@@ -13,7 +13,10 @@ A = "127.0.0.21"
 def test_a_connect_as_slow_as_a_syn_ack_timer_counts_as_retransmitted(
     mesh, pinglist, free_port, monkeypatch, rtt_us, retransmits
 ):
-    """1,000,131 µs was seen with a counter of 0, on a path of 40 µs: the peer's repeat was there before ours."""
+    """1,000,131 µs was measured with a counter of 0, on a path of 40 µs.
+
+    The peer's retransmission arrived before this host made its own.
+    """
     a = mesh.add(pinglist(targets=[["a", A, free_port, "tcp", "intra_tor", 0]], timeout_s=3))
     monkeypatch.setattr(probes, "U32", lambda info, at: (rtt_us if at == 68 else 0,))
     mesh.pass_time(1)

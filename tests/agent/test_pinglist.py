@@ -16,8 +16,13 @@ def parse(told, lab=False):
 
 
 def test_a_good_list_is_taken_whole(pinglist):
-    told = parse(pinglist(interval_s=10, targets=[TARGET, ["v6", "2001:db8::1", 1, "udp", "inter_dc", 64]]))
-    assert [target.entry for target in told.targets] == [TARGET, ["v6", "2001:db8::1", 1, "udp", "inter_dc", 64]]
+    told = parse(
+        pinglist(interval_s=10, targets=[TARGET, ["v6", "2001:db8::1", 1, "udp", "inter_dc", 64]])
+    )
+    assert [target.entry for target in told.targets] == [
+        TARGET,
+        ["v6", "2001:db8::1", 1, "udp", "inter_dc", 64],
+    ]
     assert (told.host, told.interval_s, told.window_s) == ("a", 10.0, 60)
 
 
@@ -41,7 +46,10 @@ def test_a_good_list_is_taken_whole(pinglist):
         ({"targets": [7]}, "target 0"),
         ({"targets": [[*TARGET[:1], "1.2.3", *TARGET[2:]]]}, "target 0: address '1.2.3'"),
         ({"targets": [[*TARGET[:2], 65536, *TARGET[3:]]]}, "port 65536"),
-        ({"targets": [[*TARGET[:3], "gopher", *TARGET[4:]]]}, "protocol 'gopher': known are tcp, tcp_echo, udp"),
+        (
+            {"targets": [[*TARGET[:3], "gopher", *TARGET[4:]]]},
+            "protocol 'gopher': known are tcp, tcp_echo, udp",
+        ),
         ({"targets": [[*TARGET[:3], [], *TARGET[4:]]]}, "protocol"),
         ({"targets": [[*TARGET[:5], "big"]]}, "payload_bytes"),
         ({"targets": [[None, *TARGET[1:]]]}, "name"),
@@ -59,13 +67,21 @@ def test_the_lab_may_probe_faster(pinglist):
 
 @pytest.mark.parametrize(
     ("protocol", "asked", "sent"),
-    [("tcp", 64, 0), ("tcp_echo", 0, 16), ("tcp_echo", 10**6, 65536), ("udp", 64, 64), ("udp", 9000, 1400)],
+    [
+        ("tcp", 64, 0),
+        ("tcp_echo", 0, 16),
+        ("tcp_echo", 10**6, 65536),
+        ("udp", 64, 64),
+        ("udp", 9000, 1400),
+    ],
 )
 def test_the_table_says_the_payload_that_is_really_sent(protocol, asked, sent):
     assert Target(["b", "127.0.0.22", 1, protocol, "intra_tor", asked]).entry[5] == sent
 
 
-@pytest.mark.parametrize("text", [b"", b"\0", b"[]", b"{}", b"null", b'{"version":', b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "text", [b"", b"\0", b"[]", b"{}", b"null", b'{"version":', b"\xff\xfe", b"[" * 100_000]
+)
 def test_garbage_is_refused_not_followed(text):
     with pytest.raises(ValueError):
         parse_pinglist(text)

@@ -28,7 +28,9 @@ def to_b(port, protocols=(("tcp", 0),), address=B):
     return [["b", address, port, protocol, "intra_tor", size] for protocol, size in protocols]
 
 
-def test_two_agents_measure_each_other_with_every_protocol(mesh, pinglist, free_port, records, totals):
+def test_two_agents_measure_each_other_with_every_protocol(
+    mesh, pinglist, free_port, records, totals
+):
     mesh.add(pinglist(targets=to_b(free_port, ALL)))
     mesh.add(pinglist(host="b", address=B, targets=to_b(free_port, ALL, A)))
     mesh.pass_time(5)
@@ -73,7 +75,9 @@ def test_no_answer_within_the_timeout_is_a_loss(mesh, pinglist, records):
         mesh.pass_time(2.8)
         mesh.close()
     headers, rows = records(mesh.root / "a")
-    assert [row["status"] for row in rows] == [TIMEOUT] * 2 + [LOCAL_ERROR]  # the last was under way
+    assert [row["status"] for row in rows] == [TIMEOUT] * 2 + [
+        LOCAL_ERROR
+    ]  # the last was under way
     assert headers[-1]["lost"] == 2
     assert headers[-1]["sent"] == 3
 
@@ -106,7 +110,13 @@ def test_a_stopped_peer_answers_connects_but_no_payload(mesh, pinglist, records)
         (lambda request: reply_to(request, None)[:20], BAD_REPLY),
         (lambda request: reply_to(request, None), OK),
     ],
-    ids=["another service", "the request itself", "a wrong byte", "a short reply", "the right reply"],
+    ids=[
+        "another service",
+        "the request itself",
+        "a wrong byte",
+        "a short reply",
+        "the right reply",
+    ],
 )
 def test_a_reply_is_held_against_the_request(mesh, pinglist, records, answer, status):
     with socket.socket() as listener, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
@@ -133,8 +143,12 @@ def test_a_reply_is_held_against_the_request(mesh, pinglist, records, answer, st
     assert [row["status"] for row in records(mesh.root / "a")[1]] == [status, status]
 
 
-def test_the_time_that_the_peer_held_a_payload_is_not_in_the_round_trip(mesh, pinglist, free_port, records):
-    a = mesh.add(pinglist(targets=to_b(free_port, [("udp", 64), ("tcp_echo", 64)]), interval_s=0.08))
+def test_the_time_that_the_peer_held_a_payload_is_not_in_the_round_trip(
+    mesh, pinglist, free_port, records
+):
+    a = mesh.add(
+        pinglist(targets=to_b(free_port, [("udp", 64), ("tcp_echo", 64)]), interval_s=0.08)
+    )
     b = mesh.add(pinglist(host="b", address=B))
     for _ in range(40):
         mesh.clock.elapsed_us += 20_000
@@ -147,7 +161,9 @@ def test_the_time_that_the_peer_held_a_payload_is_not_in_the_round_trip(mesh, pi
     assert rtts[len(rtts) // 2] < 10_000
 
 
-def test_an_answer_that_comes_after_the_timeout_is_lost_however_late_we_look(mesh, pinglist, free_port, monkeypatch):
+def test_an_answer_that_comes_after_the_timeout_is_lost_however_late_we_look(
+    mesh, pinglist, free_port, monkeypatch
+):
     a = mesh.add(pinglist(targets=to_b(free_port, address=A)))
     monkeypatch.setattr(probes, "U32", lambda info, at: (1_500_000 if at == 68 else 0,))
     mesh.pass_time(1)
@@ -176,7 +192,9 @@ def test_every_peer_is_probed_once_an_interval_in_an_order_of_its_own(mesh, ping
     assert orders[0] != orders[1]
 
 
-def test_after_a_stall_the_missed_probes_are_counted_not_sent_in_a_burst(mesh, pinglist, records, totals):
+def test_after_a_stall_the_missed_probes_are_counted_not_sent_in_a_burst(
+    mesh, pinglist, records, totals
+):
     mesh.add(pinglist(targets=to_b(1), interval_s=0.1))
     mesh.pass_time(1)
     mesh.clock.elapsed_us += 30_000_000
@@ -220,7 +238,11 @@ def test_no_file_descriptor_left_is_a_count_not_a_crash(mesh, pinglist, records,
     try:
         for _ in range(50):
             mesh.clock.elapsed_us += 20_000
-            a.prober.launch_due(mesh.clock.monotonic_s(), mesh.clock.wall_us, a.spool.segment(mesh.clock.wall_us(), 60))
+            a.prober.launch_due(
+                mesh.clock.monotonic_s(),
+                mesh.clock.wall_us,
+                a.spool.segment(mesh.clock.wall_us(), 60),
+            )
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     mesh.close()
@@ -242,7 +264,9 @@ def test_near_the_memory_cap_it_sends_less_and_at_the_cap_it_stops(mesh, pinglis
     mesh.close()
     headers, rows = records(mesh.root / "a")
     assert totals(headers) == (200, 20, {"memory": 180})
-    assert sorted({row["name"] for row in rows}) == [f"p{i}" for i in range(10)]  # no peer is left out
+    assert sorted({row["name"] for row in rows}) == [
+        f"p{i}" for i in range(10)
+    ]  # no peer is left out
 
 
 def test_a_source_port_rests_a_second_before_it_is_used_again(mesh, pinglist, records, totals):
@@ -297,7 +321,10 @@ def test_a_new_list_keeps_the_targets_of_probes_under_way(mesh, pinglist, record
     with black_hole(B) as port:
         a = mesh.add(pinglist(targets=[["old", B, port, "tcp", "intra_tor", 0]], timeout_s=1))
         mesh.pass_time(0.6)
-        tell(mesh.root / "a", pinglist(version="second", targets=[["new", B, 1, "tcp", "intra_tor", 0]]))
+        tell(
+            mesh.root / "a",
+            pinglist(version="second", targets=[["new", B, 1, "tcp", "intra_tor", 0]]),
+        )
         mesh.pass_time(2)
         assert a.pinglist.version == "second"
         mesh.close()
@@ -308,7 +335,12 @@ def test_a_new_list_keeps_the_targets_of_probes_under_way(mesh, pinglist, record
 
 def test_a_bad_new_list_changes_nothing(mesh, pinglist, tell):
     a = mesh.add(pinglist(targets=to_b(1)))
-    for bad in (pinglist(window_s=7), pinglist(targets=[[]]), [], pinglist(address="192.0.2.1", probe_port=1 << 20)):
+    for bad in (
+        pinglist(window_s=7),
+        pinglist(targets=[[]]),
+        [],
+        pinglist(address="192.0.2.1", probe_port=1 << 20),
+    ):
         tell(mesh.root / "a", bad)
         mesh.pass_time(1.5)
         assert a.pinglist.version == "0123456789abcdef"
@@ -329,7 +361,7 @@ def test_a_list_with_another_port_moves_the_responder(mesh, pinglist, free_port,
 
 
 def test_the_kernel_says_retransmits_and_time_at_the_offsets_we_read():
-    """struct tcp_info is an ABI: 104 bytes since Linux 2.6, with tcpi_rtt at 68 and tcpi_total_retrans at 100."""
+    """struct tcp_info is an ABI since Linux 2.6: tcpi_rtt at 68, tcpi_total_retrans at 100."""
     with socket.socket() as listener, socket.socket() as client:
         listener.bind((A, 0))
         listener.listen()

@@ -26,7 +26,9 @@ PYTHONS = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
 CLOSED_PORT = [["b", "127.0.0.22", 1, "tcp", "intra_tor", 0]]
 
 
-def call(*arguments: str | Path, python: str = sys.executable, **environment: str) -> subprocess.CompletedProcess[str]:
+def call(
+    *arguments: str | Path, python: str = sys.executable, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [python, "-I", "-S", str(AGENT), *map(str, arguments)],
         capture_output=True, text=True, timeout=30, check=False, env={**os.environ, **environment},
@@ -57,7 +59,9 @@ def home(tmp_path):
 def start(home, pinglist, tell):
     def start(python: str = sys.executable, environment: dict[str, str] | None = None, **changes):
         tell(home, pinglist(**changes))
-        return call("run", "--home", home, "--detach", "--lab", python=python, **(environment or {}))
+        return call(
+            "run", "--home", home, "--detach", "--lab", python=python, **(environment or {})
+        )
 
     return start
 
@@ -104,7 +108,10 @@ def connecting(port: int) -> bool:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended, reaped or not. An ordinary user may not look at the files of one that was not."""
+    """Whether a process has ended, reaped or not.
+
+    An ordinary user may not look into /proc/PID/fd of a process that was not reaped.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -115,19 +122,28 @@ def interpreter(version: str) -> str:
     """One of PINGMESH_TEST_PYTHONS (paths, colon-separated), of pyenv, or on the PATH."""
     candidates = os.environ.get("PINGMESH_TEST_PYTHONS", "").split(":")
     if shutil.which("pyenv"):
-        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=False).stdout.strip()
+        root = subprocess.run(
+            ["pyenv", "root"], capture_output=True, text=True, check=False
+        ).stdout.strip()
         candidates += map(str, Path(root).glob(f"versions/{version}.*/bin/python"))
     for candidate in filter(None, [*candidates, shutil.which(f"python{version}")]):
         program = "import sys; print('%d.%d' % sys.version_info[:2])"
-        said = subprocess.run([candidate, "-c", program], capture_output=True, text=True, check=False)
+        said = subprocess.run(
+            [candidate, "-c", program], capture_output=True, text=True, check=False
+        )
         if said.stdout.strip() == version:
             return candidate
     pytest.skip(f"no Python {version} here")
 
 
 @pytest.mark.parametrize("version", PYTHONS)
-def test_it_runs_under_every_python_of_a_host(version, start, home, pinglist, free_port, records, server):
-    targets = [["a", "127.0.0.21", free_port, protocol, "intra_tor", 64] for protocol in ("tcp", "tcp_echo", "udp")]
+def test_it_runs_under_every_python_of_a_host(
+    version, start, home, pinglist, free_port, records, server
+):
+    targets = [
+        ["a", "127.0.0.21", free_port, protocol, "intra_tor", 64]
+        for protocol in ("tcp", "tcp_echo", "udp")
+    ]
     targets += target_of(server)
     started = start(interpreter(version), targets=targets, interval_s=0.2)
     assert (started.returncode, started.stderr) == (0, "")
@@ -137,11 +153,18 @@ def test_it_runs_under_every_python_of_a_host(version, start, home, pinglist, fr
     headers, rows = records(home)
     assert len(rows) == sum(header["sent"] for header in headers)
     assert sum(header["scheduled"] for header in headers) >= 9
-    assert {(row["protocol"], row["status"]) for row in rows} == {("tcp", 0), ("tcp_echo", 0), ("udp", 0)}
+    assert {(row["protocol"], row["status"]) for row in rows} == {
+        ("tcp", 0),
+        ("tcp_echo", 0),
+        ("udp", 0),
+    }
     [segment, *_] = (home / "spool").iterdir()
     dumped = call("dump", segment, python=interpreter(version))
     assert (dumped.returncode, dumped.stderr) == (0, "")
-    assert {json.loads(line)["DstIP"] for line in dumped.stdout.splitlines()} == {"127.0.0.21", "127.0.0.22"}
+    assert {json.loads(line)["DstIP"] for line in dumped.stdout.splitlines()} == {
+        "127.0.0.21",
+        "127.0.0.22",
+    }
     way = ("--target", "127.0.0.21", "--port", "1", "--source", "127.0.0.9", "--ports", "2")
     traced = call("trace", *way, python=interpreter(version))
     assert (traced.returncode, traced.stderr) == (0, "")
@@ -168,9 +191,16 @@ def test_status_says_what_a_dispatcher_needs(start, home, free_port):
 
 def test_the_version_is_the_hash_of_its_files_as_sha256sum_prints_them(start):
     def sha256sum(data: bytes) -> str:
-        return subprocess.run(["sha256sum"], input=data, capture_output=True, check=True).stdout.decode().split()[0]
+        return (
+            subprocess.run(["sha256sum"], input=data, capture_output=True, check=True)
+            .stdout.decode()
+            .split()[0]
+        )
 
-    listing = "".join(f"{sha256sum(file.read_bytes())}  {file.name}\n" for file in sorted(AGENT.parent.glob("*.py")))
+    listing = "".join(
+        f"{sha256sum(file.read_bytes())}  {file.name}\n"
+        for file in sorted(AGENT.parent.glob("*.py"))
+    )
     assert json.loads(start().stdout)["agent_version"] == sha256sum(listing.encode())[:16]
 
 
@@ -237,7 +267,11 @@ def test_all_it_writes_lies_in_its_home_and_is_private(start, home):
     wait_for(lambda: list((home / "spool").glob("*.part")), 30)
     call("stop", "--home", home)
     made = {path.name for path in home.rglob("*") if path.is_file()} - {"pinglist.json"}
-    assert {name for name in made if not name.endswith(".part")} == {"agent.json", "agent.lock", "agent.log"}
+    assert {name for name in made if not name.endswith(".part")} == {
+        "agent.json",
+        "agent.lock",
+        "agent.log",
+    }
     for path in home.rglob("*"):
         if path.name != "pinglist.json":
             assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
@@ -261,13 +295,19 @@ def test_kill_9_loses_one_chunk_at_most_and_the_next_start_goes_on(start, home, 
     call("stop", "--home", home)
     headers, rows = records(home)
     assert len(rows) >= written + 5
-    assert sum(header["sent"] for header in headers) - len(rows) <= 5  # what was under way: of 250 ms at most
+    assert (
+        sum(header["sent"] for header in headers) - len(rows) <= 5
+    )  # what was under way: of 250 ms at most
     assert [header["chunk"] for header in headers] == list(range(len(headers)))
 
 
 def test_sigterm_writes_what_is_there_and_waits_for_answers_under_way(start, home, records):
     with black_hole("127.0.0.22") as port:
-        start(targets=[["b", "127.0.0.22", port, "tcp", "intra_tor", 0]], interval_s=0.1, timeout_s=0.4)
+        start(
+            targets=[["b", "127.0.0.22", port, "tcp", "intra_tor", 0]],
+            interval_s=0.1,
+            timeout_s=0.4,
+        )
         wait_for(lambda: connecting(port))
         call("stop", "--home", home)
     headers, rows = records(home)
@@ -300,7 +340,7 @@ def test_a_lease_that_ran_out_stops_probing_and_answering(start, home, free_port
 def test_an_agent_whose_directory_was_removed_goes_and_writes_nothing_where_another_may_live_now(
     start, home, free_port
 ):
-    """A chunk falls due after the removal, and before the agent's look, once a second, at whether it has a home."""
+    """A chunk falls due after the removal, before the agent's check of its home each second."""
     started = start(environment=before_the_chunk(1), targets=CLOSED_PORT, interval_s=0.1)
     pid = json.loads(started.stdout)["pid"]
     while home.exists():
@@ -320,7 +360,9 @@ def test_no_input_brings_it_down(start, home, free_port):
         for _ in range(300):
             datagrams.send(chance.randbytes(chance.randrange(1500)))
             with socket.create_connection(("127.0.0.21", free_port), 1) as client:
-                client.send(b"PMQ1" * (chance.random() < 0.5) + chance.randbytes(chance.randrange(100)))
+                client.send(
+                    b"PMQ1" * (chance.random() < 0.5) + chance.randbytes(chance.randrange(100))
+                )
     (home / "pinglist.json").write_bytes(chance.randbytes(1000))
     (home / "lease").mkdir()
     wait_for(lambda: "the previous list stays" in (home / "agent.log").read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import struct
 import time
 
 import pytest
@@ -38,7 +39,7 @@ GARBAGE = {
 
 
 def exchange(mesh, place, data: bytes) -> bytes | None:
-    """What comes back over TCP until the agent closes; None if it says nothing and keeps the connection."""
+    """What comes back over TCP until the agent closes; None if it neither answers nor closes."""
     with socket.create_connection(place, 1) as client:
         client.sendall(data)
         client.settimeout(0.01)
@@ -72,7 +73,9 @@ def test_garbage_over_tcp_gets_no_byte_in_answer(mesh, place, data):
     assert not exchange(mesh, place, data)
 
 
-@pytest.mark.parametrize("data", [*GARBAGE.values(), request(1401), request(60_000)], ids=[*GARBAGE, "1401", "60000"])
+@pytest.mark.parametrize(
+    "data", [*GARBAGE.values(), request(1401), request(60_000)], ids=[*GARBAGE, "1401", "60000"]
+)
 def test_garbage_over_udp_gets_no_answer(mesh, place, data):
     with socket.socket(type=socket.SOCK_DGRAM) as client:
         client.connect(place)
@@ -84,7 +87,7 @@ def test_garbage_over_udp_gets_no_answer(mesh, place, data):
 
 
 def test_no_random_input_ever_gets_more_back_than_it_sent(mesh, place):
-    """Datagrams on loopback are there when `send` returns: what is not answered in a tick never will be."""
+    """On loopback a datagram has arrived when `send` returns, so one tick answers it."""
     chance = random.Random(1)
     answered = refused = 0
     with socket.socket(type=socket.SOCK_DGRAM) as client:
@@ -121,6 +124,71 @@ def test_slow_connections_are_closed_after_five_seconds(mesh, place):
         assert responder.connections == {}
         with pytest.raises(ConnectionResetError):
             slow[0].recv(1)
+
+
+def test_a_peer_that_leaves_is_forgotten_at_once(mesh, place):
+    """By a reset, by a close before its request was whole, by a close after the reply."""
+    responder = mesh.agents[0].responder
+    for data, reset in (
+        (b"PM", True),
+        (b"PM", False),
+        (request(64)[:40], False),
+        (request(64), False),
+    ):
+        client = socket.create_connection(place, 1)
+        client.sendall(data)
+        mesh.pass_time(0.1)
+        assert len(responder.connections) == 1
+        if reset:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        mesh.pass_time(0.1)
+        assert responder.connections == {}
+    assert responder.answered == 1
+
+
+def test_a_request_that_comes_in_pieces_is_answered_when_it_is_whole(mesh, place):
+    with socket.create_connection(place, 1) as client:
+        client.setblocking(False)
+        for piece in (request(64)[:10], request(64)[10:40]):
+            client.send(piece)
+            mesh.pass_time(0.1)
+            with pytest.raises(BlockingIOError):
+                client.recv(100)
+        client.send(request(64)[40:])
+        mesh.pass_time(0.1)
+        assert len(client.recv(100)) == 64
+    assert mesh.agents[0].responder.refused == 0
+
+
+def test_what_is_no_request_is_counted_and_the_connection_reset(mesh, place):
+    responder = mesh.agents[0].responder
+    for number, data in enumerate(
+        (GARBAGE["http"], GARBAGE["says less than it is"], request(16, 65_537)), 1
+    ):
+        with socket.create_connection(place, 1) as client:
+            client.sendall(data)
+            mesh.pass_time(0.1)
+            with pytest.raises(ConnectionResetError):
+                client.recv(100)
+        assert (responder.refused, responder.connections) == (number, {})
+
+
+def test_the_oldest_connection_makes_room_and_is_counted(mesh, place):
+    responder = mesh.agents[0].responder
+    responder.max_connections = 2
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(place, 1)) for _ in range(3)]
+        for client in clients:
+            client.setblocking(False)
+            client.send(b"PM")
+            mesh.pass_time(0.1)
+        with pytest.raises(ConnectionResetError):
+            clients[0].recv(1)
+        for client in clients[1:]:
+            with pytest.raises(BlockingIOError):
+                client.recv(1)
+        assert (len(responder.connections), responder.refused) == (2, 1)
 
 
 def test_a_flood_of_connections_is_bounded_and_probes_still_pass(mesh, place):
@@ -173,10 +241,14 @@ def test_a_port_that_is_taken_is_said(mesh, pinglist, free_port):
             mesh.add(pinglist())
 
 
-def test_an_address_that_is_not_here_means_all_addresses_and_a_line_in_the_log(mesh, pinglist, free_port):
+def test_an_address_that_is_not_here_means_all_addresses_and_a_line_in_the_log(
+    mesh, pinglist, free_port
+):
     mesh.add(pinglist(address="192.0.2.9"))
     socket.create_connection((A, free_port), 1).close()
-    with socket.socket(type=socket.SOCK_DGRAM) as client:  # connected: a reply from elsewhere would not arrive
+    with socket.socket(
+        type=socket.SOCK_DGRAM
+    ) as client:  # connected: a reply from elsewhere would not arrive
         client.connect(("127.0.0.77", free_port))
         client.settimeout(1)
         client.send(request(64))

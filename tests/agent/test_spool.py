@@ -1,4 +1,4 @@
-"""The spool: nothing is lost that was written, nothing grows without a bound, a full disk is waited for."""
+"""The spool: no written row is lost, everything is bounded, a full disk is waited for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def spool(mesh) -> list[str]:
     return sorted(path.name for path in (mesh.root / "a" / "spool").iterdir())
 
 
-def test_a_window_ends_in_a_file_with_its_final_name_and_the_next_begins(mesh, pinglist, records, totals):
+def test_a_window_ends_in_a_file_with_its_final_name_and_the_next_begins(
+    mesh, pinglist, records, totals
+):
     mesh.add(pinglist(targets=CLOSED_PORT))
     mesh.pass_time(61)
     assert spool(mesh) == ["20261121T220500Z.pms"]
@@ -54,7 +56,9 @@ def test_a_probe_is_filed_in_the_window_in_which_it_was_sent(mesh, pinglist, rec
 
 
 @pytest.mark.parametrize("before_us", range(30_000, 80_000, 5_000))
-def test_a_probe_sent_as_a_window_ends_is_filed_in_the_next(mesh, pinglist, records, totals, before_us):
+def test_a_probe_sent_as_a_window_ends_is_filed_in_the_next(
+    mesh, pinglist, records, totals, before_us
+):
     mesh.clock.elapsed_us = 60_000_000 - before_us
     mesh.add(pinglist(targets=CLOSED_PORT * 7, interval_s=0.05))
     tell_time = mesh.clock.wall_us
@@ -68,7 +72,9 @@ def test_a_probe_sent_as_a_window_ends_is_filed_in_the_next(mesh, pinglist, reco
     mesh.close()
     headers, rows = records(mesh.root / "a")
     assert len({row["window"] for row in rows}) == 2
-    assert all(window_id(row["sent_us"] // 60_000_000 * 60_000_000) == row["window"] for row in rows)
+    assert all(
+        window_id(row["sent_us"] // 60_000_000 * 60_000_000) == row["window"] for row in rows
+    )
     for header in headers:
         assert header["scheduled"] == header["sent"] + sum(header["skipped"].values())
     assert totals(headers)[1] == len(rows)
@@ -147,7 +153,9 @@ def test_a_full_disk_is_counted_waited_for_and_nothing_is_lost(mesh, pinglist, r
     mesh.pass_time(15)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = (mesh.root / "a" / "spool" / "20261121T220500Z.part").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 30, hard))  # the next chunk is torn by the kernel
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (size + 30, hard)
+    )  # the next chunk is torn by the kernel
     try:
         mesh.pass_time(60)
         assert a.spool.counts["write_errors"] > 0
@@ -190,7 +198,9 @@ def full_disk(home: Home, name: str, data: bytes) -> None:
 def test_a_really_full_file_system_is_survived(mesh, pinglist, records):
     home = mesh.root / "a"
     (home / "spool").mkdir(parents=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", home / "spool"], check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", home / "spool"], check=False
+    )
     if mounted.returncode:
         pytest.skip("needs root, to mount a small file system")
     try:
@@ -208,7 +218,9 @@ def test_a_really_full_file_system_is_survived(mesh, pinglist, records):
 
 
 @pytest.mark.parametrize("step_s", [3600, -3600, 2, -2, 80_000])
-def test_a_clock_that_is_set_moves_the_windows_but_neither_pace_nor_counts(mesh, pinglist, records, totals, step_s):
+def test_a_clock_that_is_set_moves_the_windows_but_neither_pace_nor_counts(
+    mesh, pinglist, records, totals, step_s
+):
     a = mesh.add(pinglist(targets=CLOSED_PORT))
     mesh.pass_time(25)
     mesh.clock.start_us += step_s * 1_000_000
@@ -223,9 +235,13 @@ def test_a_clock_that_is_set_moves_the_windows_but_neither_pace_nor_counts(mesh,
 
 
 @pytest.mark.parametrize("step_s", [3600, -3600])
-def test_a_probe_under_way_when_the_clock_is_set_keeps_its_place_in_time(mesh, pinglist, records, step_s):
+def test_a_probe_under_way_when_the_clock_is_set_keeps_its_place_in_time(
+    mesh, pinglist, records, step_s
+):
     with black_hole(B) as port:
-        mesh.add(pinglist(targets=[["b", B, port, "tcp", "intra_tor", 0]], interval_s=10, timeout_s=3))
+        mesh.add(
+            pinglist(targets=[["b", B, port, "tcp", "intra_tor", 0]], interval_s=10, timeout_s=3)
+        )
         mesh.pass_time(6)
         mesh.clock.start_us += step_s * 1_000_000
         mesh.pass_time(3)

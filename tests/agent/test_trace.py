@@ -1,4 +1,4 @@
-"""The agent's `trace` on one machine: what it says of a target that answers, refuses or is silent, and its bounds.
+"""The agent's `trace` on one machine: targets that answer, refuse or are silent, and its bounds.
 
 What it says of routers is in tests/integration/test_lab_trace.py.
 """
@@ -21,7 +21,8 @@ from pingmesh_agent.trace import PACKET_GAP_S, WALK_GAP_S, Trace
 from tests.support.black_hole import black_hole
 
 AGENT = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent" / "__main__.py"
-MINE = "127.0.0.9"  # to send from: on 127.0.0.1 and without an address every client of this machine may have our port
+# To send from: on 127.0.0.1, or without an address, any client of this machine may have the port.
+MINE = "127.0.0.9"
 
 
 def program(*options: object) -> subprocess.CompletedProcess[str]:
@@ -50,7 +51,9 @@ def test_a_target_that_listens_is_reached_by_every_port(address):
     assert found["complete"] and found["reason"] is None
     assert len({path["port"] for path in found["paths"]}) == 8
     assert all(path["reached"] for path in found["paths"])
-    assert [hop[:2] + hop[3:] for path in found["paths"] for hop in path["hops"]] == [[1, address, "open", 1, 1]] * 8
+    assert [hop[:2] + hop[3:] for path in found["paths"] for hop in path["hops"]] == [
+        [1, address, "open", 1, 1]
+    ] * 8
     assert all(0 < hop[2] < 1_000_000 for path in found["paths"] for hop in path["hops"])
     assert found["packets"] == 8
 
@@ -92,7 +95,9 @@ def test_the_time_it_may_take_is_kept():
     with black_hole("127.0.0.22") as port:
         began = time.monotonic()
         found = Trace("127.0.0.22", port, MINE, ports=64, timeout_s=0.5).run()
-        assert time.monotonic() - began < 5  # without a bound it takes longer; to the millisecond in test_walk.py
+        assert (
+            time.monotonic() - began < 5
+        )  # without a bound it takes longer; to the millisecond in test_walk.py
     assert not found["complete"]
 
 
@@ -107,7 +112,7 @@ def test_it_sends_from_the_address_and_the_ports_it_is_told():
 
 
 def test_a_source_port_that_is_in_use_towards_the_target_is_no_fault_of_the_way():
-    """As when the agent's own prober is at it: a second connect of the same port is refused by the kernel."""
+    """As if the prober uses it: the kernel refuses a second connect from the same port."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server, socket.socket() as user:
         user.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         user.bind((MINE, 43_300))
@@ -147,7 +152,9 @@ def test_the_first_packets_of_walks_are_paced():
 def test_all_packets_are_paced_when_time_is_short_too():
     asked_s = packets_asked_s(Trace("127.0.0.1", 1, MINE, ports=64, timeout_s=0.5))
     assert len(asked_s) > 10
-    assert min(later - sooner for sooner, later in itertools.pairwise(asked_s)) >= 0.99 * PACKET_GAP_S
+    assert (
+        min(later - sooner for sooner, later in itertools.pairwise(asked_s)) >= 0.99 * PACKET_GAP_S
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ A, B, RELAY = "127.0.0.21", "127.0.0.22", "127.0.0.23"
 HELD_S = 0.02
 
 
-def hold_datagrams(sock: socket.socket, port: int, stop: threading.Event, took_us: list[float]) -> None:
+def hold_datagrams(
+    sock: socket.socket, port: int, stop: threading.Event, took_us: list[float]
+) -> None:
     """Pass each datagram on to B after HELD_S, and its reply back at once."""
     while not stop.is_set():
         try:
@@ -33,8 +35,10 @@ def hold_datagrams(sock: socket.socket, port: int, stop: threading.Event, took_u
         took_us.append((time.monotonic() - began_s) * 1e6)
 
 
-def hold_requests(sock: socket.socket, port: int, stop: threading.Event, took_us: list[float]) -> None:
-    """Accept each connection at once, pass its request on to B after HELD_S, and the reply back at once."""
+def hold_requests(
+    sock: socket.socket, port: int, stop: threading.Event, took_us: list[float]
+) -> None:
+    """Accept at once, pass the request on to B after HELD_S, and the reply back at once."""
     while not stop.is_set():
         try:
             client, _ = sock.accept()
@@ -50,8 +54,10 @@ def hold_requests(sock: socket.socket, port: int, stop: threading.Event, took_us
 
 
 @contextmanager
-def relay(kind: socket.SocketKind, act: Callable[..., None], port: int) -> Iterator[tuple[int, list[float]]]:
-    """(port at RELAY, how long each exchange took) of a thread that passes on, late, what an agent at B answers."""
+def relay(
+    kind: socket.SocketKind, act: Callable[..., None], port: int
+) -> Iterator[tuple[int, list[float]]]:
+    """(port at RELAY, how long each exchange took) of a thread between prober and responder."""
     stop, took_us = threading.Event(), []
     with socket.socket(type=kind) as sock:
         sock.bind((RELAY, 0))
@@ -67,13 +73,17 @@ def relay(kind: socket.SocketKind, act: Callable[..., None], port: int) -> Itera
             thread.join()
 
 
-def test_what_a_packet_waits_on_its_way_is_in_the_round_trip_of_a_payload(mesh, pinglist, free_port, records):
+def test_what_a_packet_waits_on_its_way_is_in_the_round_trip_of_a_payload(
+    mesh, pinglist, free_port, records
+):
     with ExitStack() as relays:
         held = {
             "udp": relays.enter_context(relay(socket.SOCK_DGRAM, hold_datagrams, free_port)),
             "tcp_echo": relays.enter_context(relay(socket.SOCK_STREAM, hold_requests, free_port)),
         }
-        targets = [["b", RELAY, port, protocol, "intra_tor", 64] for protocol, (port, _) in held.items()]
+        targets = [
+            ["b", RELAY, port, protocol, "intra_tor", 64] for protocol, (port, _) in held.items()
+        ]
         a = mesh.add(pinglist(targets=targets, interval_s=0.4, timeout_s=1))
         b = mesh.add(pinglist(host="b", address=B))
         for _ in range(600):
@@ -89,7 +99,9 @@ def test_what_a_packet_waits_on_its_way_is_in_the_round_trip_of_a_payload(mesh, 
         assert 20_000 <= median(rtts) <= median(took_us) + 10_000, (protocol, rtts, took_us)
 
 
-def test_the_round_trip_of_a_connect_is_what_the_kernel_measured(mesh, pinglist, free_port, records, monkeypatch):
+def test_the_round_trip_of_a_connect_is_what_the_kernel_measured(
+    mesh, pinglist, free_port, records, monkeypatch
+):
     unpack, measured = probes.U32, set()
 
     def noted(info: bytes, at: int) -> tuple[int]:
@@ -119,12 +131,20 @@ def test_nothing_is_retransmitted_on_a_path_that_loses_nothing(mesh, pinglist, f
 
 def test_a_row_says_when_and_from_which_port_its_probe_was_sent(mesh, pinglist, records):
     with socket.create_server((B, 0), backlog=100) as server:
-        mesh.add(pinglist(targets=[["b", B, server.getsockname()[1], "tcp", "intra_tor", 0]], interval_s=0.5))
+        mesh.add(
+            pinglist(
+                targets=[["b", B, server.getsockname()[1], "tcp", "intra_tor", 0]], interval_s=0.5
+            )
+        )
         began_us = mesh.clock.wall_us()
         mesh.pass_time(5)
         mesh.close()
         rows = records(mesh.root / "a")[1]
         ports = [server.accept()[1] for _ in rows]
     assert [(A, row["port"]) for row in rows] == ports
-    slots_us = [began_us + 250_000 + 500_000 * number for number in range(10)]  # the middle of each interval
-    assert [row["sent_us"] for row in rows] == [pytest.approx(slot_us, abs=20_000) for slot_us in slots_us]
+    slots_us = [
+        began_us + 250_000 + 500_000 * number for number in range(10)
+    ]  # the middle of each interval
+    assert [row["sent_us"] for row in rows] == [
+        pytest.approx(slot_us, abs=20_000) for slot_us in slots_us
+    ]

@@ -1,4 +1,4 @@
-"""What a trace asks, when, and what it makes of the answers: in a network and a time that the test makes up.
+"""What a trace asks, when, and what it makes of the answers, in a made-up network and time.
 
 That sockets and kernels behave so is in test_trace.py and in tests/integration/test_lab_trace.py.
 """
@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 from pingmesh_agent import trace as trace_module
-from pingmesh_agent.trace import MAX_PACKETS, PACKET_GAP_S, PORT_REST_S, PORT_TAKEN_S, WALK_GAP_S, Trace
+from pingmesh_agent.trace import (
+    MAX_PACKETS,
+    PACKET_GAP_S,
+    PORT_REST_S,
+    PORT_TAKEN_S,
+    WALK_GAP_S,
+    Trace,
+)
 from pingmesh_agent.walk import ALL_THE_WAY, HOP, SILENT, Walk
 
 TARGET = "192.0.2.1"
@@ -48,7 +55,9 @@ class Packet:
 class MadeUpTrace(Trace):
     """`sent` is what was sent: (seconds since the start, source port, TTL)."""
 
-    def __init__(self, network: Network, faults: dict[int, int] | None = None, **options: Any) -> None:
+    def __init__(
+        self, network: Network, faults: dict[int, int] | None = None, **options: Any
+    ) -> None:
         super().__init__(TARGET, 80, **{"base_port": 40_000, **options})
         self.network, self.faults = network, faults or {}
         self.time = trace_module.time
@@ -140,19 +149,25 @@ def test_rounds_ask_every_hop_again(made_up):
     assert ttls(trace) == [1, 2, 3] * 3
 
 
-def test_behind_a_black_hole_it_asks_three_hops_then_the_target_then_the_next_hops_once_more(made_up):
+def test_behind_a_black_hole_it_asks_three_hops_then_the_target_then_the_next_hops_once_more(
+    made_up,
+):
     trace = made_up(lambda port, ttl, number: (f"r{ttl}", HOP, 0.01) if ttl <= 2 else None, ports=1)
     found = trace.run()
     assert ttls(trace) == [1, 2, 3, 4, 5, ALL_THE_WAY, 3, 4]
     [path] = found["paths"]
     assert not path["reached"]
-    assert [hop[3:] for hop in path["hops"]] == [[HOP, 1, 1]] * 2 + [[SILENT, 2, 0]] * 2 + [[SILENT, 1, 0]]
+    assert [hop[3:] for hop in path["hops"]] == [[HOP, 1, 1]] * 2 + [[SILENT, 2, 0]] * 2 + [
+        [SILENT, 1, 0]
+    ]
     assert path["directly"] == [None, None, SILENT, 1, 0]
     assert found["complete"]
 
 
 def test_a_target_that_answers_directly_is_reached_whatever_lies_between(made_up):
-    trace = made_up(lambda port, ttl, number: (TARGET, "open", 0.01) if ttl == ALL_THE_WAY else None, ports=1)
+    trace = made_up(
+        lambda port, ttl, number: (TARGET, "open", 0.01) if ttl == ALL_THE_WAY else None, ports=1
+    )
     [path] = trace.run()["paths"]
     assert path["reached"]
     assert path["directly"][2:] == ["open", 1, 1]
@@ -215,7 +230,9 @@ def test_packets_are_paced_and_walks_begin_one_after_the_other(made_up):
     assert began_s == [pytest.approx(number * WALK_GAP_S, abs=1e-4) for number in range(4)]
     trace = made_up(path_of(8, delay_s=0.0001), ports=8, timeout_s=0.1)
     trace.run()
-    gaps_s = [later[0] - sooner[0] for sooner, later in zip(trace.sent, trace.sent[1:], strict=False)]
+    gaps_s = [
+        later[0] - sooner[0] for sooner, later in zip(trace.sent, trace.sent[1:], strict=False)
+    ]
     assert min(gaps_s) == pytest.approx(PACKET_GAP_S, abs=1e-4)
 
 
@@ -232,15 +249,17 @@ def test_a_hop_is_waited_for_some_times_longer_than_the_slowest_answer(made_up):
     def gaps_s(network: Network) -> list[float]:
         trace = made_up(network, ports=1, timeout_s=10)
         trace.run()
-        return [later[0] - sooner[0] for sooner, later in zip(trace.sent, trace.sent[1:], strict=False)]
+        return [
+            later[0] - sooner[0] for sooner, later in zip(trace.sent, trace.sent[1:], strict=False)
+        ]
 
     assert gaps_s(lambda port, ttl, number: None)[0] == pytest.approx(0.35, abs=0.01)
-    assert gaps_s(lambda port, ttl, number: (f"r{ttl}", HOP, 0.05) if ttl < 2 else None)[1] == pytest.approx(
-        0.25 + 4 * 0.05, abs=0.01
-    )
-    assert gaps_s(lambda port, ttl, number: (f"r{ttl}", HOP, 0.3) if ttl < 2 else None)[1] == pytest.approx(
-        1.0, abs=0.01
-    )
+    assert gaps_s(lambda port, ttl, number: (f"r{ttl}", HOP, 0.05) if ttl < 2 else None)[
+        1
+    ] == pytest.approx(0.25 + 4 * 0.05, abs=0.01)
+    assert gaps_s(lambda port, ttl, number: (f"r{ttl}", HOP, 0.3) if ttl < 2 else None)[
+        1
+    ] == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_source_port_rests_before_it_is_used_in_another_round(made_up):
@@ -310,19 +329,39 @@ def test_a_refused_connect_is_waited_for_like_any_answer(made_up):
 @pytest.mark.parametrize(
     ("level", "data", "answer"),
     [
-        ((0, 11), bytes(4) + bytes([2, 11, 0]) + bytes(13) + bytes([10, 0, 0, 1]), ("10.0.0.1", HOP)),
-        ((0, 11), bytes(4) + bytes([2, 3, 3]) + bytes(13) + bytes([192, 0, 2, 1]), (TARGET, "closed")),
-        ((0, 11), bytes(4) + bytes([2, 3, 3]) + bytes(13) + bytes([10, 0, 0, 1]), ("10.0.0.1", "icmp 3/3")),
-        ((0, 11), bytes(4) + bytes([2, 3, 13]) + bytes(13) + bytes([192, 0, 2, 1]), (TARGET, "icmp 3/13")),
+        (
+            (0, 11),
+            bytes(4) + bytes([2, 11, 0]) + bytes(13) + bytes([10, 0, 0, 1]),
+            ("10.0.0.1", HOP),
+        ),
+        (
+            (0, 11),
+            bytes(4) + bytes([2, 3, 3]) + bytes(13) + bytes([192, 0, 2, 1]),
+            (TARGET, "closed"),
+        ),
+        (
+            (0, 11),
+            bytes(4) + bytes([2, 3, 3]) + bytes(13) + bytes([10, 0, 0, 1]),
+            ("10.0.0.1", "icmp 3/3"),
+        ),
+        (
+            (0, 11),
+            bytes(4) + bytes([2, 3, 13]) + bytes(13) + bytes([192, 0, 2, 1]),
+            (TARGET, "icmp 3/13"),
+        ),
         ((0, 11), bytes(4) + bytes([1, 11, 0]) + bytes(13) + bytes([10, 0, 0, 1]), None),
         ((0, 11), bytes(4) + bytes([2, 11, 0]) + bytes(13) + bytes([10, 0, 0]), None),
         ((41, 25), bytes(4) + bytes([3, 3, 0]) + bytes(17) + bytes(15) + b"\1", ("::1", HOP)),
-        ((41, 25), bytes(4) + bytes([3, 1, 4]) + bytes(17) + bytes(15) + b"\1", ("::1", "icmp 1/4")),
+        (
+            (41, 25),
+            bytes(4) + bytes([3, 1, 4]) + bytes(17) + bytes(15) + b"\1",
+            ("::1", "icmp 1/4"),
+        ),
         ((41, 25), bytes(4) + bytes([2, 3, 0]) + bytes(17) + bytes(15) + b"\1", None),
         ((41, 25), bytes(4) + bytes([3, 3, 0]) + bytes(17) + bytes(15), None),
         ((41, 50), bytes(60), None),
     ],
 )
 def test_an_icmp_error_is_read_from_where_the_kernel_puts_it(level, data, answer):
-    """struct sock_extended_err, and behind it the sockaddr of the router: sin_addr at 20, sin6_addr at 24."""
+    """struct sock_extended_err, then the router's sockaddr: sin_addr at 20, sin6_addr at 24."""
     assert Trace(TARGET, 80, ports=1)._icmp_error(*level, data) == answer
