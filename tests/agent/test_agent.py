@@ -320,6 +320,12 @@ def test_a_stop_waits_for_the_timeout_of_what_is_under_way_and_a_few_ticks(run, 
     assert 20 + 42 <= slept <= 20 + 54
 
 
+def test_a_stop_waits_four_ticks_longer_than_a_timeout(run, monkeypatch):
+    monkeypatch.setattr("pingmesh_agent.prober.Prober.collect", lambda prober, now_s: None)
+    _, slept = run(20, targets=CLOSED_PORT, timeout_s=2, interval_s=1)
+    assert slept == 20 + 54
+
+
 def test_a_stop_waits_for_five_seconds_at_most(run, records, mesh):
     with black_hole(B) as port:
         _, slept = run(

@@ -104,6 +104,12 @@ def test_the_state_of_a_home_without_an_agent(tmp_path, capsys):
     assert (state["spool_bytes"], state["spool_segments"]) == (12, 2)
 
 
+def test_an_agent_that_dies_as_it_starts_is_an_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "Agent", lambda *_: os._exit(9))
+    assert main(["run", "--home", str(tmp_path), "--detach"]) == 1
+    assert capsys.readouterr().err == "the agent died as it started\n"
+
+
 @pytest.mark.parametrize("content", [b"", b"[1]", b"7", b"\xff"])
 def test_a_state_that_cannot_be_read_is_none(tmp_path, capsys, content):
     (tmp_path / "agent.json").write_bytes(content)

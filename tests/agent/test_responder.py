@@ -142,7 +142,7 @@ def test_a_peer_that_leaves_is_forgotten_at_once(mesh, place):
         if reset:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
-        mesh.pass_time(0.1)
+        mesh.pass_time(0.02)
         assert responder.connections == {}
     assert responder.answered == 1
 

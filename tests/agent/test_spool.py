@@ -13,6 +13,7 @@ from pingmesh_agent.chunk import window_id
 from pingmesh_agent.home import Home
 from pingmesh_agent.limits import MAX_LOG_BYTES
 from pingmesh_agent.outcomes import TIMEOUT
+from pingmesh_agent.spool import Spool
 
 from tests.support.black_hole import black_hole
 
@@ -188,6 +189,21 @@ def test_while_the_disk_is_full_memory_stays_bounded(mesh, pinglist, records, to
     assert scheduled == sent + skipped["disk"]
     assert len(rows) == sent
     assert a.spool.counts["rows_dropped"] > 0
+
+
+def test_the_first_error_of_a_disk_and_its_end_are_in_the_log(tmp_path, monkeypatch):
+    lines: list[str] = []
+    home = Home(str(tmp_path))
+    home.make_directory("spool")
+    spool = Spool(home, lines.append)
+    segment = spool.segment(WINDOW_END_US, 60)
+    with monkeypatch.context() as disk:
+        disk.setattr(Home, "append", full_disk)
+        assert [spool.flush(segment, WINDOW_END_US) for _ in range(3)] == [False] * 3
+    assert spool.flush(segment, WINDOW_END_US)
+    fault = f"[Errno 28] No space left on device: '{segment.path}.part'"
+    assert lines == [f"cannot write: {fault}", f"writing again, after: {fault}"]
+    assert (spool.counts["write_errors"], spool.counts["chunks"], segment.chunks) == (3, 1, 1)
 
 
 def full_disk(home: Home, name: str, data: bytes) -> None:
