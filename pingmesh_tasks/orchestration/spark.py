@@ -8,7 +8,8 @@ S3A is not in a Spark from PyPI. spark-submit fetches `hadoop-aws` from Maven Ce
 it takes the modules that S3A calls, 14 MB, and not the bundle of all of AWS, 686 MB.
 
 The key pair is in no argument, so in no log, no rendered field and no `ps`: it is in the environment of spark-submit,
-where Spark itself looks for it and hands it to the executors.
+where Spark itself looks for it and hands it to the executors. Credentials of a role are those of the moment the job
+starts, and a job that outlives them fails.
 """
 
 from __future__ import annotations
@@ -119,12 +120,15 @@ def _conf(store: S3Access, home: Path) -> dict[str, str]:
 
 
 def _environment(store: S3Access, master: str, home: Path) -> dict[str, str]:
+    credentials = store.credentials()
     environment = {
         "SPARK_HOME": str(home),
         "PYTHONPATH": str(ROOT),
         "PYSPARK_DRIVER_PYTHON": sys.executable,
-        "AWS_ACCESS_KEY_ID": store.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": store.secret_access_key,
+        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
+        # Empty means none to the SDK: a token of the worker's environment belongs to other keys.
+        "AWS_SESSION_TOKEN": credentials.session_token or "",
     }
     if master.startswith("local"):  # elsewhere the executors' Python and addresses are the cluster's business
         environment |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}

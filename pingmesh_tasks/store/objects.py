@@ -1,39 +1,126 @@
 """The object store: anything that speaks S3.
 
-obstore moves the objects (four times boto3's rate of small ones); boto3 is there for what obstore has no words for:
-making the bucket. A put replaces a whole object or leaves it as it was. Every refusal is a StoreError that names the
-request, the key and the server, never the credentials.
+obstore moves the objects (four times boto3's rate of small ones); boto3 makes the bucket and finds credentials that
+are not given (roles, profiles, instance profiles). A put replaces a whole object or leaves it as it was. Every refusal
+is a StoreError that names the request, the key and the server, never the credentials.
+
+obstore completes what it is not given from `AWS_*` variables: a session token of the environment was sent to another
+server with the keys of the connection. So credentials reach obstore by a provider only, which excludes the variables.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import S3Store
 
-from pingmesh_tasks.errors import StoreError
+from pingmesh_tasks.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, S3Credential
 
 _TIMEOUT = timedelta(seconds=30)
 _RETRY_TIMEOUT = timedelta(seconds=20)
+#: Declared lifetime of an answer of boto3. obstore asks again 5 min before the end, so every 30 s: boto3 renews
+#: credentials 10 min before they expire, and what it returns is valid for longer than obstore keeps it.
+_CREDENTIAL_TTL = timedelta(minutes=5, seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """One valid set of credentials, as it is now. No repr shows the secrets."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
-    """Where the bucket is and who we are there. `endpoint` None means AWS."""
+    """Where the bucket is, and the credentials for it. No repr shows a secret.
+
+    With a key pair (and a `session_token`, if the pair is temporary) these are used as they are. Without one, boto3
+    finds the credentials and renews them before they expire: those of `session` (`boto3.session.Session`), else of the
+    default chain (environment, shared files, container role, instance profile).
+
+    `endpoint` None means AWS. `verify` False accepts any TLS certificate; a path names a file of CA certificates that
+    are trusted beside the system's.
+    """
 
     bucket: str
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
     endpoint: str | None = None
     region: str = "us-east-1"
+    session_token: str | None = field(default=None, repr=False)
+    verify: bool | str = True
+    session: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if bool(self.access_key_id) != bool(self.secret_access_key):
+            raise ConfigError(
+                "the object store's access key id and secret access key must be given together; "
+                "give both, or neither to use boto3's default chain"
+            )
+
+    @property
+    def boto3_session(self) -> Any:
+        """The boto3 session that has these credentials."""
+        import boto3
+
+        return self.session or boto3.session.Session(
+            aws_access_key_id=self.access_key_id,
+            aws_secret_access_key=self.secret_access_key,
+            aws_session_token=self.session_token if self.access_key_id else None,
+        )
+
+    def credentials(self) -> Credentials:
+        """Return the credentials as they are now, for a process that cannot renew them. Raises ConfigError."""
+        if self.access_key_id and self.secret_access_key:
+            return Credentials(self.access_key_id, self.secret_access_key, self.session_token)
+        given = self.credential_provider()()
+        return Credentials(given["access_key_id"], given["secret_access_key"], given.get("token"))
+
+    def credential_provider(self) -> Callable[[], S3Credential]:
+        """Return the function that obstore asks for credentials. Raises ConfigError where boto3 finds none."""
+        if self.access_key_id and self.secret_access_key:
+            given: S3Credential = {
+                "access_key_id": self.access_key_id,
+                "secret_access_key": self.secret_access_key,
+                "token": self.session_token,
+                "expires_at": None,
+            }
+            return lambda: given
+        from obstore.auth.boto3 import Boto3CredentialProvider
+
+        session = self.boto3_session
+        if session.get_credentials() is None:
+            raise ConfigError(
+                "no credentials for the object store; define the Airflow connection 'pingmesh_s3' (type aws: login "
+                "and password are the key pair, or a role in its extra), AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                "or a role of the machine"
+            )
+        return Boto3CredentialProvider(session, ttl=_CREDENTIAL_TTL)
+
+    def client_options(self) -> ClientConfig:
+        """Return obstore's options of the HTTP client. Raises ConfigError for a CA file that cannot be read."""
+        options: ClientConfig = {"allow_http": True, "timeout": _TIMEOUT}
+        if self.verify is False:
+            options["allow_invalid_certificates"] = True
+        elif isinstance(self.verify, str):
+            try:
+                options["root_certificate"] = Path(self.verify).read_bytes()
+            except OSError as error:
+                raise ConfigError(f"the CA certificates of the object store cannot be read: {error}") from None
+        return options
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +146,23 @@ class ObjectStore:
             access.bucket,
             endpoint=access.endpoint,
             region=access.region,
-            access_key_id=access.access_key_id,
-            secret_access_key=access.secret_access_key,
+            credential_provider=access.credential_provider(),
             virtual_hosted_style_request=access.endpoint is None,
-            client_options={"allow_http": True, "timeout": _TIMEOUT},
+            client_options=access.client_options(),
             retry_config={"max_retries": 4, "retry_timeout": _RETRY_TIMEOUT},
         )
 
     def ensure_bucket(self) -> None:
         """Make the bucket unless it is there. Safe when many do so at once."""
-        import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
 
         access = self.access
-        client: Any = boto3.client(
+        client: Any = access.boto3_session.client(
             "s3",
             endpoint_url=access.endpoint,
             region_name=access.region,
-            aws_access_key_id=access.access_key_id,
-            aws_secret_access_key=access.secret_access_key,
+            verify=None if access.verify is True else access.verify,
             config=Config(connect_timeout=5, read_timeout=30, retries={"max_attempts": 3}),
         )
         elsewhere = {} if access.region == "us-east-1" else {"LocationConstraint": access.region}
@@ -97,7 +181,7 @@ class ObjectStore:
             raise self._refused("make bucket", access.bucket, error) from error
 
     def in_bucket(self, bucket: str) -> ObjectStore:
-        """Return another bucket of the same server, opened with the same key pair."""
+        """Return another bucket of the same server, opened with the same credentials."""
         return ObjectStore(replace(self.access, bucket=bucket))
 
     def put(self, key: str, data: bytes | Path) -> None:
