@@ -34,6 +34,7 @@ from pingmesh_tasks.fleet.connect import (
 )
 from pingmesh_tasks.fleet.home import DEFAULT_HOME, RESOLVE_HOME, check_home
 from pingmesh_tasks.fleet.keys import remove_key as remove_our_key
+from pingmesh_tasks.fleet.private_key import key_of
 from pingmesh_tasks.topology.inventory import Host
 
 STAGE = "dispatch"
@@ -350,16 +351,17 @@ def clean_hosts(
     check_home(home)
     if remove_key and access.private_key is None:
         raise ConfigError("remove_key needs the private_key that was installed")
+    key = key_of(access.private_key).load() if remove_key and access.private_key is not None else None
 
     async def clean(session: Session) -> HostOutcome:
         state = await _look(session, home, interpreters)
         steps = [f"stop the agent (pid {state.pid})"] * state.running + [f"remove {state.home}"] * state.home_exists
         if steps and not dry_run:
             await _stop(session, home, state, "clean")
-        if remove_key and access.private_key is not None:
+        if key is not None:
             steps.append("remove the key from authorized_keys")
             if not dry_run:
-                await remove_our_key(session, access.private_key)
+                await remove_our_key(session, key)
         outcome = "ok" if steps and not dry_run else "unchanged"
         return HostOutcome(
             session.host.name, STAGE, outcome, ("would " if dry_run and steps else "") + ", ".join(steps)

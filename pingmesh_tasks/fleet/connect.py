@@ -5,7 +5,7 @@ is no SFTP, which some servers do not have. A sick host is data: whatever a host
 `for_each_host` returns its `HostOutcome` and goes on. What is not the host's doing (the object store down, a bug)
 propagates.
 
-Invariants: only the given key, password and known_hosts file are used, nothing of the invoking user's; no password or
+Invariants: only the given key, password and known_hosts text are used, nothing of the invoking user's; no password or
 key is offered to a host before its host key was verified; no host makes us hold more than `limit_bytes` of its output;
 a host's time budget is spent only while we wait for that host.
 """
@@ -22,7 +22,7 @@ import shlex
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,8 +30,11 @@ from typing import Any, Protocol
 
 import asyncssh
 
-from pingmesh_tasks.errors import ConfigError, PingmeshError
-from pingmesh_tasks.fleet.known_hosts import DEFAULT_SSH_PORT, KnownHosts
+from pingmesh_tasks.errors import PingmeshError
+from pingmesh_tasks.fleet.known_hosts import DEFAULT_SSH_PORT, KnownHosts, Pins, text_of
+from pingmesh_tasks.fleet.private_key import PrivateKey, key_of
+from pingmesh_tasks.fleet.ssh_options import SshOptions
+from pingmesh_tasks.store.shared_text import SharedText
 from pingmesh_tasks.topology.inventory import Host
 
 DETAIL_CHARS = 300
@@ -46,15 +49,20 @@ _CLOSE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class SshAccess:
-    """How to log in. `Host.ssh_user` and `Host.ssh_port` override `username` and `port`. No repr shows the password."""
+    """How to log in. `Host.ssh_user` and `Host.ssh_port` override `username` and `port`. No repr shows the password.
+
+    `known_hosts` and `private_key` as paths are files of one machine. The password is offered after the key, and like
+    the key only to a host whose host key was verified.
+    """
 
     username: str
-    known_hosts: Path
+    known_hosts: Path | SharedText
     port: int = DEFAULT_SSH_PORT
-    private_key: Path | None = None
+    private_key: Path | PrivateKey | None = None
     password: str | None = field(default=None, repr=False)
     connect_timeout_s: float = 10.0
     login_timeout_s: float = 20.0
+    options: SshOptions = field(default_factory=SshOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +142,9 @@ def for_each_host(
     """Do `work` on every host, `limits.concurrency` at a time; return one outcome a host, in the order of `hosts`.
 
     `work` must be idempotent: it is repeated once when the connection was lost. With `pin_new_hosts`, a host that the
-    known_hosts file does not know is accepted and, once the login passed, pinned; otherwise it is refused.
-    Raises ConfigError for a key or known_hosts file that cannot be used, and whatever `work` raises but HostFault.
+    known_hosts text does not name is accepted and, once the login passed, pinned; otherwise it is refused.
+    Raises ConfigError for a key, known_hosts text or option that cannot be used, StoreError where the bucket that holds
+    them cannot be asked, and whatever `work` raises but HostFault.
     """
     return asyncio.run(_fan_out(list(hosts), work, access, limits or FanoutLimits(), stage, pin_new_hosts))
 
@@ -151,14 +160,13 @@ async def _fan_out(
     hosts: list[Host], work: Work, access: SshAccess, limits: FanoutLimits, stage: str, pin_new_hosts: bool
 ) -> list[HostOutcome]:
     asyncssh.set_log_level(logging.WARNING)  # seven lines a connection otherwise
-    keys = load_keys(access)
-    known = KnownHosts(access.known_hosts)
+    trust = load_trust(access)
     slots = asyncio.Semaphore(limits.concurrency)
 
     async def one(host: Host) -> HostOutcome:
         async with slots:
             started = time.monotonic()
-            login = Login(host, access, keys, known, pin_new_hosts, started + limits.host_timeout_s)
+            login = Login(host, access, trust, pin_new_hosts, started + limits.host_timeout_s)
             outcome = await _attempts(login, work, limits, stage)
             detail = outcome.detail.replace(access.password, "***") if access.password else outcome.detail
             return replace(outcome, detail=escaped(detail), duration_ms=round((time.monotonic() - started) * 1000))
@@ -179,18 +187,19 @@ async def _attempts(login: Login, work: Work, limits: FanoutLimits, stage: str) 
             await asyncio.sleep(limits.retry_delay_s * random.uniform(0.5, 1.5))  # noqa: S311
 
 
-def load_keys(access: SshAccess) -> list[asyncssh.SSHKey]:
-    """Return the private key of `access`, if it has one. Raises ConfigError for a key that cannot be used."""
-    if access.private_key is None:
-        return []
-    try:
-        return [asyncssh.read_private_key(access.private_key)]
-    except FileNotFoundError:
-        raise ConfigError(f"no private key at {access.private_key}; run ensure_keys first, it makes one") from None
-    except (OSError, asyncssh.KeyImportError) as exc:
-        raise ConfigError(
-            f"the private key {access.private_key} cannot be used: {exc}; it must be readable and have no passphrase"
-        ) from None
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What the logins of one fan-out share: the private key, the pinned host keys, asyncssh's options."""
+
+    keys: list[asyncssh.SSHKey]
+    pins: Pins
+    arguments: Mapping[str, Any]
+
+
+def load_trust(access: SshAccess) -> Trust:
+    """Read the key and the pinned host keys. Raises ConfigError for one that cannot be used, StoreError."""
+    keys = [] if access.private_key is None else [key_of(access.private_key).load()]
+    return Trust(keys, Pins(text_of(access.known_hosts)), access.options.arguments())
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +208,13 @@ class Login:
 
     host: Host
     access: SshAccess
-    keys: list[asyncssh.SSHKey]
-    known: KnownHosts
+    trust: Trust
     pin_new_hosts: bool
     deadline: float
+
+    @property
+    def known(self) -> KnownHosts:
+        return self.trust.pins.known
 
     @property
     def port(self) -> int:
@@ -237,8 +249,10 @@ class _Client(asyncssh.SSHClient):
 async def logged_in(login: Login) -> AsyncIterator[SshSession]:
     """Log in, and be out again at the end; at once, without a goodbye, where that is an error. Raises HostFault."""
     sock = await _open_socket(login)
-    connection = await _log_in(login, sock)
+    connection, new_key = await _log_in(login, sock)
     try:
+        if new_key is not None:
+            login = await _pin(login, new_key)
         yield SshSession(login, connection)
     except BaseException:
         connection.abort()
@@ -280,7 +294,17 @@ async def _open_socket(login: Login) -> socket.socket:
     return sock
 
 
-async def _log_in(login: Login, sock: socket.socket) -> asyncssh.SSHClientConnection:
+async def _pin(login: Login, key: asyncssh.SSHKey) -> Login:
+    """Pin the host's key and return the login without the time that took. Raises HostFault, StoreError."""
+    began = time.monotonic()
+    if not await login.trust.pins.pin(login.host.address, login.port, key):
+        raise HostFault("host_key_changed", _changed_key_advice(login))
+    return replace(login, deadline=login.deadline + time.monotonic() - began)
+
+
+async def _log_in(login: Login, sock: socket.socket) -> tuple[asyncssh.SSHClientConnection, asyncssh.SSHKey | None]:
+    """Return the connection, and the host's key where it is to be pinned. Raises HostFault."""
+    host_keys = login.known.algorithms(login.host.address, login.port) or ()
     limit_s = login.seconds_left(login.access.login_timeout_s)
     client = _Client(login)
     try:
@@ -291,23 +315,21 @@ async def _log_in(login: Login, sock: socket.socket) -> asyncssh.SSHClientConnec
                 login.port,
                 sock=sock,
                 username=login.username,
-                client_keys=login.keys or None,
+                client_keys=login.trust.keys or None,
                 password=login.access.password,
                 known_hosts=login.known.entries,
-                server_host_key_algs=login.known.algorithms(login.host.address, login.port) or (),
+                server_host_key_algs=login.access.options.host_key_algorithms(host_keys),
                 preferred_auth="publickey,keyboard-interactive,password",
                 config=None,
                 agent_path=None,
                 gss_host=None,
                 connect_timeout=None,
                 login_timeout=None,
+                **login.trust.arguments,
             )
     except Exception as exc:  # whatever a host sends must not reach the other hosts
         raise _login_fault(login, exc, limit_s) from None
-    if client.new_key and not login.known.pin(login.host.address, login.port, client.new_key):
-        connection.abort()
-        raise HostFault("host_key_changed", _changed_key_advice(login))
-    return connection
+    return connection, client.new_key
 
 
 def _login_fault(login: Login, exc: Exception, limit_s: float) -> HostFault:
@@ -321,11 +343,13 @@ def _login_fault(login: Login, exc: Exception, limit_s: float) -> HostFault:
         case asyncssh.HostKeyNotVerifiable():
             return HostFault(
                 "host_key_unknown",
-                f"{login.where} is not in {login.known.path}; ensure_keys pins it at the first contact by password, "
+                f"{login.where} is not in {login.known.place}; ensure_keys pins it at the first contact by password, "
                 "or check the host's key and add it by hand",
             )
         case asyncssh.PermissionDenied():
-            offered = [name for name, given in (("key", login.keys), ("password", login.access.password)) if given]
+            offered = [
+                name for name, given in (("key", login.trust.keys), ("password", login.access.password)) if given
+            ]
             return HostFault(
                 "auth_failed", f"{login.where} refused the {' and the '.join(offered) or 'login'} of {login.username}"
             )
@@ -333,9 +357,8 @@ def _login_fault(login: Login, exc: Exception, limit_s: float) -> HostFault:
 
 
 def _changed_key_advice(login: Login) -> str:
-    # The file is read again: the line may have been written by another run a moment ago.
-    lines = KnownHosts(login.known.path).lines(login.host.address, login.port)
-    place = f"line {', '.join(map(str, lines))} of {login.known.path}" if lines else str(login.known.path)
+    lines = login.known.lines(login.host.address, login.port)
+    place = f"line {', '.join(map(str, lines))} of {login.known.place}" if lines else login.known.place
     return f"{login.where} shows another host key than {place}; if the host was reinstalled, remove that line"
 
 

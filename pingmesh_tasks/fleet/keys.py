@@ -1,4 +1,4 @@
-"""SSH keys: make the pair, put it on every host by the first password, pin every host's key.
+"""Keys of the fleet on its hosts: install the public key by the first password, pin every host's key.
 
 A host passes in up to three rounds over the fleet: log in by key (nothing to do); log in by the bootstrap password,
 which is the one contact that may pin a host key, and install the public key; log in by key again to prove it.
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import asyncssh
 
@@ -25,11 +24,10 @@ from pingmesh_tasks.fleet.connect import (
     for_each_host,
     is_disk_full,
 )
-from pingmesh_tasks.fleet.known_hosts import locked, replace_file
+from pingmesh_tasks.fleet.private_key import KEY_COMMENT, OwnKey, PrivateKey, key_of, public_line
 from pingmesh_tasks.topology.inventory import Host
 
 STAGE = "keys"
-KEY_COMMENT = "pingmesh"
 _FROM_PATTERN = re.compile(r"[0-9A-Za-z.:/*?!-]+")
 
 #: $1: the key's base64 text. stdin: the line to add. Prints `present` or `added`. Appends in place, so that a link, an
@@ -66,16 +64,17 @@ def ensure_keys(
     allowed_from: Sequence[str] = (),
     dry_run: bool = False,
 ) -> list[HostOutcome]:
-    """See that every host lets `access.private_key` in; the key pair is made if the file is absent.
+    """See that every host lets `access.private_key` in; an own key pair is made unless the fleet has one.
 
-    `bootstrap` is the login by password for hosts that do not know the key yet; its known_hosts file is `access`'s.
+    `bootstrap` is the login by password for hosts that do not know the key yet; its known_hosts text is `access`'s.
     `allowed_from` narrows where the key may be used from (`from=` of authorized_keys: addresses, CIDR, patterns).
-    Outcomes: unchanged (the key works), ok (it was installed), or what is in the way. Raises ConfigError only.
+    Outcomes: unchanged (the key works), ok (it was installed), or what is in the way. Raises ConfigError or StoreError.
     """
     hosts = list(hosts)
-    if dry_run and not _key_path(access).exists():
+    private_key = _private_key(access)
+    if dry_run and _is_to_be_made(private_key):
         return [HostOutcome(h.name, STAGE, "unchanged", "would make the key pair and install it") for h in hosts]
-    line, blob = authorized_line(ensure_key_pair(_key_path(access)), allowed_from)
+    line, blob = authorized_line(private_key.load() if dry_run else private_key.ensure(), allowed_from)
     by_key = replace(access, password=None)
 
     outcomes = {o.host: o for o in for_each_host(hosts, _nothing("unchanged"), by_key, limits, stage=STAGE)}
@@ -99,24 +98,6 @@ def ensure_keys(
     return [outcomes[h.name] for h in hosts]
 
 
-def ensure_key_pair(private_key: Path) -> asyncssh.SSHKey:
-    """Return the key at `private_key`; make an ed25519 pair (0600, in a directory of 0700) if there is none.
-
-    Safe when two runs race: one makes it, both return it. Raises ConfigError if the file is no usable private key.
-    """
-    try:
-        private_key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked(private_key):
-            if not private_key.exists():
-                key = asyncssh.generate_private_key("ssh-ed25519", comment=KEY_COMMENT)
-                public = key.export_public_key("openssh")
-                replace_file(private_key.with_name(private_key.name + ".pub"), public, mode=0o644)
-                replace_file(private_key, key.export_private_key("openssh"), mode=0o600)
-            return asyncssh.read_private_key(private_key)
-    except (OSError, asyncssh.KeyImportError) as exc:
-        raise ConfigError(f"private key {private_key}: {exc}; it must be a key without passphrase, or absent") from None
-
-
 def authorized_line(key: asyncssh.SSHKey, allowed_from: Sequence[str] = ()) -> tuple[str, str]:
     """Return the line for authorized_keys and, apart, its base64 text, by which the line is found again.
 
@@ -125,7 +106,7 @@ def authorized_line(key: asyncssh.SSHKey, allowed_from: Sequence[str] = ()) -> t
     for pattern in allowed_from:
         if not _FROM_PATTERN.fullmatch(pattern):
             raise ConfigError(f"{pattern!r} is no source for a key; write an address, a CIDR block or a pattern")
-    kind, blob = key.export_public_key("openssh").decode().split()[:2]
+    kind, blob = public_line(key).split()[:2]
     options = "restrict" + (f',from="{",".join(allowed_from)}"' if allowed_from else "")
     return f"{options} {kind} {blob} {KEY_COMMENT}", blob
 
@@ -143,9 +124,9 @@ def _install(line: str, blob: str) -> Work:
     return install
 
 
-async def remove_key(session: Session, private_key: Path) -> None:
+async def remove_key(session: Session, key: asyncssh.SSHKey) -> None:
     """Take our key out of the host's authorized_keys. Raises HostFault if it is still there."""
-    _, blob = authorized_line(ensure_key_pair(private_key))
+    _, blob = authorized_line(key)
     answer = await session.run(REMOVE_SCRIPT, blob)
     if answer.exit_status != 0:
         raise HostFault("failed", f"the key is still in authorized_keys: {answer.stderr}")
@@ -169,7 +150,11 @@ def _then(before: HostOutcome, after: HostOutcome | None = None, *, detail: str 
     return replace(last, duration_ms=took_ms, detail=last.detail if detail is None else detail)
 
 
-def _key_path(access: SshAccess) -> Path:
+def _private_key(access: SshAccess) -> PrivateKey:
     if access.private_key is None:
-        raise ConfigError("ensure_keys needs a private_key: the file to use, or to make")
-    return access.private_key
+        raise ConfigError("ensure_keys needs a private_key: the one to use, or the file to make")
+    return key_of(access.private_key)
+
+
+def _is_to_be_made(private_key: PrivateKey) -> bool:
+    return isinstance(private_key, OwnKey) and private_key.is_to_be_made

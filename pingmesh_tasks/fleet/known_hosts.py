@@ -1,24 +1,29 @@
-"""The known_hosts file: which host key every host must show.
+"""The pinned host keys: which host key every host must show.
 
-The file has OpenSSH's format (`ssh` and `ssh-keygen -F` read it; hashed names, patterns and `@cert-authority` lines
-that an operator puts there are honoured). Only `pin` writes it: whole, under a lock, and never over a different key.
-The invoking user's own ~/.ssh/known_hosts is never looked at.
+The text has OpenSSH's known_hosts format (`ssh` and `ssh-keygen -F` read it; hashed names, patterns and
+`@cert-authority` lines that an operator puts there are honoured). It lies in the bucket, or in a file
+(`store.shared_text`), and only `Pins.pin` adds to it: never over a different key.
+The invoking user's own ~/.ssh/known_hosts is never read.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 
 from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.store.shared_text import SharedText, TextFile
 
 DEFAULT_SSH_PORT = 22
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 HOST_KEY_ALGORITHMS = (
     "ssh-ed25519",
     *(f"ecdsa-sha2-nistp{bits}" for bits in (256, 384, 521)),
@@ -28,20 +33,21 @@ HOST_KEY_ALGORITHMS = (
 
 
 def entry_name(address: str, port: int) -> str:
-    """How a host is called in the file: `10.0.0.7`, or `[10.0.0.7]:2200` on another port."""
+    """Return a host's name in the text: `10.0.0.7`, or `[10.0.0.7]:2200` on another port."""
     return address if port == DEFAULT_SSH_PORT else f"[{address}]:{port}"
 
 
 class KnownHosts:
-    """The host keys of one file, read once. Raises ConfigError for a line that cannot be understood."""
+    """The host keys of one text. Raises ConfigError for a line that cannot be understood; `place` is for messages."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._text = _read(path)
+    def __init__(self, text: str, place: str) -> None:
+        self.place = place
+        # asyncssh drops a line with a comment beyond ASCII, and its host would be an unknown one
+        self._text = _BEYOND_ASCII.sub("_", text)
         try:
             self.entries = asyncssh.import_known_hosts(self._text)
         except ValueError as exc:
-            raise ConfigError(f"{path}: {exc}; remove that line or write `<host> <key type> <base64 key>`") from None
+            raise ConfigError(f"{place}: {exc}; remove that line or write `<host> <key type> <base64 key>`") from None
 
     def knows(self, address: str, port: int) -> bool:
         """Return whether any key or authority is named for the host."""
@@ -60,36 +66,126 @@ class KnownHosts:
         return list(dict.fromkeys([*pinned, *HOST_KEY_ALGORITHMS]))
 
     def lines(self, address: str, port: int) -> list[int]:
-        """Return the numbers, from 1, of the lines that speak of the host; hashed ones too."""
-        found = []
+        """Return the numbers, from 1, of the lines that name the host; hashed ones too."""
+        plain, patterns = self._index
+        numbers = plain.get(entry_name(address, port)) or plain.get(address, [])
+        return sorted({*numbers, *(n for n, line in patterns.items() if _matches(line, address, port))})
+
+    @cached_property
+    def _index(self) -> tuple[Mapping[str, list[int]], Mapping[int, asyncssh.SSHKnownHosts]]:
+        """Line numbers by plain name, and the lines whose name is a pattern or a hash."""
+        plain: dict[str, list[int]] = defaultdict(list)
+        patterns: dict[int, asyncssh.SSHKnownHosts] = {}
         for number, line in enumerate(self._text.splitlines(), start=1):
-            try:
-                if _matches(asyncssh.import_known_hosts(line), address, port):
-                    found.append(number)
-            except ValueError:
+            fields = line.split()
+            if not fields or fields[0].startswith("#"):
                 continue
-        return found
+            names = fields[1] if fields[0].startswith("@") else fields[0]
+            if any(character in names for character in "*?|/!"):
+                patterns[number] = asyncssh.import_known_hosts(line)
+                continue
+            for name in names.split(","):
+                plain[name].append(number)
+        return plain, patterns
 
-    def pin(self, address: str, port: int, key: asyncssh.SSHKey) -> bool:
-        """Write the host's key down, durably. Returns False, and writes nothing, if another key was pinned meanwhile.
 
-        Safe against other processes that pin at the same time: they agree on a lock beside the file.
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One host key to pin: `name` is `entry_name`, then the key's type and its base64 text."""
+
+    name: str
+    kind: str
+    blob: str
+
+
+def with_pins(text: str, pins: Iterable[Pin]) -> tuple[str, list[bool]]:
+    """Return the text with the pins added, and for each whether its key is the pinned one now.
+
+    A key that is there already adds no line; a host with another key keeps it.
+    """
+    pinned: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) >= 3:
+            for name in fields[0].split(","):
+                pinned[name].add((fields[1], fields[2]))
+    accepted = []
+    for pin in pins:
+        if not pinned[pin.name]:
+            pinned[pin.name].add((pin.kind, pin.blob))
+            text += "\n" * (bool(text) and not text.endswith("\n")) + f"{pin.name} {pin.kind} {pin.blob}\n"
+        accepted.append((pin.kind, pin.blob) in pinned[pin.name])
+    return text, accepted
+
+
+class Pins:
+    """The pinned host keys as they were read, and the way to pin one. For one event loop.
+
+    `known` is replaced where another worker turns out to have pinned a different key.
+    """
+
+    def __init__(self, source: SharedText) -> None:
+        """Read the text. Raises ConfigError or StoreError."""
+        self._source = source
+        self.known = KnownHosts(source.read(), source.place)
+        self._waiting: list[tuple[Pin, asyncio.Future[bool]]] = []
+        self._writing = asyncio.Lock()
+
+    async def pin(self, address: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Pin a host's key, durably. Returns False, and changes nothing, if another key was pinned meanwhile.
+
+        Hosts that wait for a write share the next one: a fleet's first contact is dozens of writes, not thousands.
+        Raises ConfigError or StoreError.
         """
-        name = entry_name(address, port)
         kind, blob = key.export_public_key("openssh").decode().split()[:2]
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked(self.path):
-            text = _read(self.path)
-            fields = [line.split() for line in text.splitlines()]
-            pinned = [line[1:3] for line in fields if len(line) >= 3 and name in line[0].split(",")]
-            if [kind, blob] in pinned:
-                return True
-            if pinned:
-                return False
-            if text and not text.endswith("\n"):
-                text += "\n"
-            replace_file(self.path, f"{text}{name} {kind} {blob}\n".encode(), mode=0o600)
-        return True
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((Pin(entry_name(address, port), kind, blob), done))
+        async with self._writing:
+            if not done.done():
+                await self._write_waiting()
+        return await done
+
+    async def _write_waiting(self) -> None:
+        batch, self._waiting = self._waiting, []
+        try:
+            accepted = await asyncio.to_thread(self._write, [pin for pin, _ in batch])
+        except Exception as error:
+            for _, done in batch:
+                _settle(done, error)
+        except BaseException:
+            for _, done in batch:
+                done.cancel()
+            raise
+        else:
+            for (_, done), answer in zip(batch, accepted, strict=True):
+                _settle(done, answer)
+
+    def _write(self, pins: Sequence[Pin]) -> list[bool]:
+        accepted: list[bool] = []
+
+        def change(text: str) -> str:
+            nonlocal accepted
+            changed, accepted = with_pins(text, pins)
+            return changed
+
+        text = self._source.update(change)
+        if not all(accepted):
+            self.known = KnownHosts(text, self._source.place)
+        return accepted
+
+
+def text_of(known_hosts: Path | SharedText) -> SharedText:
+    """Return the text of a known_hosts file, or the one that is given."""
+    return TextFile(known_hosts) if isinstance(known_hosts, Path) else known_hosts
+
+
+def _settle(done: asyncio.Future[bool], result: bool | Exception) -> None:
+    if done.done():  # its host was given up meanwhile
+        return
+    if isinstance(result, Exception):
+        done.set_exception(result)
+    else:
+        done.set_result(result)
 
 
 def _match(entries: asyncssh.SSHKnownHosts, address: str, port: int) -> Sequence[Sequence[Any]]:
@@ -97,41 +193,5 @@ def _match(entries: asyncssh.SSHKnownHosts, address: str, port: int) -> Sequence
 
 
 def _matches(entries: asyncssh.SSHKnownHosts, address: str, port: int) -> bool:
-    found = _match(entries, address, port)
-    return any(found[:2]) or any(found[3:6])
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: the known_hosts file cannot be read: {exc}") from None
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock named after `path`, across processes. The file itself may be replaced meanwhile."""
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def replace_file(path: Path, data: bytes, *, mode: int) -> None:
-    """Put `data` in place of `path` at once: a reader sees the old bytes or the new ones, also after a crash."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    keys = _match(entries, address, port)
+    return any(keys[:2]) or any(keys[3:6])

@@ -1,22 +1,21 @@
 """Live: a host that stays logged in, and scripts there that are talked with.
 
 `connect` goes to many hosts, does one thing and leaves; here a connection lasts for days. The logins are the same,
-with the same promises: only the given key and known_hosts file are used, and no host key but the pinned one is taken.
+with the same promises: only the given key and known_hosts text are used, and no host key but the pinned one is taken.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Protocol
 
 import asyncssh
 
+from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.fleet.connect import (
     ANSWER_LIMIT_BYTES,
     CHUNK_BYTES,
@@ -27,15 +26,21 @@ from pingmesh_tasks.fleet.connect import (
     Session,
     SshAccess,
     SshSession,
+    Trust,
     connection_fault,
-    load_keys,
+    load_trust,
     logged_in,
     shell_command,
 )
-from pingmesh_tasks.fleet.known_hosts import KnownHosts
+from pingmesh_tasks.fleet.known_hosts import text_of
+from pingmesh_tasks.fleet.private_key import key_of
 from pingmesh_tasks.topology.inventory import Host
 
+log = logging.getLogger(__name__)
+
 _LINE_BYTES = 4096
+#: How often, at most, the pinned host keys are asked whether they changed.
+_RECHECK_S = 2.0
 _WINDOW_BYTES = 256 * 1024  # what a host may send before it is read: the memory of a connection
 
 
@@ -64,38 +69,50 @@ class LiveSession(Session, Protocol):
 
 
 class Logins:
-    """Logins to many hosts over hours and days. The key and known_hosts are read again when their files change."""
+    """Logins to many hosts over hours and days. The key and the pinned host keys are read again when they change."""
 
     def __init__(self, access: SshAccess, timeout_s: float = 20.0) -> None:
         self._access, self._timeout_s = access, timeout_s
-        self._read: tuple[object, list[asyncssh.SSHKey], KnownHosts] | None = None
+        self._trust: Trust | None = None
+        self._version: object = None
+        self._checked = float("-inf")
         self._reading = asyncio.Lock()
         asyncssh.set_log_level(logging.WARNING)
 
     @asynccontextmanager
     async def session(self, host: Host) -> AsyncIterator[LiveSession]:
-        """Log in to a host whose key is pinned, and stay. Raises HostFault, also in the midst of it; ConfigError."""
-        keys, known = await self._credentials()
-        login = Login(host, self._access, keys, known, False, time.monotonic() + self._timeout_s)
+        """Log in to a host whose key is pinned, and stay.
+
+        Raises HostFault, also in the midst of it; ConfigError or StoreError as `trust` does.
+        """
+        trust = await self.trust()
+        login = Login(host, self._access, trust, False, time.monotonic() + self._timeout_s)
         async with logged_in(login) as session:
             session.budget_s = self._timeout_s
             yield _Live(session)
 
-    async def _credentials(self) -> tuple[list[asyncssh.SSHKey], KnownHosts]:
+    async def trust(self) -> Trust:
+        """Return the key and the pinned host keys; those read before where they cannot be read now.
+
+        Raises ConfigError or StoreError if they were never read.
+        """
         async with self._reading:
-            files = [file for file in (self._access.private_key, self._access.known_hosts) if file]
-            version = [(stat.st_mtime_ns, stat.st_size) if (stat := _stat(file)) else None for file in files]
-            if self._read is None or self._read[0] != version:
-                keys = await asyncio.to_thread(load_keys, self._access)
-                self._read = version, keys, await asyncio.to_thread(KnownHosts, self._access.known_hosts)
-            return self._read[1], self._read[2]
+            if self._trust is None or time.monotonic() - self._checked >= _RECHECK_S:
+                try:
+                    await asyncio.to_thread(self._read)
+                except (ConfigError, StoreError) as error:
+                    if self._trust is None:
+                        raise
+                    log.warning("the key and the pinned host keys stay as they were read before: %s", error)
+                self._checked = time.monotonic()
+            assert self._trust is not None  # noqa: S101
+            return self._trust
 
-
-def _stat(file: Path) -> os.stat_result | None:
-    try:
-        return file.stat()
-    except OSError:
-        return None
+    def _read(self) -> None:
+        key = self._access.private_key
+        version = (text_of(self._access.known_hosts).version(), key_of(key).version() if key else None)
+        if self._trust is None or version != self._version:
+            self._trust, self._version = load_trust(self._access), version
 
 
 class _Live:

@@ -26,7 +26,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.fleet.connect import HostFault, SshAccess, escaped
 from pingmesh_tasks.fleet.home import DEFAULT_HOME, check_home
 from pingmesh_tasks.fleet.live import LiveSession, Logins
@@ -160,6 +160,7 @@ class Follower:
 
     async def run(self, inventory: Inventory) -> None:
         """Follow; never returns. Hosts that fail are tried again for ever."""
+        await self._await_trust()
         try:
             self.change(inventory)
             while True:
@@ -176,6 +177,20 @@ class Follower:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _await_trust(self) -> None:
+        """Wait until there is a key to log in with: without one no host is contacted, so none is reported as lost."""
+        reason, pause_s = "", self._limits.retry_s
+        while True:
+            try:
+                await self._logins.trust()
+                return
+            except (ConfigError, StoreError) as error:
+                if str(error) != reason:
+                    reason = str(error)
+                    log.warning("no host is followed until this is mended: %s", reason)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, self._limits.retry_max_s)
 
     def change(self, inventory: Inventory) -> None:
         """Follow another inventory from now on; those that are in both are not disturbed."""
@@ -212,11 +227,6 @@ class Follower:
                         tries = 0 if time.monotonic() - began > 10 else tries
             except HostFault as fault:
                 contact.why = escaped(f"{fault.outcome}: {fault.detail}")
-            except ConfigError as error:  # no key yet, before the first `ensure_keys`
-                why = escaped(f"failed: {error}")
-                if why != contact.why:
-                    log.warning("%s is not followed yet: %s", work.target.name, error)
-                contact.why = why
             except Exception as error:  # our own fault: the others go on, and it is told
                 log.exception("following %s failed", work.target.name)
                 contact.why = escaped(f"failed: {error!r}")

@@ -107,6 +107,16 @@ def alert_traces() -> str:
     return "control/alerts/traces.json"
 
 
+def pinned_host_keys() -> str:
+    """The host keys that the fleet's hosts must show, in the format of known_hosts."""
+    return "control/ssh/known_hosts"
+
+
+def fleet_public_key() -> str:
+    """The public half of the fleet's key, by which a worker without the private key knows that there is one."""
+    return "control/ssh/fleet_key.pub"
+
+
 def quarantined_lines(source: str, window: Window, server: str) -> str:
     """Lines that fit no table, with the reason, one JSON object a line."""
     return f"quarantine/{source}/{_partition(window)}/{window.id}.{server}.ndjson"

@@ -215,6 +215,14 @@ class ObjectStore:
             except (NotFoundError, FileNotFoundError):
                 return None
 
+    def tag(self, key: str) -> str | None:
+        """Return the tag of this version of one object, or None where there is none."""
+        with self._asking("head", key):
+            try:
+                return str(obstore.head(self._s3, key)["e_tag"])
+            except (NotFoundError, FileNotFoundError):
+                return None
+
     def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
         """Write one object if it is still the version of `tag` (None: if there is none); return its new tag, else None.
 

@@ -1,4 +1,4 @@
-"""The key pair and authorized_keys; the shell scripts run here in a home of their own."""
+"""The key pair of one machine and authorized_keys; the shell scripts run here in a home of their own."""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,8 @@ import asyncssh
 import pytest
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.fleet.keys import INSTALL_SCRIPT, REMOVE_SCRIPT, authorized_line, ensure_key_pair
+from pingmesh_tasks.fleet.keys import INSTALL_SCRIPT, REMOVE_SCRIPT, authorized_line
+from pingmesh_tasks.fleet.private_key import key_of
 
 LINE, BLOB = authorized_line(asyncssh.generate_private_key("ssh-ed25519"))
 
@@ -27,8 +28,8 @@ def install(home: Path) -> str:
 
 def test_a_key_pair_is_made_once_and_private(tmp_path: Path):
     path = tmp_path / "ssh" / "id_ed25519"
-    first = ensure_key_pair(path)
-    assert ensure_key_pair(path) == first
+    first = key_of(path).ensure()
+    assert key_of(path).ensure() == first
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert subprocess.run(["ssh-keygen", "-y", "-f", path], capture_output=True).returncode == 0
@@ -37,7 +38,7 @@ def test_a_key_pair_is_made_once_and_private(tmp_path: Path):
 def test_two_runs_that_race_for_the_first_key_agree_on_one(tmp_path: Path):
     path = tmp_path / "id_ed25519"
     with ThreadPoolExecutor(8) as pool:
-        keys = list(pool.map(lambda _: ensure_key_pair(path), range(16)))
+        keys = list(pool.map(lambda _: key_of(path).ensure(), range(16)))
     assert all(key == keys[0] for key in keys)
 
 
@@ -45,7 +46,7 @@ def test_a_file_that_is_no_key_is_refused_and_left_alone(tmp_path: Path):
     path = tmp_path / "id_ed25519"
     path.write_text("my notes")
     with pytest.raises(ConfigError, match="id_ed25519"):
-        ensure_key_pair(path)
+        key_of(path).ensure()
     assert path.read_text() == "my notes"
 
 

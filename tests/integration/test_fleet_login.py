@@ -19,7 +19,8 @@ import pytest
 from pingmesh_tasks.demo import fleet as demo
 from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.fleet.connect import FanoutLimits, HostFault, HostOutcome, Session, for_each_host
-from pingmesh_tasks.fleet.keys import ensure_key_pair, ensure_keys
+from pingmesh_tasks.fleet.keys import ensure_keys
+from pingmesh_tasks.fleet.private_key import key_of
 from pingmesh_tasks.topology.inventory import Host
 from tests.support.fleet import LIMITS, PASSWORD, FleetOfTest, running_fleet
 from tests.support.waiting import await_true
@@ -172,7 +173,7 @@ def test_keys_known_hosts_and_settings_of_the_invoking_user_are_not_used(
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("SSH_AUTH_SOCK", ssh_agent)
     subprocess.run(["ssh-add", "-q", fleet.access.private_key], check=True)
-    ensure_key_pair(tmp_path / "other_key")
+    key_of(tmp_path / "other_key").ensure()
 
     unknown = outcomes(fleet, known_hosts=tmp_path / "empty_known_hosts")
     other_key = outcomes(fleet, private_key=tmp_path / "other_key")
