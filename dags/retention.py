@@ -66,13 +66,13 @@ PARAMS = {
 def retention():
     @task(doc_md="Delete the windows that are too old, or only say which; the log has a line a kind.")
     def prune_bucket() -> dict[str, object]:
-        from pingmesh_tasks.orchestration import context
+        from pingmesh_tasks.orchestration.connections import open_store
         from pingmesh_tasks.pipeline import retention
 
         params, settings = get_current_context()["params"], load_settings()
         try:
             return retention.prune(
-                context.open_store(settings), settings, dry_run=params["dry_run"], max_share=params["max_share"]
+                open_store(settings), settings, dry_run=params["dry_run"], max_share=params["max_share"]
             )
         except retention.TooMuch as reason:
             raise AirflowFailException(str(reason)) from None

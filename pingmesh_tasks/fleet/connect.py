@@ -4,10 +4,10 @@ Everything the fleet does on a host is a POSIX shell script with bytes on stdin 
 is no SFTP, which some servers do not have. A sick host is data: whatever a host does (dead, slow, hostile),
 `for_each_host` returns its `HostOutcome` and goes on. What is not the host's doing (the object store down, a bug)
 propagates.
-
-Invariants: only the given key, password and known_hosts text are used, nothing of the invoking user's; no password or
-key is offered to a host before its host key was verified; no host makes us hold more than `limit_bytes` of its output;
-a host's time budget is spent only while we wait for that host.
+ Invariants: only the given key, password and known_hosts text are used, nothing of the invoking
+user's; no password or key is offered to a host before its host key was verified; no host makes us
+hold more than `limit_bytes` of its output; a host's time budget is spent only while we wait for
+that host.
 """
 
 from __future__ import annotations
@@ -49,10 +49,11 @@ _CLOSE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class SshAccess:
-    """How to log in. `Host.ssh_user` and `Host.ssh_port` override `username` and `port`. No repr shows the password.
+    """How to log in. `Host.ssh_user` and `Host.ssh_port` override `username` and `port`. No repr
+    shows the password.
 
-    `known_hosts` and `private_key` as paths are files of one machine. The password is offered after the key, and like
-    the key only to a host whose host key was verified.
+    `known_hosts` and `private_key` as paths are files of one machine. The password is offered after
+    the key, and like the key only to a host whose host key was verified.
     """
 
     username: str
@@ -141,10 +142,11 @@ def for_each_host(
 ) -> list[HostOutcome]:
     """Do `work` on every host, `limits.concurrency` at a time; return one outcome a host, in the order of `hosts`.
 
-    `work` must be idempotent: it is repeated once when the connection was lost. With `pin_new_hosts`, a host that the
-    known_hosts text does not name is accepted and, once the login passed, pinned; otherwise it is refused.
-    Raises ConfigError for a key, known_hosts text or option that cannot be used, StoreError where the bucket that holds
-    them cannot be asked, and whatever `work` raises but HostFault.
+    `work` must be idempotent: it is repeated once when the connection was lost. With
+    `pin_new_hosts`, a host that the known_hosts text does not name is accepted and, once the login
+    passed, pinned; otherwise it is refused. Raises ConfigError for a key, known_hosts text or
+    option that cannot be used, StoreError where the bucket that holds them cannot be asked, and
+    whatever `work` raises but HostFault.
     """
     return asyncio.run(_fan_out(list(hosts), work, access, limits or FanoutLimits(), stage, pin_new_hosts))
 
@@ -189,7 +191,8 @@ async def _attempts(login: Login, work: Work, limits: FanoutLimits, stage: str) 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What the logins of one fan-out share: the private key, the pinned host keys, asyncssh's options."""
+    """What the logins of one fan-out share: the private key, the pinned host keys, asyncssh's
+    options."""
 
     keys: list[asyncssh.SSHKey]
     pins: Pins
@@ -197,7 +200,8 @@ class Trust:
 
 
 def load_trust(access: SshAccess) -> Trust:
-    """Read the key and the pinned host keys. Raises ConfigError for one that cannot be used, StoreError."""
+    """Read the key and the pinned host keys. Raises ConfigError for one that cannot be used,
+    StoreError."""
     keys = [] if access.private_key is None else [key_of(access.private_key).load()]
     return Trust(keys, Pins(text_of(access.known_hosts)), access.options.arguments())
 
@@ -295,7 +299,8 @@ async def _open_socket(login: Login) -> socket.socket:
 
 
 async def _pin(login: Login, key: asyncssh.SSHKey) -> Login:
-    """Pin the host's key and return the login without the time that took. Raises HostFault, StoreError."""
+    """Pin the host's key and return the login without the time that took. Raises HostFault,
+    StoreError."""
     began = time.monotonic()
     if not await login.trust.pins.pin(login.host.address, login.port, key):
         raise HostFault("host_key_changed", _changed_key_advice(login))

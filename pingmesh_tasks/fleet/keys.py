@@ -1,4 +1,5 @@
-"""Keys of the fleet on its hosts: install the public key by the first password, pin every host's key.
+"""Keys of the fleet on its hosts: install the public key by the first password, pin every host's
+key.
 
 A host passes in up to three rounds over the fleet: log in by key (nothing to do); log in by the bootstrap password,
 which is the one contact that may pin a host key, and install the public key; log in by key again to prove it.
@@ -64,11 +65,13 @@ def ensure_keys(
     allowed_from: Sequence[str] = (),
     dry_run: bool = False,
 ) -> list[HostOutcome]:
-    """See that every host lets `access.private_key` in; an own key pair is made unless the fleet has one.
+    """See that every host lets `access.private_key` in; an own key pair is made unless the fleet
+    has one.
 
-    `bootstrap` is the login by password for hosts that do not know the key yet; its known_hosts text is `access`'s.
-    `allowed_from` narrows where the key may be used from (`from=` of authorized_keys: addresses, CIDR, patterns).
-    Outcomes: unchanged (the key works), ok (it was installed), or what is in the way. Raises ConfigError or StoreError.
+    `bootstrap` is the login by password for hosts that do not know the key yet; its known_hosts
+    text is `access`'s. `allowed_from` narrows where the key may be used from (`from=` of
+    authorized_keys: addresses, CIDR, patterns). Outcomes: unchanged (the key works), ok (it was
+    installed), or what is in the way. Raises ConfigError or StoreError.
     """
     hosts = list(hosts)
     private_key = _private_key(access)

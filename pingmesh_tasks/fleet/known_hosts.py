@@ -1,9 +1,8 @@
 """The pinned host keys: which host key every host must show.
-
-The text has OpenSSH's known_hosts format (`ssh` and `ssh-keygen -F` read it; hashed names, patterns and
-`@cert-authority` lines that an operator puts there are honoured). It lies in the bucket, or in a file
-(`store.shared_text`), and only `Pins.pin` adds to it: never over a different key.
-The invoking user's own ~/.ssh/known_hosts is never read.
+ The text has OpenSSH's known_hosts format (`ssh` and `ssh-keygen -F` read it; hashed names,
+patterns and `@cert-authority` lines that an operator puts there are honoured). It lies in the
+bucket, or in a file (`store.shared_text`), and only `Pins.pin` adds to it: never over a different
+key. The invoking user's own ~/.ssh/known_hosts is never read.
 """
 
 from __future__ import annotations
@@ -38,7 +37,8 @@ def entry_name(address: str, port: int) -> str:
 
 
 class KnownHosts:
-    """The host keys of one text. Raises ConfigError for a line that cannot be understood; `place` is for messages."""
+    """The host keys of one text. Raises ConfigError for a line that cannot be understood; `place`
+    is for messages."""
 
     def __init__(self, text: str, place: str) -> None:
         self.place = place
@@ -132,10 +132,11 @@ class Pins:
         self._writing = asyncio.Lock()
 
     async def pin(self, address: str, port: int, key: asyncssh.SSHKey) -> bool:
-        """Pin a host's key, durably. Returns False, and changes nothing, if another key was pinned meanwhile.
+        """Pin a host's key, durably. Returns False, and changes nothing, if another key was pinned
+        meanwhile.
 
-        Hosts that wait for a write share the next one: a fleet's first contact is dozens of writes, not thousands.
-        Raises ConfigError or StoreError.
+        Hosts that wait for a write share the next one: a fleet's first contact is dozens of writes,
+        not thousands. Raises ConfigError or StoreError.
         """
         kind, blob = key.export_public_key("openssh").decode().split()[:2]
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

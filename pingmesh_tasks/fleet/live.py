@@ -1,7 +1,7 @@
 """Live: a host that stays logged in, and scripts there that are talked with.
-
-`connect` goes to many hosts, does one thing and leaves; here a connection lasts for days. The logins are the same,
-with the same promises: only the given key and known_hosts text are used, and no host key but the pinned one is taken.
+ `connect` goes to many hosts, does one thing and leaves; here a connection lasts for days. The
+logins are the same, with the same promises: only the given key and known_hosts text are used, and
+no host key but the pinned one is taken.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class LiveSession(Session, Protocol):
 
 
 class Logins:
-    """Logins to many hosts over hours and days. The key and the pinned host keys are read again when they change."""
+    """Logins to many hosts over hours and days. The key and the pinned host keys are read again
+    when they change."""
 
     def __init__(self, access: SshAccess, timeout_s: float = 20.0) -> None:
         self._access, self._timeout_s = access, timeout_s

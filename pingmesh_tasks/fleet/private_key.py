@@ -1,10 +1,10 @@
 """The fleet's private key: one that the operator gives, or a pair of our own that is made once.
-
-Every worker must have the same key. Its public half is recorded where the workers meet (the bucket; on one machine a
-`.pub` file beside the key), so that a worker without the key never makes another one: it fails and names the key.
-
-Making the pair survives a kill at any moment: the private key is written under a name of its own first, then recorded,
-then renamed. A recorded key without its file is finished or reported, never replaced.
+ Every worker must have the same key. Its public half is recorded where the workers meet (the
+bucket; on one machine a `.pub` file beside the key), so that a worker without the key never makes
+another one: it fails and names the key.
+ Making the pair survives a kill at any moment: the private key is written under a name of its own
+first, then recorded, then renamed. A recorded key without its file is finished or reported, never
+replaced.
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ class PrivateKey(Protocol):
     """Where the private key comes from."""
 
     def load(self) -> asyncssh.SSHKey:
-        """Return the key. Raises ConfigError for one that is absent, cannot be used or is not the fleet's."""
+        """Return the key. Raises ConfigError for one that is absent, cannot be used or is not the
+        fleet's."""
         ...
 
     def ensure(self) -> asyncssh.SSHKey:
-        """Return the key as `load` does, and see that its public half is recorded; an own pair is made if need be."""
+        """Return the key as `load` does, and see that its public half is recorded; an own pair is
+        made if need be."""
         ...
 
     def version(self) -> object:
@@ -49,7 +51,8 @@ class PrivateKey(Protocol):
 class GivenKey:
     """A private key that the operator gave, as `text` or in `file`. It is never written.
 
-    `origin` names where it was given, for messages; `record` is where its public half is kept for other workers.
+    `origin` names where it was given, for messages; `record` is where its public half is kept for
+    other workers.
     """
 
     origin: str
@@ -63,7 +66,10 @@ class GivenKey:
             if self.file is not None:
                 return asyncssh.read_private_key(self.file, self.passphrase)
             return asyncssh.import_private_key(self.text or "", self.passphrase)
-        except (OSError, ValueError) as error:  # asyncssh's errors of keys and passphrases are ValueErrors
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # asyncssh's errors of keys and passphrases are ValueErrors
             raise ConfigError(f"the private key of {self.origin} cannot be used: {error}") from None
 
     def ensure(self) -> asyncssh.SSHKey:
@@ -72,7 +78,11 @@ class GivenKey:
             before = self.record.read()
             if _blob(before) != _blob(public_line(key)):
                 self.record.update(lambda _: public_line(key))
-                log.info("%s holds the fleet's public key now: %s", self.record.place, key.get_fingerprint())
+                log.info(
+                    "%s holds the fleet's public key now: %s",
+                    self.record.place,
+                    key.get_fingerprint(),
+                )
         return key
 
     def version(self) -> object:
@@ -81,7 +91,8 @@ class GivenKey:
 
 @dataclass(frozen=True, slots=True)
 class OwnKey:
-    """The fleet's own key pair, made at first use: the private key in `path`, its public half in `record`."""
+    """The fleet's own key pair, made at first use: the private key in `path`, its public half in
+    `record`."""
 
     path: Path
     record: SharedText

@@ -1,4 +1,5 @@
-"""Which algorithms a connection may use, in the words of Airflow's SSH connections (paramiko's), for asyncssh."""
+"""Which algorithms a connection may use, in the words of Airflow's SSH connections (paramiko's),
+for asyncssh."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ import asyncssh
 
 from pingmesh_tasks.errors import ConfigError
 
-#: The kinds that Airflow's extra `disabled_algorithms` names, and asyncssh's option for each but the host keys.
+#: The kinds that Airflow's extra `disabled_algorithms` names, and asyncssh's option for each but
+#: the host keys.
 DISABLED_KINDS: Mapping[str, str] = {
     "ciphers": "encryption_algs",
     "macs": "mac_algs",
@@ -35,7 +37,8 @@ class SshOptions:
     compress: bool | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of asyncssh's connect. Raises ConfigError for names it does not know or none left."""
+        """Return the arguments of asyncssh's connect. Raises ConfigError for names it does not know
+        or none left."""
         chosen: dict[str, list[str]] = {}
         if self.ciphers:
             chosen["encryption_algs"] = list(self.ciphers)

@@ -179,7 +179,8 @@ class Follower:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _await_trust(self) -> None:
-        """Wait until there is a key to log in with: without one no host is contacted, so none is reported as lost."""
+        """Wait until there is a key to log in with: without one no host is contacted, so none is
+        reported as lost."""
         reason, pause_s = "", self._limits.retry_s
         while True:
             try:

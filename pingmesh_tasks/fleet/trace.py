@@ -60,9 +60,10 @@ def trace_pairs(
 ) -> list[PathTrace]:
     """Trace each pair (names of hosts) there and back; return two traces a pair, in order, within `budget_s`.
 
-    `protocol` is `tcp` or `udp`; `ports` are the source ports of each trace, 1 … 64. Of more than MAX_PAIRS pairs the
-    first are traced. Raises ConfigError for a key, known_hosts text or home that cannot be used, StoreError where the
-    bucket that holds them cannot be asked, and nothing else.
+    `protocol` is `tcp` or `udp`; `ports` are the source ports of each trace, 1 … 64. Of more than
+    MAX_PAIRS pairs the first are traced. Raises ConfigError for a key, known_hosts text or home
+    that cannot be used, StoreError where the bucket that holds them cannot be asked, and nothing
+    else.
     """
     check_home(home)
     ways = list(dict.fromkeys(way for source, target in pairs for way in ((source, target), (target, source))))

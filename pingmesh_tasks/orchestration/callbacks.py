@@ -38,7 +38,8 @@ async def tell_late_data(allowed_s: float, context: Mapping[str, Any] | None = N
 def _notify_late_data(dag_id: str, run_id: str, allowed_s: float) -> str:
     from pingmesh_tasks.alerting.messages.wording import LATE_DATA
     from pingmesh_tasks.orchestration.channels import open_channels
-    from pingmesh_tasks.orchestration.context import open_store, ui_url
+    from pingmesh_tasks.orchestration.connections import open_store
+    from pingmesh_tasks.orchestration.context import ui_url
     from pingmesh_tasks.pipeline import late_data
     from pingmesh_tasks.settings import load_settings
 

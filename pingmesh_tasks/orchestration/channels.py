@@ -31,7 +31,7 @@ from slack_sdk.web import SlackResponse
 from pingmesh_tasks.alerting.channel import Channel, ChannelError
 from pingmesh_tasks.alerting.messages.mail import build_mail
 from pingmesh_tasks.alerting.messages.message import Message
-from pingmesh_tasks.orchestration.context import find_connection
+from pingmesh_tasks.orchestration.connections import find_connection
 from pingmesh_tasks.settings import Settings
 
 log = logging.getLogger(__name__)

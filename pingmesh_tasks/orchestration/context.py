@@ -1,28 +1,24 @@
-"""From Airflow to us: the one place that turns a run into a `Window`, and connections into accesses.
+"""From Airflow to us: the one place that turns a run into a `Window`, with the accesses of
+`connections`.
 
 A task calls `current_run()` and hands the answer to a stage; no stage asks Airflow for anything.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Connection, get_current_context
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk import get_current_context
 from pydantic import ValidationError
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.fleet.connect import SshAccess
+from pingmesh_tasks.orchestration.connections import bootstrap_access, open_store, ssh_access
 from pingmesh_tasks.pipeline.mesh import Run
 from pingmesh_tasks.settings import Settings, load_settings
-from pingmesh_tasks.store.objects import ObjectStore, S3Access
 from pingmesh_tasks.windows import Window, last_complete_window, window_containing
 
-SSH, BOOTSTRAP, S3 = "pingmesh_ssh", "pingmesh_bootstrap", "pingmesh_s3"
 #: Settings that a run's form may change.
 FORM = ("inventory", "protocol", "max_failed_share", "shard_size")
 #: Runs of windows older than this many lengths leave the agents alone, as a backfill does.
@@ -37,13 +33,15 @@ def current_run(length_s: int | None = None) -> Run:
     context: Mapping[str, Any] = get_current_context()
     settings = load_settings()
     window = window_of(context["dag_run"], length_s or settings.window_s)
+    store = open_store(settings)
+    ssh = ssh_access(settings, store)
     params = {name: value for name, value in context["params"].items() if value is not None}
     return Run(
         window=window,
         settings=with_form(settings, params),
-        store=open_store(settings),
-        ssh=ssh_access(settings, SSH),
-        bootstrap=ssh_access(settings, BOOTSTRAP) if find_connection(BOOTSTRAP) else None,
+        store=store,
+        ssh=ssh,
+        bootstrap=bootstrap_access(ssh),
         only_hosts=tuple(params.get("hosts") or ()),
         dispatches=not is_past(context["dag_run"], window),
     )
@@ -77,51 +75,8 @@ def is_past(dag_run: Any, window: Window) -> bool:
     return dag_run.run_type == "backfill" or age_s > RECENT_WINDOWS * window.length_s
 
 
-def open_store(settings: Settings) -> ObjectStore:
-    """Return the object store: key pair from the connection `pingmesh_s3`, else from the environment."""
-    connection = find_connection(S3)
-    login = connection.login if connection else os.environ.get("AWS_ACCESS_KEY_ID")
-    password = connection.password if connection else os.environ.get("AWS_SECRET_ACCESS_KEY")
-    if not login or not password:
-        raise ConfigError(
-            f"no credentials for the object store; define the Airflow connection {S3!r} (type aws: login and password "
-            "are the key pair) or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
-    endpoint = settings.s3_endpoint or (connection.extra_dejson.get("endpoint_url") if connection else None)
-    return ObjectStore(S3Access(settings.s3_bucket, login, password, endpoint, settings.s3_region))
-
-
-def ssh_access(settings: Settings, connection_id: str) -> SshAccess:
-    """Return who we are on the hosts, by an SSH connection.
-
-    Extra `key_file` names a private key of yours, `known_hosts` a file of yours; without them both are kept in
-    `PINGMESH_SSH_DIR`, where `ensure_keys` makes the first and fills the second.
-    """
-    connection = find_connection(connection_id)
-    if connection is None:
-        raise ConfigError(f"define the Airflow connection {connection_id!r} (type ssh: login is the user on the hosts)")
-    if not connection.login:
-        raise ConfigError(f"the Airflow connection {connection_id!r} has no login: the user on the hosts")
-    extra = connection.extra_dejson
-    return SshAccess(
-        username=connection.login,
-        port=connection.port or 22,
-        password=connection.password or None,
-        private_key=Path(extra.get("key_file") or settings.ssh_dir / "id_ed25519").expanduser(),
-        known_hosts=Path(extra.get("known_hosts") or settings.ssh_dir / "known_hosts").expanduser(),
-    )
-
-
 def ui_url() -> str | None:
     """Return where Airflow's UI is, for the links of messages: `[api] base_url`, None where it is not set."""
     from airflow.sdk.configuration import conf
 
     return str(conf.get("api", "base_url", fallback="")).rstrip("/") or None
-
-
-def find_connection(connection_id: str) -> Any:
-    """Return an Airflow connection, or None where there is none."""
-    try:
-        return Connection.get(connection_id)
-    except AirflowNotFoundException:
-        return None

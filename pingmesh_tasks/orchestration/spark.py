@@ -6,10 +6,9 @@ task's Python, so `spark_default` may be any master in client mode.
 
 S3A is not in a Spark from PyPI. spark-submit fetches `hadoop-aws` from Maven Central once and keeps it; of the AWS SDK
 it takes the modules that S3A calls, 14 MB, and not the bundle of all of AWS, 686 MB.
-
-The key pair is in no argument, so in no log, no rendered field and no `ps`: it is in the environment of spark-submit,
-where Spark itself looks for it and hands it to the executors. Credentials of a role are those of the moment the job
-starts, and a job that outlives them fails.
+ The key pair is in no argument, so in no log, no rendered field and no `ps`: it is in the
+environment of spark-submit, where Spark itself looks for it and hands it to the executors.
+Credentials of a role are those of the moment the job starts, and a job that outlives them fails.
 """
 
 from __future__ import annotations

@@ -66,18 +66,18 @@ class FollowTrigger(BaseEventTrigger):
     def _prepare(self) -> Callable[[], Coroutine[Any, Any, None]]:
         """Import, ask for connections, read rules: what takes its time, in a thread."""
         from pingmesh_tasks.fleet.tailing import FollowLimits
-        from pingmesh_tasks.orchestration import context
+        from pingmesh_tasks.orchestration import connections
         from pingmesh_tasks.pipeline import hot_data
         from pingmesh_tasks.pipeline.tail_hosts import follow_into
         from pingmesh_tasks.settings import load_settings
         from pingmesh_tasks.topology.inventory import load_inventory
 
         settings = load_settings()
-        store = context.open_store(settings)
+        store = connections.open_store(settings)
         return partial(
             follow_into,
             store,
-            context.ssh_access(settings, context.SSH),
+            connections.ssh_access(settings, store),
             lambda: load_inventory(self.inventory, store.read_uri),
             home=settings.agent_home,
             keep_h=self.keep_h,
@@ -198,10 +198,10 @@ class Arrivals:
 
 
 def _open_store() -> ObjectStore:
-    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.orchestration import connections
     from pingmesh_tasks.settings import load_settings
 
-    return context.open_store(load_settings())
+    return connections.open_store(load_settings())
 
 
 def _now_ms() -> int:

@@ -120,7 +120,8 @@ async def follow_into(
 ) -> None:
     """Follow the inventory that `load` reads, now and every minute again, into `store`. Never returns.
 
-    Raises what the first `load` raises. Without a usable key nothing is followed until there is one.
+    Raises what the first `load` raises. Without a usable key nothing is followed until there is
+    one.
     """
     inventory = await asyncio.to_thread(load)
     writer_name = secrets.token_hex(4)

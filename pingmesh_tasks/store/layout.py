@@ -113,7 +113,8 @@ def pinned_host_keys() -> str:
 
 
 def fleet_public_key() -> str:
-    """The public half of the fleet's key, by which a worker without the private key knows that there is one."""
+    """The public half of the fleet's key, by which a worker without the private key knows that
+    there is one."""
     return "control/ssh/fleet_key.pub"
 
 

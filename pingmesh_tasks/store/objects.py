@@ -1,11 +1,11 @@
 """The object store: anything that speaks S3.
-
-obstore moves the objects (four times boto3's rate of small ones); boto3 makes the bucket and finds credentials that
-are not given (roles, profiles, instance profiles). A put replaces a whole object or leaves it as it was. Every refusal
-is a StoreError that names the request, the key and the server, never the credentials.
-
-obstore completes what it is not given from `AWS_*` variables: a session token of the environment was sent to another
-server with the keys of the connection. So credentials reach obstore by a provider only, which excludes the variables.
+ obstore moves the objects (four times boto3's rate of small ones); boto3 makes the bucket and finds
+credentials that are not given (roles, profiles, instance profiles). A put replaces a whole object
+or leaves it as it was. Every refusal is a StoreError that names the request, the key and the
+server, never the credentials.
+ obstore completes what it is not given from `AWS_*` variables: a session token of the environment
+was sent to another server with the keys of the connection. So credentials reach obstore by a
+provider only, which excludes the variables.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from obstore.store import S3Store
 from pingmesh_tasks.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, S3Credential
+    from obstore.store import ClientConfig, S3Config, S3Credential
 
 _TIMEOUT = timedelta(seconds=30)
 _RETRY_TIMEOUT = timedelta(seconds=20)
-#: Declared lifetime of an answer of boto3. obstore asks again 5 min before the end, so every 30 s: boto3 renews
-#: credentials 10 min before they expire, and what it returns is valid for longer than obstore keeps it.
+#: Declared lifetime of an answer of boto3. obstore asks again 5 min before the end, so every 30 s:
+#: boto3 renews credentials 10 min before they expire, and what it returns is valid for longer than
+#: obstore keeps it.
 _CREDENTIAL_TTL = timedelta(minutes=5, seconds=30)
 
 
@@ -47,12 +48,13 @@ class Credentials:
 class S3Access:
     """Where the bucket is, and the credentials for it. No repr shows a secret.
 
-    With a key pair (and a `session_token`, if the pair is temporary) these are used as they are. Without one, boto3
-    finds the credentials and renews them before they expire: those of `session` (`boto3.session.Session`), else of the
-    default chain (environment, shared files, container role, instance profile).
+    With a key pair (and a `session_token`, if the pair is temporary) these are used as they are.
+    Without one, boto3 finds the credentials and renews them before they expire: those of `session`
+    (`boto3.session.Session`), else of the default chain (environment, shared files, container role,
+    instance profile).
 
-    `endpoint` None means AWS. `verify` False accepts any TLS certificate; a path names a file of CA certificates that
-    are trusted beside the system's.
+    `endpoint` None means AWS. `verify` False accepts any TLS certificate; a path names a file of CA
+    certificates that are trusted beside the system's.
     """
 
     bucket: str
@@ -83,14 +85,16 @@ class S3Access:
         )
 
     def credentials(self) -> Credentials:
-        """Return the credentials as they are now, for a process that cannot renew them. Raises ConfigError."""
+        """Return the credentials as they are now, for a process that cannot renew them. Raises
+        ConfigError."""
         if self.access_key_id and self.secret_access_key:
             return Credentials(self.access_key_id, self.secret_access_key, self.session_token)
         given = self.credential_provider()()
         return Credentials(given["access_key_id"], given["secret_access_key"], given.get("token"))
 
     def credential_provider(self) -> Callable[[], S3Credential]:
-        """Return the function that obstore asks for credentials. Raises ConfigError where boto3 finds none."""
+        """Return the function that obstore asks for credentials. Raises ConfigError where boto3
+        finds none."""
         if self.access_key_id and self.secret_access_key:
             given: S3Credential = {
                 "access_key_id": self.access_key_id,
@@ -111,7 +115,8 @@ class S3Access:
         return Boto3CredentialProvider(session, ttl=_CREDENTIAL_TTL)
 
     def client_options(self) -> ClientConfig:
-        """Return obstore's options of the HTTP client. Raises ConfigError for a CA file that cannot be read."""
+        """Return obstore's options of the HTTP client. Raises ConfigError for a CA file that cannot
+        be read."""
         options: ClientConfig = {"allow_http": True, "timeout": _TIMEOUT}
         if self.verify is False:
             options["allow_invalid_certificates"] = True
@@ -142,9 +147,10 @@ class ObjectStore:
     @cached_property
     def _s3(self) -> S3Store:
         access = self.access
+        where: S3Config = {"endpoint": access.endpoint} if access.endpoint else {}
         return S3Store(
             access.bucket,
-            endpoint=access.endpoint,
+            config=where,
             region=access.region,
             credential_provider=access.credential_provider(),
             virtual_hosted_style_request=access.endpoint is None,

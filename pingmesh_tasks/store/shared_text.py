@@ -1,8 +1,8 @@
 """Small texts that several workers read and change: pinned host keys, the fleet's public key.
-
-Where the workers share a bucket, the text is an object under optimistic concurrency; on one machine it is a file under
-a lock. Both promise the same: a change is applied to the newest text, whole or not at all, and no change is lost.
-Bytes that are no UTF-8 (a comment in another encoding) pass through unharmed.
+ Where the workers share a bucket, the text is an object under optimistic concurrency; on one
+machine it is a file under a lock. Both promise the same: a change is applied to the newest text,
+whole or not at all, and no change is lost. Bytes that are no UTF-8 (a comment in another encoding)
+pass through unharmed.
 """
 
 from __future__ import annotations
@@ -39,20 +39,24 @@ class SharedText(Protocol):
         ...
 
     def version(self) -> object:
-        """Return a value that differs after each change, without reading the text. Raises StoreError."""
+        """Return a value that differs after each change, without reading the text. Raises
+        StoreError."""
         ...
 
     def update(self, change: Callable[[str], str]) -> str:
-        """Replace the newest text by `change(text)` and return it; nothing is written where they are equal.
+        """Replace the newest text by `change(text)` and return it; nothing is written where they
+        are equal.
 
-        `change` may be called several times. What it raises is raised here. Raises ConfigError or StoreError.
+        `change` may be called several times. What it raises is raised here. Raises ConfigError or
+        StoreError.
         """
         ...
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """A text in a file, for the processes of one machine or of one shared directory. Written with mode 0600."""
+    """A text in a file, for the processes of one machine or of one shared directory. Written with
+    mode 0600."""
 
     path: Path
 
@@ -90,7 +94,8 @@ class TextFile:
 
 @dataclass(frozen=True)
 class TextObject:
-    """A text in the bucket. Where there is none yet, that of `seed` is taken over once, and `seed` stays as it is."""
+    """A text in the bucket. Where there is none yet, that of `seed` is taken over once, and `seed`
+    stays as it is."""
 
     store: ObjectStore
     key: str
@@ -160,7 +165,8 @@ def _encode(text: str) -> bytes:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock named after `path`, across processes. The file itself may be replaced meanwhile."""
+    """Hold an exclusive lock named after `path`, across processes. The file itself may be replaced
+    meanwhile."""
     descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -170,7 +176,8 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def replace_file(path: Path, data: bytes, *, mode: int) -> None:
-    """Put `data` in place of `path` at once: a reader sees the old bytes or the new ones, also after a crash."""
+    """Put `data` in place of `path` at once: a reader sees the old bytes or the new ones, also
+    after a crash."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:

@@ -27,7 +27,7 @@ def remember_user(request: Request, user: GetUserDep) -> None:
 
 def open_page() -> Page:
     """Return the page of the store that settings and connections name. Raises ConfigError."""
-    from pingmesh_tasks.orchestration.context import open_store
+    from pingmesh_tasks.orchestration.connections import open_store
 
     settings = load_settings()
     return Page(open_store(settings), settings)

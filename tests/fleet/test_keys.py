@@ -1,4 +1,5 @@
-"""The key pair of one machine and authorized_keys; the shell scripts run here in a home of their own."""
+"""The key pair of one machine and authorized_keys; the shell scripts run here in a home of their
+own."""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor

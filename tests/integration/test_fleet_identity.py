@@ -1,4 +1,5 @@
-"""One fleet, several workers: which key they log in with, and which host keys they trust. Real servers."""
+"""One fleet, several workers: which key they log in with, and which host keys they trust. Real
+servers."""
 
 from __future__ import annotations
 
@@ -65,7 +66,10 @@ def test_a_second_worker_without_the_key_makes_none_and_says_which_key_the_fleet
     fleet: FleetOfTest, store: ObjectStore, tmp_path: Path
 ):
     first, second = (worker(fleet, store, tmp_path / name) for name in ("first", "second"))
-    assert [o.outcome for o in ensure_keys(fleet.hosts, first, fleet.bootstrap, LIMITS)] == ["ok", "ok"]
+    assert [o.outcome for o in ensure_keys(fleet.hosts, first, fleet.bootstrap, LIMITS)] == [
+        "ok",
+        "ok",
+    ]
     fingerprint = first.private_key.load().get_fingerprint()
     for attempt in (
         lambda: ensure_keys(fleet.hosts, second, fleet.bootstrap, LIMITS),
@@ -74,7 +78,13 @@ def test_a_second_worker_without_the_key_makes_none_and_says_which_key_the_fleet
     ):
         with pytest.raises(ConfigError) as caught:
             attempt()
-        for part in (fingerprint, layout.fleet_public_key(), "`private_key`", "pingmesh_ssh", "PINGMESH_SSH_DIR"):
+        for part in (
+            fingerprint,
+            layout.fleet_public_key(),
+            "`private_key`",
+            "pingmesh_ssh",
+            "PINGMESH_SSH_DIR",
+        ):
             assert part in str(caught.value)
     assert not (tmp_path / "second").exists()
 
@@ -98,7 +108,10 @@ def test_with_the_key_in_the_connection_no_worker_needs_a_directory(
     text = key.export_private_key("openssh", passphrase="open sesame").decode()
     given = GivenKey("the connection", text, passphrase="open sesame", record=worker_record(store))
     access = replace(worker(fleet, store, tmp_path / "none"), private_key=given)
-    assert [o.outcome for o in ensure_keys(fleet.hosts, access, fleet.bootstrap, LIMITS)] == ["ok", "ok"]
+    assert [o.outcome for o in ensure_keys(fleet.hosts, access, fleet.bootstrap, LIMITS)] == [
+        "ok",
+        "ok",
+    ]
     assert log_in(fleet, access) == ["ok", "ok"]
     assert not (tmp_path / "none").exists()
     without = worker(fleet, store, tmp_path / "none")
@@ -196,7 +209,7 @@ def test_algorithms_of_the_connection_are_used(fleet: FleetOfTest, options: SshO
     assert used["compression"] == ("zlib@openssh.com" if options.compress else "none")
 
 
-# ------------------------------------------------------------------------------------------ the first key
+# ------------------------------------------------------------------------------------ the first key
 
 
 def test_workers_that_race_for_the_first_key_agree_on_one_and_the_others_keep_none(
@@ -258,7 +271,7 @@ def test_a_new_key_in_the_connection_is_the_fleets_key_from_then_on(record: Text
         assert private_key.public_line(key) == record.read()
 
 
-# -------------------------------------------------------------------------------------------- the triggerer
+# ------------------------------------------------------------------------------------ the triggerer
 
 
 async def test_logins_for_days_see_a_host_that_another_worker_pinned_meanwhile(

@@ -80,7 +80,9 @@ def other_server(certificate: Path | None = None) -> Iterator[Requests]:
         server.shutdown()
 
 
-def test_a_session_token_of_the_environment_never_goes_along_with_given_keys(monkeypatch: pytest.MonkeyPatch):
+def test_a_session_token_of_the_environment_never_goes_along_with_given_keys(
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-of-the-environment")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-environment")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token-of-the-environment")
@@ -163,7 +165,8 @@ def test_expiring_credentials_of_a_session_are_renewed_while_a_store_is_open(
 
 
 def test_obstore_keeps_an_answer_of_boto3_for_seconds_only(s3_server: EmbeddedObjectStore):
-    """The figure behind `_CREDENTIAL_TTL`: obstore asks again five minutes before the declared end."""
+    """The figure behind `_CREDENTIAL_TTL`: obstore asks again five minutes before the declared
+    end."""
     kept = objects._CREDENTIAL_TTL - timedelta(minutes=5)
     assert timedelta(seconds=1) < kept < timedelta(minutes=5)
 
@@ -178,7 +181,7 @@ def test_a_session_without_a_valid_key_is_refused_by_the_server_and_not_retried_
         ObjectStore(S3Access(s3_server.bucket, endpoint=s3_server.access.endpoint, session=session)).get("x")
 
 
-# ------------------------------------------------------------------------------------------------- TLS
+# ---------------------------------------------------------------------------------------------- TLS
 
 
 def signed(name: str, key: Any, issuer: str, issuer_key: Any, *extensions: Any) -> x509.Certificate:
@@ -200,7 +203,8 @@ def signed(name: str, key: Any, issuer: str, issuer_key: Any, *extensions: Any) 
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """The certificate for 127.0.0.1 with its key; the CA that signed it is in `ca.pem` beside it."""
+    """The certificate for 127.0.0.1 with its key; the CA that signed it is in `ca.pem` beside
+    it."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca = signed("ca", ca_key, "ca", ca_key, x509.BasicConstraints(ca=True, path_length=None))
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])

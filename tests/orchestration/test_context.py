@@ -49,27 +49,6 @@ def test_a_run_of_an_old_window_leaves_the_agents_alone(context):
     assert context.is_past(dag_run("manual", window.start, window.end), window)
 
 
-def test_connections_of_the_environment_become_accesses(context, monkeypatch, tmp_path):
-    from pingmesh_tasks.settings import load_settings
-
-    settings = load_settings({"PINGMESH_INVENTORY": "x.csv", "PINGMESH_SSH_DIR": str(tmp_path)})
-    monkeypatch.setenv("AIRFLOW_CONN_PINGMESH_SSH", '{"conn_type": "ssh", "login": "probe", "port": 2222}')
-    access = context.ssh_access(settings, context.SSH)
-    assert (access.username, access.port, access.private_key) == ("probe", 2222, tmp_path / "id_ed25519")
-    monkeypatch.setenv("AIRFLOW_CONN_PINGMESH_S3", '{"conn_type": "aws", "login": "key", "password": "hidden"}')
-    store = context.open_store(settings)
-    assert store.access.access_key_id == "key"
-    assert "hidden" not in repr(store.access)
-
-
-def test_a_missing_connection_is_named(context, monkeypatch):
-    from pingmesh_tasks.settings import load_settings
-
-    monkeypatch.delenv("AIRFLOW_CONN_PINGMESH_SSH", raising=False)
-    with pytest.raises(ConfigError, match="define the Airflow connection 'pingmesh_ssh'"):
-        context.ssh_access(load_settings({"PINGMESH_INVENTORY": "x.csv"}), context.SSH)
-
-
 def test_a_form_changes_what_it_offers_and_a_conf_nothing_else(context):
     from pingmesh_tasks.settings import load_settings
 

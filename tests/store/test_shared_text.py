@@ -1,4 +1,5 @@
-"""A text that several workers change: no change is lost, whether it lies in a file or in a bucket."""
+"""A text that several workers change: no change is lost, whether it lies in a file or in a
+bucket."""
 
 from __future__ import annotations
 
