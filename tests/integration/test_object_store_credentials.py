@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +19,7 @@ from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.store import objects
 from pingmesh_tasks.store.objects import ObjectStore, S3Access
+from tests.support.other_server import other_server
 
 pytestmark = pytest.mark.integration
 
@@ -35,49 +31,6 @@ def no_credentials_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-class Requests(list[dict[str, str]]):
-    """The headers of every request that a server of another owner got."""
-
-    endpoint = ""
-
-    @property
-    def access_keys(self) -> list[str]:
-        return [headers["authorization"].split("Credential=")[1].split("/")[0] for headers in self]
-
-
-@contextmanager
-def other_server(certificate: Path | None = None) -> Iterator[Requests]:
-    """An S3 server of another owner: accepts everything and keeps the headers."""
-    requests = Requests()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_PUT(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length", 0)))
-            requests.append({name.lower(): value for name, value in self.headers.items()})
-            self.send_response(200)
-            self.send_header("ETag", '"tag"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_HEAD = do_PUT
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        requests.endpoint = f"http://127.0.0.1:{server.server_port}"
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-            requests.endpoint = requests.endpoint.replace("http:", "https:")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield requests
-        server.shutdown()
 
 
 def test_a_session_token_of_the_environment_never_goes_along_with_given_keys(

@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import asyncssh
 import pytest
 
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.settings import Settings, load_settings
-from pingmesh_tasks.store import layout
+from pingmesh_tasks.store import layout, objects
 from pingmesh_tasks.store.objects import ObjectStore, S3Access
 from pingmesh_tasks.store.shared_text import FixedText, TextFile, TextObject
+from tests.support.other_server import other_server
 
 pytestmark = pytest.mark.integration  # Airflow takes seconds to import
 KEY = asyncssh.generate_private_key("ssh-ed25519")
@@ -421,3 +429,65 @@ def test_a_spark_job_gets_the_credentials_and_no_other_token(tmp_path: Path, con
         job = spark.access_tables([], window, access, master="local[2]", home=tmp_path)
         assert job.environment["AWS_SESSION_TOKEN"] == (token or "")
         assert "secret" not in json.dumps(job.arguments) and "its own" not in json.dumps(job.arguments)
+
+
+# ------------------------------------------------------------------------------ a role, end to end
+
+
+@contextmanager
+def security_token_service() -> Iterator[tuple[str, list[str]]]:
+    """AWS's STS as far as `AssumeRole`: each call gives the key of the next number, valid for 5 minutes."""
+    roles: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = parse_qs(self.rfile.read(int(self.headers["content-length"])).decode())
+            roles.append(body["RoleArn"][0])
+            until = datetime.now(UTC) + timedelta(minutes=5)  # boto3 renews it at once
+            answer = f"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
+                <Credentials><AccessKeyId>role-key-{len(roles)}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>
+                <SessionToken>role-token-{len(roles)}</SessionToken><Expiration>{until:%Y-%m-%dT%H:%M:%SZ}</Expiration>
+                </Credentials></AssumeRoleResult></AssumeRoleResponse>""".encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", roles
+        server.shutdown()
+
+
+def test_a_role_is_assumed_and_renewed_and_its_token_goes_to_the_bucket(
+    connections, s3, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(objects, "_CREDENTIAL_TTL", timedelta(seconds=1))  # obstore asks for each request
+    role = "arn:aws:iam::123456789012:role/pingmesh"
+    with security_token_service() as (sts, roles), other_server() as requests:
+        extra = {
+            "role_arn": role,
+            "endpoint_url": requests.endpoint,
+            "region_name": "eu-west-1",
+            "service_config": {"sts": {"endpoint_url": sts}},
+        }
+        access = s3(login="of-the-user", password="of-the-user", extra=extra)
+        store = ObjectStore(access)
+        store.put("a", b"1")
+        time.sleep(0.2)  # obstore keeps an answer for 0.1 s at least
+        store.put("b", b"1")
+        store.ensure_bucket()
+    assert set(roles) == {role} and len(roles) > 2
+    tokens = [headers["x-amz-security-token"] for headers in requests]
+    assert [key.replace("key", "token") for key in requests.access_keys] == tokens
+    assert len(set(tokens[:2])) == 2, "the second request has a renewed token"
+    assert access.region == "eu-west-1"
+
+
+def test_a_role_that_may_not_be_assumed_is_an_error_of_the_connection(s3):
+    extra = {"role_arn": "arn:aws:iam::123456789012:role/x", "service_config": {"sts": {"endpoint_url": "http://x:1"}}}
+    with pytest.raises(ConfigError, match="'pingmesh_s3' gives no credentials"):
+        s3(login="of-the-user", password="of-the-user", extra=extra)
