@@ -9,6 +9,7 @@ by default**: it logs in, looks, and writes in its log what it would do; nothing
 | action | what it does |
 |---|---|
 | `install_keys` | log in with the bootstrap password where our key opens nothing yet; pin the host key |
+| `forget_host_keys` | forget the pinned keys of the named hosts, which were installed anew; then `install_keys` |
 | `stop_agents` | stop the agents; the next run of `pingmesh` starts them again: pause that DAG first |
 | `deploy_hook` | build the MDSplus hook library on the data servers, say what to restart (include/mdsplus/README.md) |
 | `clean_hosts` | stop the agents, remove their directory; `remove_key` also takes our line out of `authorized_keys` |
@@ -28,7 +29,7 @@ PARAMS = {
     "action": Param(
         "install_keys",
         type="string",
-        enum=["install_keys", "stop_agents", "clean_hosts", "deploy_hook"],
+        enum=["install_keys", "forget_host_keys", "stop_agents", "clean_hosts", "deploy_hook"],
         title="Action",
         description="What to do on each host.",
     ),

@@ -25,6 +25,7 @@ from pingmesh_tasks.fleet.connect import (
     for_each_host,
     is_disk_full,
 )
+from pingmesh_tasks.fleet.known_hosts import KnownHosts, entry_name, text_of, without_names
 from pingmesh_tasks.fleet.private_key import KEY_COMMENT, OwnKey, PrivateKey, key_of, public_line
 from pingmesh_tasks.topology.inventory import Host
 
@@ -99,6 +100,37 @@ def ensure_keys(
         detail = before.detail if proof.outcome == "ok" else f"{before.detail}, but it does not work: {proof.detail}"
         outcomes[proof.host] = _then(before, proof, detail=detail)
     return [outcomes[h.name] for h in hosts]
+
+
+def forget_host_keys(hosts: Iterable[Host], access: SshAccess, *, dry_run: bool = False) -> list[HostOutcome]:
+    """Take the pinned keys of hosts that were installed anew out of the known_hosts text.
+
+    The next `ensure_keys` pins what a host shows then, so name only hosts whose new key is expected.
+    Outcomes: ok (a dry run: unchanged), unchanged (no key was pinned), or failed where a pattern or a
+    hashed name speaks for the host, which its owner must edit. Raises ConfigError or StoreError.
+    """
+    hosts = list(hosts)
+    source = text_of(access.known_hosts)
+    ports = {host.name: host.ssh_port or access.port for host in hosts}
+    names = {entry_name(host.address, ports[host.name]) for host in hosts}
+    before = source.read()
+    after = without_names(before, names)
+    if not dry_run and after != before:
+        after = source.update(lambda text: without_names(text, names))
+    was, now = KnownHosts(before, source.place), KnownHosts(after, source.place)
+    outcomes = []
+    for host in hosts:
+        where = host.address, ports[host.name]
+        if now.knows(*where):
+            lines = ", ".join(map(str, now.lines(*where)))
+            detail = f"line {lines} of {source.place} also names it; edit that line"
+            outcomes.append(HostOutcome(host.name, STAGE, "failed", detail))
+        elif not was.knows(*where):
+            outcomes.append(HostOutcome(host.name, STAGE, "unchanged", "no host key is pinned"))
+        else:
+            said = "would forget the host key" if dry_run else "host key forgotten"
+            outcomes.append(HostOutcome(host.name, STAGE, "unchanged" if dry_run else "ok", said))
+    return outcomes
 
 
 def authorized_line(key: asyncssh.SSHKey, allowed_from: Sequence[str] = ()) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -116,6 +116,23 @@ def with_pins(text: str, pins: Iterable[Pin]) -> tuple[str, list[bool]]:
             text += "\n" * (bool(text) and not text.endswith("\n")) + f"{pin.name} {pin.kind} {pin.blob}\n"
         accepted.append((pin.kind, pin.blob) in pinned[pin.name])
     return text, accepted
+
+
+def without_names(text: str, names: Collection[str]) -> str:
+    """Return the text without plain names (`entry_name`): a line goes with its last name.
+
+    Patterns, hashed names and marked lines (`@cert-authority`, `@revoked`) stay.
+    """
+    kept = []
+    for line in text.splitlines(keepends=True):
+        fields = line.split(maxsplit=1)
+        if len(fields) < 2 or fields[0].startswith(("#", "@")):
+            kept.append(line)
+            continue
+        left = [name for name in fields[0].split(",") if name not in names]
+        if left:
+            kept.append(f"{','.join(left)} {fields[1]}" if left != fields[0].split(",") else line)
+    return "".join(kept)
 
 
 class Pins:

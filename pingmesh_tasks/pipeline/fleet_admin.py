@@ -55,4 +55,10 @@ def _act(run: Run, action: str, hosts: Sequence[Host], dry_run: bool, remove_key
         return agents.stop_agents(hosts, run.ssh, run.limits, home=home, dry_run=dry_run)
     if action == "clean_hosts":
         return agents.clean_hosts(hosts, run.ssh, run.limits, home=home, remove_key=remove_key, dry_run=dry_run)
-    raise ConfigError(f"{action!r} is no action; choose install_keys, stop_agents, clean_hosts or deploy_hook")
+    if action == "forget_host_keys":
+        if not run.only_hosts:
+            raise ConfigError("forget_host_keys needs the names of the hosts that were installed anew")
+        return keys.forget_host_keys(hosts, run.ssh, dry_run=dry_run)
+    raise ConfigError(
+        f"{action!r} is no action; choose install_keys, forget_host_keys, stop_agents, clean_hosts or deploy_hook"
+    )

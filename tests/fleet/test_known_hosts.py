@@ -9,7 +9,7 @@ import asyncssh
 import pytest
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.fleet.known_hosts import HOST_KEY_ALGORITHMS, KnownHosts, Pins, entry_name
+from pingmesh_tasks.fleet.known_hosts import HOST_KEY_ALGORITHMS, KnownHosts, Pins, entry_name, without_names
 from pingmesh_tasks.store.shared_text import FixedText, TextFile
 
 
@@ -156,3 +156,10 @@ def test_a_comment_in_another_encoding_is_kept_as_it_is(tmp_path: Path):
     pin(path, "10.0.0.7", 22, new_key())
     assert path.read_bytes().startswith(theirs)
     assert read(path).knows("10.9.9.9", 22)
+
+
+def test_a_name_is_forgotten_and_other_names_and_lines_stay():
+    text = "# 10.0.0.7\n10.0.0.7 k 1\n10.0.0.6,10.0.0.7 k 2\n[10.0.0.7]:2200 k 3\n10.0.0.* k 4\n"
+    kept = "# 10.0.0.7\n10.0.0.6 k 2\n[10.0.0.7]:2200 k 3\n10.0.0.* k 4\n"
+    assert without_names(text, {"10.0.0.7"}) == kept
+    assert without_names(text, {"10.0.0.8"}) == text

@@ -83,3 +83,31 @@ def test_names_pick_hosts_and_data_servers_and_an_unknown_one_is_refused(run, fl
 def test_an_action_that_is_none_is_refused(run):
     with pytest.raises(ConfigError, match="'reboot' is no action; choose install_keys"):
         act(run, "reboot")
+
+
+def test_the_host_key_of_a_host_that_was_installed_anew_is_forgotten_and_pinned_again(run, fleet):
+    act(run, "install_keys")
+    pins = fleet.access.known_hosts.read_text()
+    fleet.stop_host("host01")
+    (fleet.demo.root / "host01" / "host_key").unlink()
+    fleet.start_host("host01")
+    with pytest.raises(FleetError, match="host_key_changed"):
+        act(run, "install_keys")
+    with pytest.raises(ConfigError, match="forget_host_keys needs the names"):
+        act(run, "forget_host_keys")
+    named = replace(run, only_hosts=("host01",))
+    assert act(named, "forget_host_keys", dry_run=True) == {"unchanged": 1}
+    assert fleet.access.known_hosts.read_text() == pins
+    assert act(named, "forget_host_keys") == {"ok": 1}
+    assert act(named, "forget_host_keys") == {"unchanged": 1}
+    assert act(run, "install_keys") == {"ok": 1, "unchanged": 1}
+    assert len(fleet.access.known_hosts.read_text().splitlines()) == 2
+
+
+def test_a_host_key_behind_a_pattern_is_not_forgotten_and_its_line_is_named(run, fleet):
+    act(run, "install_keys")
+    path = fleet.access.known_hosts
+    kind_and_blob = path.read_text().split()[1:3]
+    path.write_text(path.read_text() + " ".join(["127.0.0.*", *kind_and_blob]) + "\n")
+    with pytest.raises(FleetError, match=r"line 2 of .*known_hosts also names it; edit that line"):
+        act(replace(run, only_hosts=("host01",)), "forget_host_keys")
