@@ -65,7 +65,9 @@ class Settings(BaseModel):
     lease_s: Annotated[int, Field(ge=60, description="An agent that no run has renewed for so long stops")] = 900
     spool_max_mib: Annotated[int, Field(ge=1, description="Most an agent keeps on its host's disk")] = 256
     spool_keep_h: Annotated[int, Field(ge=1, description="How long it keeps segments for a backfill")] = 24
-    ssh_dir: Annotated[Path, Field(description="Our key pair and known_hosts")] = Path("~/.pingmesh-controller")
+    ssh_dir: Annotated[Path, Field(description="Where the fleet's key pair is made if the connection gives none")] = (
+        Path("~/.pingmesh-controller")
+    )
     ssh_concurrency: Annotated[int, Field(ge=1, le=1000, description="Hosts one task talks to at a time")] = 50
     ssh_timeout_s: Annotated[float, Field(gt=0, description="Most time a task spends on one host")] = 30
     shard_size: Annotated[int, Field(ge=1, description="Hosts one mapped task takes care of")] = 250
@@ -76,7 +78,7 @@ class Settings(BaseModel):
     log_mib_per_window: Annotated[int, Field(ge=2, description="Most a window takes of one log; the rest waits")] = 64
 
     # the object store
-    s3_endpoint: Annotated[str | None, Field(description="URL of the S3 server; unset: AWS's")] = None
+    s3_endpoint: Annotated[str | None, Field(description="URL of the S3 server if the connection names none")] = None
     s3_bucket: Annotated[BucketName, Field(description="Made on first use")] = "pingmesh"
     s3_region: Annotated[str, Field(min_length=1)] = "us-east-1"
 

@@ -114,6 +114,8 @@ class TextObject:
     def update(self, change: Callable[[str], str]) -> str:
         for attempt in range(_TRIES):
             before, tag = self._load()
+            if tag is None and attempt == 0:
+                self.store.ensure_bucket()  # the first text may come before the first run of a DAG
             after = change(before)
             if after == before or self.store.replace(self.key, _encode(after), tag) is not None:
                 return after

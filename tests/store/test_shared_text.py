@@ -103,3 +103,12 @@ def test_a_text_of_the_operator_is_changed_by_nobody_else():
     assert text.update(lambda before: before) == "10.0.0.7 key\n"
     with pytest.raises(ConfigError, match="the extra host_key"):
         text.update(lambda before: before + "more")
+
+
+def test_the_first_text_makes_the_bucket(store: ObjectStore, monkeypatch: pytest.MonkeyPatch):
+    made = []
+    monkeypatch.setattr(ObjectStore, "ensure_bucket", lambda self: made.append(self.access.bucket))
+    text = TextObject(store, "control/text")
+    text.update(lambda _: "one\n")
+    text.update(lambda before: before + "two\n")
+    assert made == [store.access.bucket]
