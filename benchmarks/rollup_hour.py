@@ -79,7 +79,7 @@ def generate(directory: Path, sources: int, windows: int, probes: int) -> None:
 def ours(directory: Path) -> None:
     import pyarrow.parquet as pq
 
-    from pingmesh_tasks.latency.rollup import COLUMNS, Piece, roll_up
+    from pingmesh_tasks.latency.rollup import COLUMNS, SourceRange, roll_up
     from pingmesh_tasks.windows import Window
 
     windows = []
@@ -88,7 +88,7 @@ def ours(directory: Path) -> None:
         column = file.metadata.schema.names.index("src")
         told = [file.metadata.row_group(group).column(column).statistics for group in range(file.num_row_groups)]
         read = [partial(_read, file, group, COLUMNS) for group in range(file.num_row_groups)]
-        windows.append([Piece(span.min, span.max, one) for span, one in zip(told, read, strict=True)])
+        windows.append([SourceRange(span.min, span.max, one) for span, one in zip(told, read, strict=True)])
     roll_up(windows, Window.parse(HOUR, 3_600), directory / "ours.parquet")
 
 
@@ -140,7 +140,7 @@ def check(directory: Path, *, whole: bool) -> tuple[int, int]:
     import numpy as np
     import polars as pl
 
-    from pingmesh_tasks.latency.summary import ladder_buckets
+    from pingmesh_tasks.latency.ladder import ladder_buckets
 
     rows = pl.scan_parquet(directory / "[0-9]*.parquet").select(pl.len()).collect().item()
     mine = pl.read_parquet(directory / "ours.parquet")

@@ -1,8 +1,8 @@
 """Hours and days: the rows of `pair_latency` of many windows, merged into those of one longer window.
 
-- Counts and ladders are sums, the extremes are exact. Quantiles are read from the merged ladder
-  (`summary.quantile_from_ladder`), within 2.9 % of those of all the round trips, and never made of other quantiles:
-  their mean or maximum says nothing of the whole (Pingmesh, SIGCOMM 2015, keeps histograms for this reason).
+- Counts and ladders are sums, the extremes are exact. Quantiles are read from the merged ladder (`latency.ladder`),
+  within 2.9 % of those of all the round trips, and never made of other quantiles: their mean or maximum says nothing
+  of the whole (Pingmesh, SIGCOMM 2015, keeps histograms for this reason).
 - The mean weighs each window by its clean answers. `jitter_us` is p95 − p50. A pair's scope is that of its last window.
 - Merging is a sum: windows → hours → days says what windows → days says (the mean: to the seventh digit, its storage).
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import polars as pl
@@ -25,16 +25,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.latency.summary import (
-    BUCKETS_PER_DECADE,
-    LADDER_BUCKETS,
-    OUTCOMES,
-    PAIR_ARROW,
-    PLAN_COLUMNS,
-    QUANTILES,
-    nearest_rank,
-    pair_writer,
-)
+from pingmesh_tasks.latency.ladder import Ladders, LadderSums
+from pingmesh_tasks.latency.summary import OUTCOMES, PAIR_ARROW, PLAN_COLUMNS, QUANTILES, pair_writer
 from pingmesh_tasks.store.schemas import PAIR_LATENCY, check_schema
 from pingmesh_tasks.windows import Window
 
@@ -42,18 +34,13 @@ COUNTS = ("sent", "retransmitted", *OUTCOMES)
 #: What is read of a table: the other columns follow from these.
 COLUMNS = (*PLAN_COLUMNS, *COUNTS, "rtt_min_us", "rtt_max_us", "rtt_mean_us", "ladder_bucket", "ladder_count")
 
-_NO_RTT = np.iinfo(np.uint32).max
 _NAME_BITS = 21
 Ints = NDArray[np.int64]
-
-_EDGE_LOW, _EDGE_HIGH = (10 * 10 ** ((np.arange(LADDER_BUCKETS) - step) / BUCKETS_PER_DECADE) for step in (1, 0))
-#: What is answered for a bucket: see `summary.quantile_from_ladder`. The open ends answer the exact extremes.
-_ESTIMATE_US = 2 * _EDGE_LOW * _EDGE_HIGH / (_EDGE_LOW + _EDGE_HIGH)
-_ESTIMATE_US[0], _ESTIMATE_US[-1] = 0, np.inf
+A = TypeVar("A", bound=NDArray[Any])
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SourceRange:
     """Rows of one table that can be read apart, as a row group: their sources are `first` <= src <= `last`."""
 
     first: str
@@ -83,9 +70,7 @@ class PairSums:
         self._names: dict[str, int] = {}
         self._pairs: Ints = np.empty(0, np.int64)
         self._counts = np.zeros((0, len(COUNTS)), np.uint32)
-        self._ladder = np.zeros((0, LADDER_BUCKETS), np.uint32)
-        self._least = np.empty(0, np.uint32)
-        self._greatest = np.empty(0, np.uint32)
+        self._ladders = LadderSums.empty(0, np.uint32)
         self._total_us = np.empty(0, np.float64)
         self._scope = np.empty(0, np.int64)
 
@@ -93,18 +78,11 @@ class PairSums:
         """Add rows with `COLUMNS`. Raises StoreError where a pair is there twice."""
         names = {name: self._numbers(table[name]) for name in PLAN_COLUMNS}
         rows = self._rows_of((names["src"] << 2 * _NAME_BITS) | (names["dst"] << _NAME_BITS) | names["protocol"])
-        lists = [table[name].combine_chunks() for name in ("ladder_bucket", "ladder_count")]
-        bucket, count = (values.flatten().to_numpy(zero_copy_only=False) for values in lists)
-        length = np.diff(lists[0].offsets.to_numpy())
-        cell = np.repeat(rows * LADDER_BUCKETS, length) + bucket
-        self._ladder.reshape(-1)[cell] += count  # no cell is there twice, as no pair is
+        ladders = Ladders.of_pairs(table)
+        self._ladders.add_once(rows, ladders)  # no row is there twice, as no pair is
         for at, name in enumerate(COUNTS):
             self._counts[rows, at] += _plain(table[name])
-        self._least[rows] = np.minimum(self._least[rows], _plain(table["rtt_min_us"], _NO_RTT))
-        self._greatest[rows] = np.maximum(self._greatest[rows], _plain(table["rtt_max_us"]))
-        reached = np.append(0, np.cumsum(count, dtype=np.int64))
-        clean = np.diff(reached[np.append(0, np.cumsum(length))])
-        self._total_us[rows] += _plain(table["rtt_mean_us"]).astype(np.float64) * clean
+        self._total_us[rows] += _plain(table["rtt_mean_us"]).astype(np.float64) * ladders.totals
         self._scope[rows] = names["scope"]
 
     def finish(self, window: Window) -> tuple[pa.Table, RollupStats]:
@@ -133,28 +111,23 @@ class PairSums:
 
     def _distribution(self, order: Ints) -> dict[str, pa.Array]:
         """Return the columns that describe round trips, in `order`."""
-        ladder = self._ladder[order]
-        flat = np.flatnonzero(ladder)
-        bucket, count = flat % LADDER_BUCKETS, ladder.reshape(-1)[flat]
-        offsets = np.searchsorted(flat, np.arange(len(order) + 1) * LADDER_BUCKETS)
-        reached = np.append(0, np.cumsum(count, dtype=np.int64))
-        before = reached[offsets[:-1]]
-        clean = np.diff(reached[offsets])
-        none, least, greatest = clean == 0, self._least[order], self._greatest[order]
-        ranked = {}
-        for name, q in QUANTILES.items():
-            at = np.searchsorted(reached, before + nearest_rank(q, np.maximum(clean, 1)), side="right") - 1
-            estimate = _ESTIMATE_US[bucket[np.minimum(at, len(bucket) - 1)]] if len(bucket) else np.zeros(len(order))
-            ranked[name] = np.rint(np.clip(estimate, least, greatest)).astype(np.uint32)
-        ranked |= {"rtt_min_us": least, "rtt_max_us": greatest}
+        ladders = self._ladders.rows(order).ladders()
+        clean = ladders.totals
+        none = clean == 0
+        ranked: dict[str, NDArray[np.uint32]] = {
+            name: np.nan_to_num(us).astype(np.uint32) for name, us in ladders.quantiles_us(QUANTILES).items()
+        }
+        ranked |= {"rtt_min_us": ladders.min_us, "rtt_max_us": ladders.max_us}
         ranked["jitter_us"] = ranked["rtt_p95_us"] - ranked["rtt_p50_us"]
         mean = (self._total_us[order] / np.maximum(clean, 1)).astype(np.float32)
+        offsets = ladders.offsets.astype(np.int32)
+        entries = {"ladder_bucket": ladders.bucket, "ladder_count": ladders.count}
         return {
             **{name: pa.array(values, pa.uint32(), mask=none) for name, values in ranked.items()},
             "rtt_mean_us": pa.array(mean, pa.float32(), mask=none),
             **{
-                name: pa.ListArray.from_arrays(offsets.astype(np.int32), pa.array(values), PAIR_ARROW.field(name).type)
-                for name, values in {"ladder_bucket": bucket.astype(np.uint8), "ladder_count": count}.items()
+                name: pa.ListArray.from_arrays(offsets, pa.array(values), PAIR_ARROW.field(name).type)
+                for name, values in entries.items()
             },
         }
 
@@ -173,10 +146,10 @@ class PairSums:
         known = np.union1d(self._pairs, pairs)
         if len(known) > len(self._pairs):
             at = np.searchsorted(known, self._pairs)
-            for name, empty in {"_counts": 0, "_ladder": 0, "_least": _NO_RTT, "_greatest": 0}.items():
-                self._widen(name, len(known), at, empty)
-            self._widen("_total_us", len(known), at, 0)
-            self._widen("_scope", len(known), at, 0)
+            self._counts = _widened(self._counts, at, len(known))
+            self._total_us = _widened(self._total_us, at, len(known))
+            self._scope = _widened(self._scope, at, len(known))
+            self._ladders = self._ladders.widened(at, len(known))
             self._pairs = known
         rows = np.searchsorted(known, pairs)
         if len(rows) and np.bincount(rows).max() > 1:
@@ -185,12 +158,6 @@ class PairSums:
             src, dst = twice[pair >> 2 * _NAME_BITS], twice[(pair >> _NAME_BITS) & ((1 << _NAME_BITS) - 1)]
             raise StoreError(f"table pair_latency: {src} > {dst} is there twice in one part; build the window anew")
         return rows
-
-    def _widen(self, name: str, rows: int, at: Ints, empty: int) -> None:
-        before = getattr(self, name)
-        after = np.full((rows, *before.shape[1:]), empty, before.dtype)
-        after[at] = before
-        setattr(self, name, after)
 
 
 def merge_pairs(windows: Iterable[pl.DataFrame], window: Window) -> pl.DataFrame:
@@ -207,7 +174,7 @@ def merge_pairs(windows: Iterable[pl.DataFrame], window: Window) -> pl.DataFrame
 
 
 def roll_up(
-    windows: Sequence[Sequence[Piece]],
+    windows: Sequence[Sequence[SourceRange]],
     window: Window,
     sink: Path | BinaryIO,
     seen: Callable[[pa.Table], None] = lambda _: None,
@@ -232,20 +199,20 @@ def roll_up(
     return total
 
 
-def only_sources(piece: Piece, wanted: Callable[[str], bool] | Container[str]) -> Piece:
+def only_sources(piece: SourceRange, wanted: Callable[[str], bool] | Container[str]) -> SourceRange:
     """Return `piece` without the rows of sources that are not wanted."""
     wants = wanted if callable(wanted) else wanted.__contains__
-    return Piece(piece.first, piece.last, lambda: _filtered(piece.read(), wants))
+    return SourceRange(piece.first, piece.last, lambda: _filtered(piece.read(), wants))
 
 
-def _batches(windows: Sequence[Sequence[Piece]]) -> list[tuple[str, str | None]]:
+def _batches(windows: Sequence[Sequence[SourceRange]]) -> list[tuple[str, str | None]]:
     """Return spans of sources, low < src <= high, that cover all; the last has no end."""
-    most: Sequence[Piece] = max(windows, key=len, default=())
+    most: Sequence[SourceRange] = max(windows, key=len, default=())
     ends = sorted({piece.last for piece in most})[:-1]
     return list(zip(["", *ends], [*ends, None], strict=True))
 
 
-def _readers(windows: Sequence[Sequence[Piece]], low: str, high: str | None) -> Iterator[Callable[[], pa.Table]]:
+def _readers(windows: Sequence[Sequence[SourceRange]], low: str, high: str | None) -> Iterator[Callable[[], pa.Table]]:
     for pieces in windows:
         for piece in pieces:
             if piece.last > low and (high is None or piece.first <= high):
@@ -277,5 +244,12 @@ def _filtered(table: pa.Table, wants: Callable[[str], bool]) -> pa.Table:
     return table.filter(pa.array(wanted[encoded.indices.to_numpy()])) if len(wanted) else table
 
 
-def _plain(column: pa.ChunkedArray, empty: int = 0) -> NDArray[Any]:
-    return np.asarray(column.fill_null(empty).to_numpy())
+def _plain(column: pa.ChunkedArray) -> NDArray[Any]:
+    return np.asarray(column.fill_null(0).to_numpy())
+
+
+def _widened(before: A, at: Ints, rows: int) -> A:
+    """Return `rows` zeros, of which those at `at` are the rows of `before`."""
+    after = np.zeros((rows, *before.shape[1:]), before.dtype)
+    after[at] = before
+    return after  # type: ignore[return-value]

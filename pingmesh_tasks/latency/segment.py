@@ -211,7 +211,7 @@ class _Header:
 
 
 @dataclass(frozen=True, slots=True)
-class _Chunk:
+class _SegmentChunk:
     index: int
     window: Window
     header: _Header
@@ -219,10 +219,10 @@ class _Chunk:
     columns: memoryview
 
 
-def _walk(data: bytes) -> Iterator[_Chunk]:
+def _walk(data: bytes) -> Iterator[_SegmentChunk]:
     """Yield the chunks of a file, each with its checksum and header checked and its body still packed."""
     view = memoryview(data)
-    first: _Chunk | None = None
+    first: _SegmentChunk | None = None
     at = index = rows = 0
     while at < len(data) or first is None:
         if index == MAX_CHUNKS:
@@ -236,7 +236,7 @@ def _walk(data: bytes) -> Iterator[_Chunk]:
         index += 1
 
 
-def _read_chunk(view: memoryview, start: int, index: int, first: _Chunk | None) -> tuple[_Chunk, int]:
+def _read_chunk(view: memoryview, start: int, index: int, first: _SegmentChunk | None) -> tuple[_SegmentChunk, int]:
     """Return the chunk that begins at `start`, and where it ends. `first` is the file's first chunk."""
 
     at = start
@@ -268,7 +268,7 @@ def _read_chunk(view: memoryview, start: int, index: int, first: _Chunk | None) 
             here, there = getattr(header, name), getattr(opening, name)
             if here != there:
                 raise SegmentError(index, f"{name} is {here!r}, chunk 0 says {there!r}")
-    return _Chunk(index, window, header, table, columns), at
+    return _SegmentChunk(index, window, header, table, columns), at
 
 
 def _parse_header(packed: bytes, index: int) -> _Header:
@@ -313,7 +313,7 @@ def _parse_window(header: _Header, index: int) -> Window:
     return window
 
 
-def _join_tables(chunks: Iterable[_Chunk]) -> tuple[Targets, list[range]]:
+def _join_tables(chunks: Iterable[_SegmentChunk]) -> tuple[Targets, list[range]]:
     """Return all target tables as one, a repeated one once, and the stretch of it that each chunk's indices mean."""
     tables: list[list[Sequence[Any]]] = []
     known: dict[bytes, range] = {}
@@ -361,7 +361,7 @@ def _unpack_table(packed: bytes, index: int) -> list[Sequence[Any]]:
     return columns
 
 
-def _unpack_columns(chunk: _Chunk) -> list[NDArray[Any]]:
+def _unpack_columns(chunk: _SegmentChunk) -> list[NDArray[Any]]:
     rows = chunk.header.rows
     unpacked = _inflate(chunk.columns, rows * ROW_BYTES, "columns", chunk.index)
     if len(unpacked) != rows * ROW_BYTES:

@@ -5,9 +5,7 @@
 - `sent` is the number of rows and the sum of its parts: answered, lost, refused, unreachable, reset, bad_reply,
   local_error. Quantiles are exact: the nearest rank among the clean answers (answered, no retransmit).
   `jitter_us` is p95 − p50. A pair that was planned and gave nothing is a row with `sent` 0.
-- The ladder counts the clean answers in fixed logarithmic buckets, 40 a decade from 10 µs to 10 s. Buckets of the same
-  pair add up over any number of windows (`merge_ladders`), and a quantile read from them (`quantile_from_ladder`) is
-  within 2.9 % of the exact one. Never average quantiles: that was off by up to 161 % on an hour of ours.
+- The ladder counts the clean answers in fixed logarithmic buckets (`latency.ladder`).
 
 `summarize_pairs` works on a frame in memory, `summarize_probe_table` on a Parquet file of any size; both are the same
 few NumPy passes over the pair numbers and round trips of `_summarize`: one sort, no group-by, no string compared twice.
@@ -15,9 +13,8 @@ few NumPy passes over the pair numbers and round trips of `_summarize`: one sort
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,21 +24,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from pingmesh_tasks.errors import StoreError
+from pingmesh_tasks.latency.ladder import ladder_buckets, nearest_rank
 from pingmesh_tasks.store.schemas import PAIR_LATENCY, check_schema
 from pingmesh_tasks.windows import Window
-
-BUCKETS_PER_DECADE = 40
-
-#: Bucket 0 is below the first edge (10 µs), bucket b holds `edges[b-1] <= rtt_us < edges[b]`, 241 is 10 s and more.
-#: Round trips are whole µs, so the edges `10 · 10^(b/40)` are rounded up to whole µs: every rtt stays in its bucket.
-LADDER_EDGES_US: NDArray[np.uint32] = np.array(
-    [math.ceil(10 * 10 ** (b / BUCKETS_PER_DECADE) - 1e-6) for b in range(6 * BUCKETS_PER_DECADE + 1)], np.uint32
-)
-_BUCKET_BELOW_65_MS = np.searchsorted(LADDER_EDGES_US, np.arange(1 << 16), side="right").astype(np.uint8)
-LADDER_BUCKETS = len(LADDER_EDGES_US) + 1
 
 QUANTILES = {"rtt_p50_us": 0.50, "rtt_p90_us": 0.90, "rtt_p95_us": 0.95, "rtt_p99_us": 0.99}
 PLAN_COLUMNS = ("src", "dst", "protocol", "scope")
@@ -131,48 +119,6 @@ def summarize_probe_table(
                 writer.write_table(pa.concat_tables(waiting).unify_dictionaries())
                 waiting.clear()
     return total
-
-
-def ladder_buckets(rtt_us: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    """Return the bucket, 0…241, of each round trip."""
-    buckets = _BUCKET_BELOW_65_MS.take(rtt_us, mode="clip")
-    slow = rtt_us >= len(_BUCKET_BELOW_65_MS)
-    buckets[slow] = np.searchsorted(LADDER_EDGES_US, rtt_us[slow], side="right")
-    return buckets
-
-
-def quantile_from_ladder(buckets: ArrayLike, counts: ArrayLike, q: float, min_us: float, max_us: float) -> float:
-    """Return the q-quantile (nearest rank) of what a ladder counts, within 2.9 % of the exact one from 10 µs to 10 s.
-
-    `buckets` ascend; `min_us` and `max_us` are the exact extremes, which bound the answer and are all that is known
-    beyond the ladder's ends. The estimate of a bucket [a, b) is 2ab/(a+b): the one whose greatest relative error,
-    (b−a)/(b+a), is least (DDSketch, Masson et al., VLDB 2019). An empty ladder gives NaN.
-    """
-    buckets, counts = np.asarray(buckets), np.asarray(counts, np.int64)
-    total = int(counts.sum())
-    if total == 0:
-        return math.nan
-    bucket = int(buckets[np.searchsorted(np.cumsum(counts), nearest_rank(q, total), side="right")])
-    if bucket == 0:
-        return float(min_us)
-    if bucket == LADDER_BUCKETS - 1:
-        return float(max_us)
-    low, high = (10 * 10 ** (b / BUCKETS_PER_DECADE) for b in (bucket - 1, bucket))
-    return float(min(max(2 * low * high / (low + high), min_us), max_us))
-
-
-def merge_ladders(ladders: Iterable[tuple[ArrayLike, ArrayLike]]) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
-    """Return the sum of (buckets, counts) ladders: the ladder of all their probes."""
-    total = np.zeros(LADDER_BUCKETS, np.uint64)
-    for buckets, counts in ladders:
-        np.add.at(total, np.asarray(buckets, np.intp), np.asarray(counts, np.uint64))
-    filled = np.flatnonzero(total)
-    return filled.astype(np.uint8), total[filled]
-
-
-def nearest_rank(q: float, n: Any) -> Any:
-    """Return the index, from 0, of the q-quantile among `n` >= 1 sorted values (`n` may be an array)."""
-    return np.maximum(np.ceil(q * n - 1e-9).astype(np.int64) - 1, 0)
 
 
 def _summarize(probes: pa.Table, plan: pa.Table, window: Window) -> tuple[pa.Table, SummaryStats]:

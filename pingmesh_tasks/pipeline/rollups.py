@@ -174,7 +174,7 @@ def _belongs(shards: Mapping[str, int], index: int, src: str) -> bool:
 
 def _pieces(
     store: ObjectStore, source: Source, shard: str, wants: Callable[[str], bool], *, same: bool
-) -> list[rollup.Piece]:
+) -> list[rollup.SourceRange]:
     """Return what a window has of a shard's sources: its own part if it was divided alike, else some of every part."""
     count = layout.of_shards(int(shard.rpartition("-")[2]))
     if same and all((layout.shard_of(key) or "").endswith(count) for key in source.keys):
@@ -182,7 +182,7 @@ def _pieces(
     return [rollup.only_sources(piece, wants) for key in source.keys for piece in _row_groups(store, key)]
 
 
-def _row_groups(store: ObjectStore, key: str) -> list[rollup.Piece]:
+def _row_groups(store: ObjectStore, key: str) -> list[rollup.SourceRange]:
     file = ParquetObject.find(store, key)
     if file is None:  # it was replaced since it was listed
         return []
@@ -191,7 +191,7 @@ def _row_groups(store: ObjectStore, key: str) -> list[rollup.Piece]:
     for group in range(file.metadata.num_row_groups):
         told = file.metadata.row_group(group).column(column).statistics
         first, last = (told.min, told.max) if told is not None and told.has_min_max else ("", chr(0x10FFFF))
-        pieces.append(rollup.Piece(first, last, partial(file.read, [group], rollup.COLUMNS)))
+        pieces.append(rollup.SourceRange(first, last, partial(file.read, [group], rollup.COLUMNS)))
     return pieces
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from pingmesh_tasks.latency.summary import LADDER_EDGES_US, quantile_from_ladder
+from pingmesh_tasks.latency.ladder import Ladders
 from pingmesh_tasks.matrix.build import METADATA
 from pingmesh_tasks.matrix.groups import KINDS, ROW_GROUP
 from pingmesh_tasks.queries.group_names import number_of
@@ -75,27 +75,22 @@ def cdf(page: Page, at: MapWindow, of: str, src: str | None, dst: str | None) ->
     row = _row(page, at, of, src, dst, columns)
     if row is None:
         raise NoAnswer("no_place", f"window {at.window.id} has no {of} {src or dst!r}")
-    bucket, count = np.asarray(row["ladder_bucket"], np.int64), np.asarray(row["ladder_count"], np.int64)
-    return {"window": at.window.id, "of": of, "src": src, "dst": dst} | distribution(
-        bucket, count, row["rtt_min_us"], row["rtt_max_us"]
-    )
+    return {"window": at.window.id, "of": of, "src": src, "dst": dst, **distribution(row)}
 
 
-def distribution(bucket: Any, count: Any, least: int | None, greatest: int | None) -> dict[str, Any]:
-    """Return count, extremes, quantiles and the CDF [µs, share at or below] that a ladder tells."""
-    total = int(count.sum()) if len(count) else 0
-    if not total or least is None or greatest is None:
+def distribution(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return count, extremes, quantiles and the CDF [µs, share at or below] that a row's ladder holds."""
+    least, greatest = row["rtt_min_us"], row["rtt_max_us"]
+    if least is None or greatest is None or not row["ladder_count"]:
         return {"count": 0, "min_us": None, "max_us": None, "quantiles": dict.fromkeys(QUANTILES), "cdf": []}
-    upper = np.append(LADDER_EDGES_US, greatest)[bucket]
-    reached = np.cumsum(count) / total
-    points = [[int(least), 0.0]]
-    points += [
-        [int(min(us, greatest)), round(float(share), 6)] for us, share in zip(upper, reached, strict=True) if us > least
-    ]
-    quantiles = {
-        name: round(quantile_from_ladder(bucket, count, q, least, greatest), 1) for name, q in QUANTILES.items()
+    ladder = Ladders.of_one(row["ladder_bucket"], row["ladder_count"], least, greatest)
+    return {
+        "count": int(ladder.totals[0]),
+        "min_us": least,
+        "max_us": greatest,
+        "quantiles": {name: int(us[0]) for name, us in ladder.quantiles_us(QUANTILES).items()},
+        "cdf": [[int(us), round(float(share), 6)] for us, share in zip(*ladder.cdf(), strict=True)],
     }
-    return {"count": total, "min_us": int(least), "max_us": int(greatest), "quantiles": quantiles, "cdf": points}
 
 
 def _point(page: Page, at: MapWindow, of: str, src: str | None, dst: str | None) -> dict[str, Any] | None:

@@ -125,6 +125,4 @@ def _usual(page: Page, at: MapWindow, src: str, dst: str) -> dict[str, dict[str,
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
-    bucket, count = np.asarray(row["ladder_bucket"], np.int64), np.asarray(row["ladder_count"], np.int64)
-    spread = distribution(bucket, count, row["rtt_min_us"], row["rtt_max_us"])
-    return {name: row[name] for name in FIGURES} | {"cdf": spread["cdf"]}
+    return {name: row[name] for name in FIGURES} | {"cdf": distribution(row)["cdf"]}

@@ -15,13 +15,14 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import NDArray
 
+from pingmesh_tasks.latency.ladder import Ladders, LadderSums
 from pingmesh_tasks.render import theme
 from pingmesh_tasks.render.chart import fit
 from pingmesh_tasks.render.heatmap import mesh_parts
 from pingmesh_tasks.render.mesh_cells import Pairs, axis_for, parts_of
 from pingmesh_tasks.render.sheet import Sheet, header
-from pingmesh_tasks.render.spread import BUCKETS, ladders_by, quantile_us
 from pingmesh_tasks.render.theme import (
     ACCENT,
     INK,
@@ -42,9 +43,8 @@ ROW, EDGE, NAME, PLOT = 26, 40, 210, 720
 MEAN_AT, P99_AT, UNANSWERED_AT, STRIP, WIDTH = 1060, 1145, 1250, 135, 1440
 #: Fill and hatch of a bar by how far it is over the thresholds: colour and shape.
 LEVELS = (("#3b6ea8", ""), ("#e0a100", "///"), (theme.FAILED, "xxx"))
-#: By host: µs of all clean answers, their count, probes sent, probes answered, then the 242 counts of the ladder.
-Tally = dict[str, Floats]
-COLUMNS = ["src", "dst", "sent", "answered", "retransmitted", "rtt_mean_us", "ladder_bucket", "ladder_count"]
+COLUMNS = ["src", "dst", "sent", "answered", "retransmitted", "rtt_mean_us"]
+COLUMNS += ["rtt_min_us", "rtt_max_us", "ladder_bucket", "ladder_count"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,11 @@ def bars_sheet(
     if not windows:
         raise ValueError("bars need at least one window; give (window, pairs) tuples")
     last = sorted(windows, key=lambda item: item[0].start)[-MOST_WINDOWS:]
-    sent_by, sent_to = _tallies(last[-1][1], "src", "dst")  # in one pass: its parts may be there to be read once
-    by_window = [*(window_bar(window, pairs) for window, pairs in last[:-1]), _total_bar(last[-1][0], sent_by)]
-    servers = _server_bars(sent_by, sent_to, inventory)
-    shown, rest = _choose(servers, bad_us)
     newest = last[-1][0]
+    total, of_servers = _sum_up(last[-1][1], inventory)  # in one pass: its parts may be there to be read once
+    by_window = [*(window_bar(window, pairs) for window, pairs in last[:-1]), _window_bar(newest, total)]
+    servers = _server_bars(of_servers, inventory)
+    shown, rest = _choose(servers, bad_us)
 
     height = 96 + 24 + 2 * 98 + ROW * (len(by_window) + len(shown)) + 26 + 34 * bool(rest)
     sheet = Sheet(WIDTH, height)
@@ -114,46 +114,70 @@ def bars_sheet(
 
 def window_bar(window: Window, pairs: Pairs) -> Bar:
     """Return the bar of a whole window."""
-    return _total_bar(window, _tallies(pairs, "src")[0])
+    total = _BarSums.empty(1)
+    for part in parts_of(pairs):
+        total.add(part, np.zeros(len(part), np.int64))
+    return _window_bar(window, total)
 
 
 def server_bars(pairs: Pairs, inventory: Inventory) -> list[Bar]:
     """Return one bar a server of the inventory, in its order, over the pairs that have it at either end."""
-    sent_by, sent_to = _tallies(pairs, "src", "dst")
-    return _server_bars(sent_by, sent_to, inventory)
+    return _server_bars(_sum_up(pairs, inventory)[1], inventory)
 
 
-def _tallies(pairs: Pairs, *ends: str) -> list[Tally]:
-    """Return for each of `ends` (src, dst) what its hosts' pairs add up to."""
-    tallies: list[Tally] = [{} for _ in ends]
-    answered, retransmitted = (pl.col(c).cast(pl.Int64) for c in ("answered", "retransmitted"))
-    clean = (answered - retransmitted) * pl.col("rtt_mean_us").is_not_null()
-    sums = ((pl.col("rtt_mean_us").cast(pl.Float64) * clean).sum(), clean.sum().alias("clean"))
+@dataclass(frozen=True)
+class _BarSums:
+    """What pairs add up to, by row. `counts` (rows, 4): µs of all clean answers, how many, probes sent, answered."""
+
+    counts: Floats
+    ladders: LadderSums
+
+    @classmethod
+    def empty(cls, rows: int) -> _BarSums:
+        return cls(np.zeros((rows, 4)), LadderSums.empty(rows))
+
+    def add(self, pairs: pl.DataFrame, *keys: NDArray[np.int64]) -> None:
+        """Add each pair to the row that it has in each of `keys`."""
+        answered, retransmitted = (pl.col(c).cast(pl.Int64) for c in ("answered", "retransmitted"))
+        mean_us = pl.col("rtt_mean_us").cast(pl.Float64)
+        clean = (answered - retransmitted) * mean_us.is_not_null()
+        figures = pairs.select((mean_us.fill_null(0) * clean).alias("us"), clean.alias("clean"), "sent", "answered")
+        ladders = Ladders.of_pairs(pairs)
+        for rows in keys:
+            for at, values in enumerate(figures):
+                self.counts[:, at] += np.bincount(rows, values.to_numpy(), minlength=len(self.counts))
+            self.ladders.add(rows, ladders)
+
+
+def _sum_up(pairs: Pairs, inventory: Inventory) -> tuple[_BarSums, _BarSums]:
+    """Return the sums of all pairs and those of each server; the last of these is of hosts not in the inventory."""
+    hosts = pl.Enum([host.name for host in inventory.hosts])
+    total, servers = _BarSums.empty(1), _BarSums.empty(len(inventory.hosts) + 1)
     for part in parts_of(pairs):
-        for end, tally in zip(ends, tallies, strict=True):
-            rows = part.group_by(end).agg(*sums, pl.col("sent", "answered").cast(pl.Int64).sum())
-            for name, *figures in rows.iter_rows():
-                tally.setdefault(name, np.zeros(4 + BUCKETS))[:4] += figures
-            for name, ladder in ladders_by(part, end).items():
-                tally[name][4:] += ladder
-    return tallies
+        positions = pl.col("src", "dst").cast(hosts, strict=False).to_physical().cast(pl.Int64)
+        src, dst = part.select(positions.fill_null(len(inventory.hosts)))
+        total.add(part, np.zeros(len(part), np.int64))
+        servers.add(part, src.to_numpy(), dst.to_numpy())
+    return total, servers
 
 
-def _total_bar(window: Window, tally: Tally) -> Bar:
-    return _bar(f"{window.start:%H:%M}–{window.end:%H:%M}", sum(tally.values(), np.zeros(4 + BUCKETS)))
+def _window_bar(window: Window, total: _BarSums) -> Bar:
+    (bar,) = _bars(total, [f"{window.start:%H:%M}–{window.end:%H:%M}"])
+    return bar
 
 
-def _server_bars(sent_by: Tally, sent_to: Tally, inventory: Inventory) -> list[Bar]:
-    nothing = np.zeros(4 + BUCKETS)
-    return [_bar(h.name, sent_by.get(h.name, nothing) + sent_to.get(h.name, nothing)) for h in inventory.hosts]
+def _server_bars(servers: _BarSums, inventory: Inventory) -> list[Bar]:
+    return _bars(servers, [host.name for host in inventory.hosts])
 
 
-def _bar(name: str, sums: Floats) -> Bar:
-    us, (clean, sent, answered) = float(sums[0]), (int(count) for count in sums[1:4])
-    p99_us = quantile_us(sums[4:].astype(np.int64), 0.99)
-    return Bar(
-        name, us / clean if clean else math.nan, p99_us, 1 - answered / sent if sent else math.nan, sent, answered
-    )
+def _bars(sums: _BarSums, names: Sequence[str]) -> list[Bar]:
+    """Return the bars of the first rows."""
+    p99_us = sums.ladders.ladders().quantiles_us({"p99": 0.99})["p99"]
+    bars = []
+    for name, (us, clean, sent, answered), p99 in zip(names, sums.counts.tolist(), p99_us.tolist(), strict=False):
+        mean_us, unanswered = us / clean if clean else math.nan, 1 - answered / sent if sent else math.nan
+        bars.append(Bar(name, mean_us, p99, unanswered, int(sent), int(answered)))
+    return bars
 
 
 def _choose(servers: list[Bar], bad_us: float) -> tuple[list[Bar], list[Bar]]:

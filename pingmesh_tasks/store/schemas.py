@@ -37,7 +37,7 @@ PROBE = pl.Schema(
 #: One row a source, destination and protocol; `sent` is 0 for a pair that was planned and gave nothing.
 #: sent = answered + lost + refused + unreachable + reset + bad_reply + local_error.
 #: Quantiles are exact nearest ranks of the window's clean answers; `retransmitted` is part of `answered` but of no
-#: quantile. The ladder (`latency.summary`) counts the same answers in fixed log buckets, empty buckets left out.
+#: quantile. The ladder (`latency.ladder`) counts the same answers in fixed log buckets, empty buckets left out.
 PAIR_LATENCY = pl.Schema(
     {
         "window": UTC_US,

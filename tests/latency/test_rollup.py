@@ -1,6 +1,7 @@
 """Hours and days out of windows, held against the probes that they are made of."""
 
 import io
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -10,15 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.latency.rollup import PairSums, Piece, merge_pairs, only_sources, roll_up
-from pingmesh_tasks.latency.summary import (
-    LADDER_EDGES_US,
-    QUANTILES,
-    merge_ladders,
-    nearest_rank,
-    quantile_from_ladder,
-    summarize_pairs,
-)
+from pingmesh_tasks.latency.ladder import Ladders, nearest_rank
+from pingmesh_tasks.latency.rollup import PairSums, SourceRange, merge_pairs, only_sources, roll_up
+from pingmesh_tasks.latency.summary import QUANTILES, summarize_pairs
 from pingmesh_tasks.store.schemas import PAIR_LATENCY, PROBE
 from pingmesh_tasks.windows import Window
 
@@ -61,14 +56,14 @@ PROBES = [probes_of(window, seed) for seed, window in enumerate(WINDOWS)]
 PAIRS = [summarize_pairs(probes, window) for probes, window in zip(PROBES, WINDOWS, strict=True)]
 
 
-def pieces_of(frame: pl.DataFrame, rows: int) -> list[Piece]:
+def pieces_of(frame: pl.DataFrame, rows: int) -> list[SourceRange]:
     """Cut a table into row groups of whole sources, as `pair_latency` objects are."""
     tables = [part.to_arrow() for _, part in sorted(frame.group_by("src"))]
     groups = [pa.concat_tables(tables[i : i + rows]) for i in range(0, len(tables), rows)]
-    return [Piece(g["src"][0].as_py(), g["src"][-1].as_py(), lambda g=g: g) for g in groups]
+    return [SourceRange(g["src"][0].as_py(), g["src"][-1].as_py(), lambda g=g: g) for g in groups]
 
 
-def rolled_up(windows: list[list[Piece]]) -> tuple[pl.DataFrame, int]:
+def rolled_up(windows: list[list[SourceRange]]) -> tuple[pl.DataFrame, int]:
     sink, batches = io.BytesIO(), []
     roll_up(windows, DAY, sink, seen=batches.append)
     assert sum(map(len, batches)) == pq.read_metadata(io.BytesIO(sink.getvalue())).num_rows
@@ -104,12 +99,11 @@ def test_quantiles_are_those_of_the_pooled_round_trips_to_the_ladders_error():
 
 
 def test_every_quantile_is_the_one_that_the_merged_ladder_gives():
-    for row in merge_pairs(PAIRS, DAY).iter_rows(named=True):
-        for name, q in QUANTILES.items():
-            told = quantile_from_ladder(
-                row["ladder_bucket"], row["ladder_count"], q, row["rtt_min_us"], row["rtt_max_us"]
-            )
-            assert row[name] == round(told)
+    merged = merge_pairs(PAIRS, DAY)
+    told = Ladders.of_pairs(merged).quantiles_us(QUANTILES)
+    assert merged.height > 50
+    for name in QUANTILES:
+        assert merged[name].to_list() == [None if np.isnan(us) else us for us in told[name]]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -200,8 +194,10 @@ def test_pieces_of_which_some_sources_are_wanted_bring_only_those():
 
 def test_the_ladder_of_a_merge_is_the_sum_of_the_ladders():
     merged = merge_pairs(PAIRS, DAY).row(3, named=True)
-    same = [p.filter(src=merged["src"], dst=merged["dst"], protocol=merged["protocol"]) for p in PAIRS]
-    ladders = [(p["ladder_bucket"][0].to_numpy(), p["ladder_count"][0].to_numpy()) for p in same if p.height]
-    bucket, count = merge_ladders(ladders)
-    assert (merged["ladder_bucket"], merged["ladder_count"]) == (bucket.tolist(), count.tolist())
-    assert max(merged["ladder_bucket"]) <= len(LADDER_EDGES_US)
+    total = Counter()
+    for pairs in PAIRS:
+        for row in pairs.filter(src=merged["src"], dst=merged["dst"], protocol=merged["protocol"]).to_dicts():
+            total += Counter(dict(zip(row["ladder_bucket"], row["ladder_count"], strict=True)))
+    assert total.total() > 100
+    assert dict(zip(merged["ladder_bucket"], merged["ladder_count"], strict=True)) == total
+    assert merged["ladder_bucket"] == sorted(total)

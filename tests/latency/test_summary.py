@@ -10,15 +10,7 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.latency.summary import (
-    LADDER_BUCKETS,
-    LADDER_EDGES_US,
-    ladder_buckets,
-    merge_ladders,
-    quantile_from_ladder,
-    summarize_pairs,
-    summarize_probe_table,
-)
+from pingmesh_tasks.latency.summary import summarize_pairs, summarize_probe_table
 from pingmesh_tasks.store.schemas import PAIR_LATENCY, PROBE, check_schema
 from pingmesh_tasks.windows import Window
 
@@ -230,50 +222,3 @@ def test_what_is_no_probe_table_is_refused():
         summarize_pairs(frame([probe()]).drop("rtt_us"), WINDOW)
     with pytest.raises(StoreError, match="column dst has 1 nulls"):
         summarize_pairs(frame([probe(dst=None)]), WINDOW)
-
-
-def test_every_whole_microsecond_is_in_the_bucket_whose_edges_hold_it():
-    edges = [10 * 10 ** (b / 40) for b in range(241)]
-    rtts = np.unique(
-        np.concatenate([np.arange(70_000), LADDER_EDGES_US, LADDER_EDGES_US - 1, [10**7, 10**7 - 1, 2**32 - 1]])
-    ).astype(np.uint32)
-    assert ladder_buckets(rtts).tolist() == [bisect_right(edges, rtt) for rtt in rtts.tolist()]
-    assert (LADDER_EDGES_US[0], LADDER_EDGES_US[40], LADDER_EDGES_US[-1]) == (10, 100, 10**7)
-    assert LADDER_BUCKETS == 242
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_a_quantile_read_from_the_ladder_is_within_its_bound(seed):
-    rng = np.random.default_rng(seed)
-    size = int(rng.integers(1, 3_000))
-    rtts = np.sort(np.clip(rng.lognormal(rng.uniform(3, 13), rng.uniform(0.01, 3), size), 10, 9_999_999)).astype(
-        np.uint32
-    )
-    buckets, counts = np.unique(ladder_buckets(rtts), return_counts=True)
-    for q in (0.001, 0.5, 0.9, 0.99, 0.999, 1):
-        exact = float(rtts[math.ceil(q * size - 1e-9) - 1])
-        estimate = quantile_from_ladder(buckets, counts, q, rtts[0], rtts[-1])
-        assert abs(estimate / exact - 1) <= 0.029
-
-
-def test_beyond_the_ends_of_the_ladder_the_extremes_answer():
-    assert quantile_from_ladder([0, 241], [1, 1], 0.5, 3, 12e6) == 3
-    assert quantile_from_ladder([0, 241], [1, 1], 0.9, 3, 12e6) == 12e6
-    assert math.isnan(quantile_from_ladder([], [], 0.5, 0, 0))
-
-
-def test_merged_ladders_are_the_ladder_of_all_probes():
-    probes = random_probes(9, 3_000, hosts=2)
-    halves = [summarize_pairs(half, WINDOW) for half in (probes[:1_000], probes[1_000:])]
-    whole = summarize_pairs(probes, WINDOW)
-    for key in whole.select("src", "dst", "protocol").rows():
-        rows = [
-            table.row(
-                by_predicate=(pl.col("src") == key[0]) & (pl.col("dst") == key[1]) & (pl.col("protocol") == key[2]),
-                named=True,
-            )
-            for table in (*halves, whole)
-        ]
-        *parts, total = [(row["ladder_bucket"], row["ladder_count"]) for row in rows]
-        buckets, counts = merge_ladders(parts)
-        assert (buckets.tolist(), counts.tolist()) == total

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.latency.summary import merge_ladders, quantile_from_ladder
+from pingmesh_tasks.latency.ladder import Ladders, LadderSums
 from pingmesh_tasks.matrix import build, codes
 from pingmesh_tasks.matrix.build import build_mesh_map, map_parts, read_codes
-from pingmesh_tasks.matrix.groups import group_parts, group_rows, tally_groups
+from pingmesh_tasks.matrix.groups import GroupBuilder, group_parts, group_rows
 from pingmesh_tasks.topology.axis import MapAxis
 from pingmesh_tasks.topology.inventory import Host, Inventory
 from tests.support.mesh_frames import Faults, inventory_of, mesh_frame
@@ -120,9 +120,16 @@ def test_equal_axes_have_equal_ids_whatever_the_addresses():
     assert MapAxis(tuple(moved[::-1]), True).id != AXIS.id
 
 
+def sums_of(parts, axis):
+    builder = GroupBuilder(axis)
+    for part in parts:
+        builder.add(part)
+    return builder.finish()
+
+
 @pytest.mark.parametrize("kind", ["mesh", "dc", "podset", "tor", "host"])
 def test_groups_add_up_to_their_pairs(kind):
-    rows = group_rows(kind, tally_groups(PARTS, AXIS)[kind], AXIS)
+    rows = group_rows(kind, sums_of(PARTS, AXIS)[kind], AXIS)
     place = {host.name: {"dc": host.dc, "podset": f"{host.dc}/{host.podset}"} for host in AXIS.hosts}
     place = {name: found | {"tor": "/".join(INVENTORY.host(name).tor_key)} for name, found in place.items()}
     for row in rows.iter_rows(named=True):
@@ -136,34 +143,35 @@ def test_groups_add_up_to_their_pairs(kind):
         assert row["failed"] == ((pairs["sent"] > 0) & (pairs["answered"] == 0)).sum()
         for name in ("sent", "answered", "lost"):
             assert row[name] == pairs[name].sum(), name
-        ladders = zip(pairs["ladder_bucket"], pairs["ladder_count"], strict=True)
-        bucket, count = merge_ladders((b.to_numpy(), c.to_numpy()) for b, c in ladders)
-        assert (row["ladder_bucket"], row["ladder_count"]) == (bucket.tolist(), count.tolist())
+        total = LadderSums.empty(1)
+        total.add(np.zeros(pairs.height, np.int64), Ladders.of_pairs(pairs))
+        ladder = total.ladders()
+        assert (row["ladder_bucket"], row["ladder_count"]) == (ladder.bucket.tolist(), ladder.count.tolist())
+        assert sum(row["ladder_count"]) == pairs["answered"].sum()
         least, greatest = pairs["rtt_min_us"].min(), pairs["rtt_max_us"].max()
         assert (row["rtt_min_us"], row["rtt_max_us"]) == (least, greatest)
-        for name, q in {"rtt_p50_us": 0.5, "rtt_p90_us": 0.9, "rtt_p99_us": 0.99}.items():
-            wanted = None if least is None else round(quantile_from_ladder(bucket, count, q, least, greatest))
-            assert row[name] == wanted, (row["src"], row["dst"], name)
+        for name, (us,) in ladder.quantiles_us({"rtt_p50_us": 0.5, "rtt_p90_us": 0.9, "rtt_p99_us": 0.99}).items():
+            assert row[name] == (None if least is None else us), (row["src"], row["dst"], name)
 
 
 def test_groups_of_a_mesh_without_places_are_one():
     flat = inventory_of(6, topology=False)
-    tallies = tally_groups([mesh_frame(flat)], MapAxis.of(flat))
-    assert tallies["tor"].counts.tolist() == tallies["mesh"].counts.tolist()
-    assert tallies["host"].counts.shape == (12, 6)
+    sums = sums_of([mesh_frame(flat)], MapAxis.of(flat))
+    assert sums["tor"].counts.tolist() == sums["mesh"].counts.tolist()
+    assert sums["host"].counts.shape == (12, 6)
 
 
 def test_too_many_tors_leave_the_wider_groups(monkeypatch):
     monkeypatch.setattr("pingmesh_tasks.matrix.groups.MOST_ROWS", 17)
-    tallies = tally_groups(PARTS, AXIS)
-    assert set(tallies) == {"host", "podset", "dc", "mesh"}
-    assert tallies["mesh"].counts[0, 0] == PAIRS.height
+    sums = sums_of(PARTS, AXIS)
+    assert set(sums) == {"host", "podset", "dc", "mesh"}
+    assert sums["mesh"].counts[0, 0] == PAIRS.height
     monkeypatch.setattr("pingmesh_tasks.matrix.groups.MOST_ROWS", 1)
-    assert tally_groups(PARTS, AXIS)["mesh"].counts[0, 0] == PAIRS.height
+    assert sums_of(PARTS, AXIS)["mesh"].counts[0, 0] == PAIRS.height
 
 
 def test_a_window_without_pairs_has_groups_without_figures():
-    parts = dict(group_parts(tally_groups([], AXIS), AXIS, plan="abc"))
+    parts = dict(group_parts(sums_of([], AXIS), AXIS, plan="abc"))
     mesh = pl.read_parquet(io.BytesIO(parts["mesh"]))
     assert mesh["pairs"].to_list() == [0]
     assert mesh["rtt_p50_us"].to_list() == [None]

@@ -1,42 +1,29 @@
-import math
-
-import numpy as np
 import polars as pl
 import pytest
 
-from pingmesh_tasks.render.cdf import cdf_sheet, render_cdf, scope_ladders
-from pingmesh_tasks.render.spread import BUCKETS, UPPER_US, ladders_by, middle_us, quantile_us
+from pingmesh_tasks.render.cdf import cdf_sheet, render_cdf, scope_spreads
 from tests.support.mesh_frames import WINDOW, Faults, inventory_of, mesh_frame
 from tests.support.pictures import assert_readable, shown_texts
 
 
-def ladder_of(rtts):
-    buckets = np.searchsorted(UPPER_US, rtts, side="right")
-    return np.bincount(buckets, minlength=BUCKETS)
-
-
-def test_a_quantile_of_a_ladder_is_within_its_promised_error_of_the_exact_one():
-    rtts = np.sort(np.random.default_rng(5).lognormal(5, 1.2, 20_001))
-    for q in (0.01, 0.5, 0.9, 0.99, 0.999):
-        exact = rtts[math.ceil(q * len(rtts) - 1e-9) - 1]
-        assert quantile_us(ladder_of(rtts), q) == pytest.approx(exact, rel=0.0293) or exact < 10
-
-
-def test_the_ends_of_the_ladder_have_values_and_an_empty_one_has_none():
-    assert quantile_us(ladder_of(np.array([3.0])), 0.5) == 10.0 == middle_us(0)
-    assert quantile_us(ladder_of(np.array([2e7])), 0.5) == 1e7
-    assert math.isnan(quantile_us(np.zeros(BUCKETS, dtype=np.int64), 0.5))
-
-
-def test_ladders_add_up_over_pairs_and_scopes():
+def test_the_spread_of_a_scope_is_that_of_its_pairs_and_the_whole_mesh_comes_first():
     inventory = inventory_of(16, per_tor=2)
     pairs = mesh_frame(inventory, faults=Faults(dead=[inventory.hosts[0].name]))
-    ladders = scope_ladders(pairs)
-    assert list(ladders) == ["all", "intra_tor", "intra_dc", "inter_dc"]
-    assert ladders["all"].sum() == pairs["answered"].sum()
-    assert (ladders["all"] == sum(ladders[s] for s in list(ladders)[1:])).all()
+    spreads = scope_spreads(pairs)
+    assert list(spreads) == ["all", "intra_tor", "intra_dc", "inter_dc"]
+    assert spreads["all"].answers == pairs["answered"].sum() == sum(spreads[s].answers for s in list(spreads)[1:])
     inside = pairs.filter(pl.col("scope") == "intra_tor")
-    assert (ladders_by(inside, "scope")["intra_tor"] == ladders["intra_tor"]).all()
+    alone = scope_spreads(inside)
+    assert list(alone) == ["all", "intra_tor"]
+    for name in alone:
+        assert alone[name].quantiles_us == spreads["intra_tor"].quantiles_us
+        assert alone[name].us.tolist() == spreads["intra_tor"].us.tolist()
+
+
+def test_a_scope_of_another_time_counts_in_the_whole_mesh_only():
+    pairs = mesh_frame(inventory_of(4, dcs=1, podsets=1, per_tor=4)).with_columns(scope=pl.lit("inter_planet"))
+    spreads = scope_spreads(pairs)
+    assert list(spreads) == ["all"] and spreads["all"].answers == pairs["answered"].sum()
 
 
 def test_the_picture_writes_out_p50_p90_and_p99_of_the_mesh_and_of_each_scope():

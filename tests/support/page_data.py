@@ -23,10 +23,10 @@ from pingmesh_tasks.alerting.advance import AlertState, Policy, advance
 from pingmesh_tasks.alerting.state_file import to_json
 from pingmesh_tasks.detect.finding import Evaluation, Finding, anomaly_rows
 from pingmesh_tasks.detect.mesh.matrix_pattern import pattern_of
-from pingmesh_tasks.latency.summary import ladder_buckets
+from pingmesh_tasks.latency.ladder import NO_RTT, Ladders, ladder_buckets
 from pingmesh_tasks.matrix import codes
 from pingmesh_tasks.matrix.build import MeshMap, map_parts
-from pingmesh_tasks.matrix.groups import NO_RTT, GroupBuilder, PairColumns, group_parts
+from pingmesh_tasks.matrix.groups import GroupBuilder, PairColumns, group_parts
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore, S3Access
 from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS, NORMAL, PAIR_LATENCY, SESSION
@@ -138,16 +138,14 @@ class MadeMesh:
         src, dst = np.nonzero(self.planned)
         answered = made.answered[src, dst]
         bucket, count = self._ladders(made, src, dst)
-        builder.add_columns(
-            PairColumns(
-                *(src, dst, made.sent[src, dst], answered, made.lost[src, dst]),
-                least=np.where(answered > 0, made.us["min"][src, dst], NO_RTT).astype(np.uint32),
-                greatest=np.where(answered > 0, made.us["max"][src, dst], 0).astype(np.uint32),
-                ladder_length=np.full(len(src), _UNIT_BUCKETS),
-                bucket=bucket,
-                count=count,
-            )
+        ladders = Ladders(
+            offsets=np.arange(len(src) + 1) * _UNIT_BUCKETS,
+            bucket=bucket,
+            count=count,
+            min_us=np.where(answered > 0, made.us["min"][src, dst], NO_RTT).astype(np.uint32),
+            max_us=np.where(answered > 0, made.us["max"][src, dst], 0).astype(np.uint32),
         )
+        builder.add_columns(PairColumns(src, dst, made.sent[src, dst], answered, made.lost[src, dst], ladders))
         return builder
 
     def pairs(self, made: WindowOfPairs, window: Window, rows: slice) -> pl.DataFrame:

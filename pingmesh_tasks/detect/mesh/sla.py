@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.rules import Place, RuleBook
-from pingmesh_tasks.matrix.groups import MOST_ROWS, Tally, group_rows
+from pingmesh_tasks.matrix.groups import MOST_ROWS, GroupSums, group_rows
 from pingmesh_tasks.store.schemas import SLA, check_schema
 from pingmesh_tasks.topology.axis import GROUPS, MapAxis, on_axis
 from pingmesh_tasks.windows import Window
@@ -53,12 +53,12 @@ class SlaBuilder:
             for at, values in enumerate((sent > 0, within, clean)):
                 counts[:, at] += np.bincount(key, weights=values, minlength=len(counts)).astype(np.uint64)
 
-    def rows(self, window: Window, tallies: Mapping[str, Tally]) -> pl.DataFrame:
-        """Return the rows of `SLA`. `tallies` are the sums of the same pairs (`GroupBuilder.finish`)."""
-        parts = [self._part("mesh", "mesh", tallies["mesh"], self._counts["mesh"])]
-        for at, tally in enumerate(self._by_scope(tallies)):
-            parts.append(self._part(SCOPES[at], "mesh", tally, self._counts["scope"][at : at + 1]))
-        parts += [self._part(kind, kind, tallies[kind], self._counts[kind]) for kind in self._sides]
+    def rows(self, window: Window, sums: Mapping[str, GroupSums]) -> pl.DataFrame:
+        """Return the rows of `SLA`. `sums` are the sums of the same pairs (`GroupBuilder.finish`)."""
+        parts = [self._part("mesh", "mesh", sums["mesh"], self._counts["mesh"])]
+        for at, of_scope in enumerate(self._by_scope(sums)):
+            parts.append(self._part(SCOPES[at], "mesh", of_scope, self._counts["scope"][at : at + 1]))
+        parts += [self._part(kind, kind, sums[kind], self._counts[kind]) for kind in self._sides]
         found = pl.concat(parts).filter(pl.col("pairs") > 0).with_columns(window=pl.lit(window.start))
         sent = pl.col("sent")
         rows = found.with_columns(
@@ -69,21 +69,21 @@ class SlaBuilder:
         check_schema("sla_hour", rows)
         return rows
 
-    def _part(self, name: str, kind: str, tally: Tally, counts: NDArray[np.uint64]) -> pl.DataFrame:
-        figures = group_rows(kind, tally, self.axis).drop("pairs")
+    def _part(self, name: str, kind: str, sums: GroupSums, counts: NDArray[np.uint64]) -> pl.DataFrame:
+        figures = group_rows(kind, sums, self.axis).drop("pairs")
         judged = {name: pl.Series(counts[:, at]) for at, name in enumerate(("pairs", "within", "clean"))}
         columns = ["src", "dst", "sent", "answered", "lost", "rtt_p50_us", "rtt_p99_us"]
         return figures.select(columns).with_columns(kind=pl.lit(name), **judged)
 
-    def _by_scope(self, tallies: Mapping[str, Tally]) -> Iterator[Tally]:
+    def _by_scope(self, sums: Mapping[str, GroupSums]) -> Iterator[GroupSums]:
         """Yield the sums of each distance: those of the pairs of ToRs that are so far apart."""
-        if "tor" not in tallies:
+        if "tor" not in sums:
             return
         first = np.array([span.start for span in self.axis.spans["tor"]])
         scope = self._scope(np.repeat(first, len(first)), np.tile(first, len(first)))
-        folded = tallies["tor"].folded(scope, len(SCOPES))
+        folded = sums["tor"].folded(scope, len(SCOPES))
         for at in range(len(SCOPES)):
-            yield folded.only(at)
+            yield folded.rows(slice(at, at + 1))
 
     def _scope(self, src: Ints, dst: Ints) -> Ints:
         """Return how far apart each pair is, as a place in SCOPES; without topology nobody knows: the widest."""
