@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.matrix import codes
 from pingmesh_tasks.matrix.codes import CHANGE, METRICS, Codes
+from pingmesh_tasks.matrix.positions import cells_of, on_axis
+from pingmesh_tasks.matrix.states import State, has_no_data, states_of
 from pingmesh_tasks.matrix.usual_medians import UsualMedians
-from pingmesh_tasks.topology.axis import MapAxis, on_axis
+from pingmesh_tasks.topology.axis import HostAxis
 from pingmesh_tasks.topology.inventory import Inventory
 
 #: Columns of `pair_latency` that a map is made from.
@@ -33,13 +35,20 @@ MOST_HOSTS = 4_096
 #: Sources in a row group: what must be read for one pair. At 2 500 hosts 16 cost 1 % of size and 4 ms of a full read.
 SOURCES_PER_GROUP = 16
 METADATA = "pingmesh.map"
+#: The names by which each file counts its cells that are not measured.
+_CELL_COUNTS = {
+    State.NOT_PLANNED: "not_planned",
+    State.UNCLEAN: "unclean",
+    State.NO_DATA: "missing",
+    State.FAILED: "failed",
+}
 
 
 @dataclass(frozen=True)
 class MeshMap:
     """One window's codes by metric, each of shape (hosts, hosts). `strangers` counts rows of hosts not on the axis."""
 
-    axis: MapAxis
+    axis: HostAxis
     codes: dict[str, Codes]
     strangers: int = 0
 
@@ -47,11 +56,12 @@ class MeshMap:
 class MapBuilder:
     """Puts parts of a window's `pair_latency` (with `COLUMNS`, in any order) where they belong.
 
-    With `usual` (and the column `protocol`) the map has `change`: of a pair of which nothing is usual, NOT_PLANNED.
+    With `usual` (and the column `protocol`) the map has `change`: of a pair of which nothing is
+    usual, `State.NOT_PLANNED`.
     Memory is 18 bytes a cell beside one part. Raises ConfigError beyond MOST_HOSTS.
     """
 
-    def __init__(self, axis: MapAxis, usual: UsualMedians | None = None) -> None:
+    def __init__(self, axis: HostAxis, usual: UsualMedians | None = None) -> None:
         count = len(axis.hosts)
         if count > MOST_HOSTS:
             raise ConfigError(f"a map of {count} hosts is too large, {MOST_HOSTS} are the most; look at its groups")
@@ -62,7 +72,7 @@ class MapBuilder:
     def add(self, pairs: pl.DataFrame) -> None:
         known = on_axis(pairs, self.axis)
         self._strangers += pairs.height - known.height
-        cell = known["src"].to_numpy().astype(np.int64) * self._count + known["dst"].to_numpy()
+        cell = cells_of(known["src"].to_numpy(), known["dst"].to_numpy(), self._count)
         once = not (np.diff(np.sort(cell)) == 0).any()
         encoded = _encode(known)
         if self._usual:
@@ -84,7 +94,7 @@ class MapBuilder:
 
 def build_mesh_map(parts: Iterable[pl.DataFrame], inventory: Inventory, usual: UsualMedians | None = None) -> MeshMap:
     """Return the map of a window's pairs."""
-    builder = MapBuilder(MapAxis.of(inventory), usual)
+    builder = MapBuilder(HostAxis.of(inventory), usual)
     for part in parts:
         builder.add(part)
     return builder.finish()
@@ -126,7 +136,7 @@ def figures(matrix: Codes) -> dict[str, Any]:
     counts = np.bincount(matrix.ravel(), minlength=codes.CODE_COUNT)
     measured = counts[1 : codes.MOST + 1]
     total = int(measured.sum())
-    cells = {"measured": total} | {name: int(counts[state]) for state, name in codes.STATES.items()}
+    cells = {"measured": total} | {name: int(counts[state]) for state, name in _CELL_COUNTS.items()}
     if not total:
         return {"codes": None, "cells": cells}
     reached = np.cumsum(measured)
@@ -141,20 +151,19 @@ def figures(matrix: Codes) -> dict[str, Any]:
 def _encode(pairs: pl.DataFrame) -> dict[str, Codes]:
     """Return the codes of each metric, by row of `pairs`."""
     sent, answered, lost = (pairs[name].to_numpy().astype(np.float64) for name in ("sent", "answered", "lost"))
-    silent, failed = sent == 0, (sent > 0) & (answered == 0)
     probes = np.maximum(sent, 1)
     found = {
         "loss": codes.encode_share(lost / probes),
         "unanswered": codes.encode_share(1 - answered / probes),
         "sent": codes.encode_count(sent),
     }
+    for values in found.values():
+        values[has_no_data(sent)] = State.NO_DATA
+    states = states_of(sent, answered, has_value=False)
     for metric in METRICS.values():
         if metric.column:
             us = pairs[metric.column]
-            state = np.where(failed, codes.FAILED, codes.UNCLEAN).astype(np.uint16)
-            found[metric.name] = np.where(us.is_null().to_numpy(), state, codes.encode_us(_whole(us)))
-    for values in found.values():
-        values[silent] = codes.MISSING
+            found[metric.name] = np.where(us.is_null().to_numpy(), states, codes.encode_us(_whole(us)))
     return found
 
 

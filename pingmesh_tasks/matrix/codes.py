@@ -1,10 +1,7 @@
 """A figure of a pair as two bytes: small enough to send 6 million of them to a browser, exact enough to draw.
 
-    0            never to be measured
     1 … 4090     measured: a round trip in steps of 0.5 %, a share in steps of 1/4000, a count, or a ratio about 2048
-    4093         answered, but only after retransmits: no round trip to trust
-    4094         planned, but the source sent nothing
-    4095         probes were sent, none was answered
+    0, 4093 …    not measured: the value of a `State`
 
 The worst has the greatest code, so that the greatest code of a block (`pool_max`) tells the worst that happened in it:
 a single dead host survives any zoom.
@@ -20,11 +17,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pingmesh_tasks.matrix.states import State
+
 Codes = NDArray[np.uint16]
 Kind = Literal["log", "share", "count", "ratio"]
 
-NOT_PLANNED, UNCLEAN, MISSING, FAILED = 0, 4093, 4094, 4095
-STATES = {NOT_PLANNED: "not_planned", UNCLEAN: "unclean", MISSING: "missing", FAILED: "failed"}
 MOST = 4090
 STEP = 1.005
 SHARE_STEPS = 4000
@@ -89,9 +86,12 @@ def encode_count(count: NDArray[Any]) -> Codes:
 
 
 def encode_ratio(ln: NDArray[np.floating[Any]]) -> Codes:
-    """Return the codes of ratios, given as their logarithms: code c is `STEP ** (c - MIDDLE)`; NaN is NOT_PLANNED."""
+    """Return the codes of ratios, given as their logarithms; NaN is `State.NOT_PLANNED`.
+
+    Code c is `STEP ** (c - MIDDLE)`.
+    """
     codes = np.clip(np.rint(np.nan_to_num(ln) / _LOG_STEP) + MIDDLE, 1, MOST)
-    return np.where(np.isnan(ln), NOT_PLANNED, codes).astype(np.uint16)
+    return np.where(np.isnan(ln), State.NOT_PLANNED, codes).astype(np.uint16)
 
 
 _DECODE: Mapping[Kind, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
@@ -109,7 +109,12 @@ def decode(codes: NDArray[Any], kind: Kind) -> NDArray[np.float64]:
 
 
 def is_measured(codes: NDArray[Any]) -> NDArray[np.bool_]:
-    return np.asarray((codes > NOT_PLANNED) & (codes <= MOST))
+    return np.asarray((codes >= State.MEASURED) & (codes <= MOST))
+
+
+def state_of(code: int) -> State:
+    """Return the state that a code stands for."""
+    return State.MEASURED if is_measured(np.array(code)) else State(code)
 
 
 def pool_max(codes: Codes, lod: int) -> Codes:

@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from pingmesh_tasks.latency.ladder import Ladders, LadderSums
 from pingmesh_tasks.latency.summary import QUANTILES
 from pingmesh_tasks.matrix.build import METADATA
+from pingmesh_tasks.matrix.positions import on_axis
+from pingmesh_tasks.matrix.states import has_failed, has_no_data
 from pingmesh_tasks.store.schemas import GROUP_LATENCY, check_schema
-from pingmesh_tasks.topology.axis import GROUPS, MapAxis, on_axis
+from pingmesh_tasks.topology.axis import GROUPS, HostAxis
 
 COLUMNS = ["src", "dst", "sent", "answered", "lost", "rtt_min_us", "rtt_max_us", "ladder_bucket", "ladder_count"]
 KINDS = ("mesh", *GROUPS, "host")
@@ -77,11 +79,11 @@ class GroupSums:
 class GroupBuilder:
     """Adds up parts of a window's `pair_latency` (with `COLUMNS`, in any order)."""
 
-    def __init__(self, axis: MapAxis) -> None:
+    def __init__(self, axis: HostAxis) -> None:
         self.axis = axis
         self._sizes = {kind: len(axis.spans[kind]) for kind in GROUPS}
         self._kinds = [kind for kind in GROUPS if self._sizes[kind] ** 2 <= MOST_ROWS]
-        self._member = {kind: axis.member(kind) for kind in self._kinds[-1:]}
+        self._member = {kind: axis.member(kind).astype(np.int64) for kind in self._kinds[-1:]}
         self._sums = {"host": GroupSums.empty(2 * len(axis.hosts))}
         self._sums |= {kind: GroupSums.empty(self._sizes[kind] ** 2) for kind in self._member}
 
@@ -102,7 +104,7 @@ class GroupBuilder:
         sums = dict(self._sums)
         for finer, kind in pairwise(reversed(self._kinds)):
             firsts = [span.start for span in self.axis.spans[finer]]
-            above = self.axis.member(kind)[firsts]
+            above = self.axis.member(kind).astype(np.int64)[firsts]
             onto = (above[:, None] * self._sizes[kind] + above[None, :]).ravel()
             sums[kind] = sums[finer].folded(onto, self._sizes[kind] ** 2)
         hosts = len(self.axis.hosts)
@@ -111,7 +113,7 @@ class GroupBuilder:
         return sums
 
 
-def group_rows(kind: str, sums: GroupSums, axis: MapAxis) -> pl.DataFrame:
+def group_rows(kind: str, sums: GroupSums, axis: HostAxis) -> pl.DataFrame:
     """Return the rows of `GROUP_LATENCY` of a kind."""
     names: list[tuple[str | None, str | None]]
     if kind == "host":
@@ -119,7 +121,7 @@ def group_rows(kind: str, sums: GroupSums, axis: MapAxis) -> pl.DataFrame:
     elif kind == "mesh":
         names = [(None, None)]
     else:
-        of = [span.name for span in axis.spans[kind]]
+        of = axis.group_names(kind)
         names = [(src, dst) for src in of for dst in of]
     ladders = sums.ladders.ladders()
     some = pl.Series(ladders.totals > 0)
@@ -142,7 +144,7 @@ def group_rows(kind: str, sums: GroupSums, axis: MapAxis) -> pl.DataFrame:
     return frame
 
 
-def group_parts(sums: Mapping[str, GroupSums], axis: MapAxis, **metadata: Any) -> Iterator[tuple[str, bytes]]:
+def group_parts(sums: Mapping[str, GroupSums], axis: HostAxis, **metadata: Any) -> Iterator[tuple[str, bytes]]:
     """Yield each kind's name and Parquet, in small row groups; `metadata` (plain values) go with it."""
     for kind, of_kind in sums.items():
         data = io.BytesIO()
@@ -166,7 +168,7 @@ def _ladder_type(rows: int) -> type[np.unsignedinteger[Any]]:
 
 def _add(pairs: PairColumns, sums: GroupSums, keys: Sequence[Ints]) -> None:
     sent, answered = pairs.sent, pairs.answered
-    counts = [np.ones(len(sent)), (sent > 0) & (answered == 0), sent == 0, sent, answered, pairs.lost]
+    counts = [np.ones(len(sent)), has_failed(sent, answered), has_no_data(sent), sent, answered, pairs.lost]
     for key in keys:
         for at, values in enumerate(counts):
             sums.counts[:, at] += np.bincount(key, weights=values, minlength=len(sums.counts)).astype(np.uint64)

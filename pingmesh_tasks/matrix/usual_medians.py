@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.topology.axis import MapAxis, on_axis
+from pingmesh_tasks.matrix.positions import cells_of, on_axis
+from pingmesh_tasks.topology.axis import HostAxis
 
 #: Columns of `normal` that are read.
 COLUMNS = ["src", "dst", "protocol", "p50_ln"]
@@ -16,7 +17,7 @@ Floats = NDArray[np.float32]
 class UsualMedians:
     """Normal p50s as logarithms of µs; memory is 4 bytes a cell and protocol."""
 
-    def __init__(self, axis: MapAxis) -> None:
+    def __init__(self, axis: HostAxis) -> None:
         self.axis = axis
         self._ln: dict[str, Floats] = {}
 
@@ -26,8 +27,8 @@ class UsualMedians:
             known = on_axis(rows, self.axis)
             ln = self._ln.get(str(protocol))
             if ln is None:
-                ln = self._ln[str(protocol)] = np.full(len(self.axis.hosts) ** 2, np.nan, np.float32)
-            cell = known["src"].to_numpy().astype(np.int64) * len(self.axis.hosts) + known["dst"].to_numpy()
+                ln = self._ln[str(protocol)] = np.full(len(self.axis) ** 2, np.nan, np.float32)
+            cell = cells_of(known["src"].to_numpy(), known["dst"].to_numpy(), len(self.axis))
             ln[cell] = known["p50_ln"].fill_null(float("nan")).to_numpy()
 
     def ln_of(self, protocol: pl.Series, cell: NDArray[np.int64]) -> Floats:

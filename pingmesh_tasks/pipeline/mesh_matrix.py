@@ -20,7 +20,7 @@ from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.pieces import ParquetObject
 from pingmesh_tasks.store.tables import newest_window, read_parts
-from pingmesh_tasks.topology.axis import MapAxis
+from pingmesh_tasks.topology.axis import HostAxis
 from pingmesh_tasks.windows import Window
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ COLUMNS = sorted({*build.COLUMNS, *groups.COLUMNS})
 class MapMaker:
     """Lays pairs out as the page reads them. A mesh of more than MOST_HOSTS has groups, and no map."""
 
-    def __init__(self, axis: MapAxis, medians: usual_medians.UsualMedians | None = None) -> None:
+    def __init__(self, axis: HostAxis, medians: usual_medians.UsualMedians | None = None) -> None:
         self.axis, self.groups = axis, groups.GroupBuilder(axis)
         self._map = build.MapBuilder(axis, medians) if len(axis.hosts) <= build.MOST_HOSTS else None
         if not self._map:
@@ -66,7 +66,7 @@ def build_mesh_map(run: Run, part: Part) -> dict[str, int]:
 
     Returns how many hosts there are, and the bytes written.
     """
-    axis = MapAxis.of(read_inventory(run, part))
+    axis = HostAxis.of(read_inventory(run, part))
     before = newest_window(run.store, NORMAL, run.window)
     maker = MapMaker(axis, _usual(run.store, before, axis))
     for shard in read_parts(run.store, "pair_latency", run.window, [*COLUMNS, "protocol"]):
@@ -75,7 +75,7 @@ def build_mesh_map(run: Run, part: Part) -> dict[str, int]:
     return {"hosts": len(axis.hosts), "bytes": written}
 
 
-def _usual(store: ObjectStore, window: Window | None, axis: MapAxis) -> usual_medians.UsualMedians:
+def _usual(store: ObjectStore, window: Window | None, axis: HostAxis) -> usual_medians.UsualMedians:
     """Return what is usual after a window, read a row group at a time; nothing where there is no window."""
     medians = usual_medians.UsualMedians(axis)
     for key in store.keys(layout.table_prefix(NORMAL, window)) if window else ():

@@ -33,7 +33,7 @@ from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.pieces import ParquetObject
 from pingmesh_tasks.store.tables import drop_other_shards, write_table
 from pingmesh_tasks.topology import pinglist
-from pingmesh_tasks.topology.axis import MapAxis
+from pingmesh_tasks.topology.axis import HostAxis
 from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.windows import LEVELS_S, Window, levels_above, window_containing
 
@@ -94,7 +94,7 @@ def roll_up(run: Run, level: str) -> dict[str, int]:
     rules = read_rules(run.settings, run.store)
     table = layout.at_level(PAIRS, level)
     shards = _shards(sources[-1], inventory)
-    maker, sla = mesh_matrix.MapMaker(MapAxis.of(inventory)), SlaBuilder(MapAxis.of(inventory), rules)
+    maker, sla = mesh_matrix.MapMaker(HostAxis.of(inventory)), SlaBuilder(HostAxis.of(inventory), rules)
 
     def lay_out(merged: pa.Table) -> None:
         pairs = _plain_names(merged.select(COLUMNS))

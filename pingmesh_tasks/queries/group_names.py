@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pingmesh_tasks.queries.refusal import NoAnswer
-from pingmesh_tasks.topology.axis import GROUPS, MapAxis, Span
+from pingmesh_tasks.topology.axis import GROUPS, HostAxis, Span
 
 
-def span_of(axis: MapAxis, name: str | None, kind: str | None = None) -> Span:
+def span_of(axis: HostAxis, name: str | None, kind: str | None = None) -> Span:
     """Return where a group or host stands; None is the whole axis. Raises NoAnswer for a name that is not on it.
 
     Without a `kind`, groups come before hosts where both have one name.
@@ -23,7 +23,7 @@ def span_of(axis: MapAxis, name: str | None, kind: str | None = None) -> Span:
     return Span(name, name, at, at + 1)
 
 
-def number_of(axis: MapAxis, kind: str, name: str) -> int:
+def number_of(axis: HostAxis, kind: str, name: str) -> int:
     """Return which of its kind a group (or host) is, in the order of the axis. Raises NoAnswer."""
     if kind == "host":
         return span_of(axis, name, "host").start

@@ -15,7 +15,7 @@ from pingmesh_tasks.queries.group_names import number_of
 from pingmesh_tasks.queries.page import Page
 from pingmesh_tasks.queries.refusal import NoAnswer
 from pingmesh_tasks.queries.window_index import MapWindow
-from pingmesh_tasks.topology.axis import MapAxis
+from pingmesh_tasks.topology.axis import HostAxis
 
 TABLE = "group_latency"
 COUNTS = ["pairs", "failed", "missing", "sent", "answered", "lost"]
@@ -112,7 +112,7 @@ def _row(
     return found
 
 
-def _number(axis: MapAxis, of: str, src: str | None, dst: str | None) -> int:
+def _number(axis: HostAxis, of: str, src: str | None, dst: str | None) -> int:
     if of == "mesh":
         return 0
     if of == "host":

@@ -15,14 +15,14 @@ from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.matrix.build import METADATA
 from pingmesh_tasks.matrix.codes import ALL_METRICS, METRICS
 from pingmesh_tasks.queries.cache import BytesCache
-from pingmesh_tasks.queries.matrix import Matrix, Pool, matrix_answer, read_matrix
+from pingmesh_tasks.queries.matrix_frame import Matrix, Pool, matrix_answer, read_matrix
 from pingmesh_tasks.queries.refusal import NoAnswer
 from pingmesh_tasks.queries.window_index import DAY_S, MAP, MapWindow, WindowIndex
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.pieces import ParquetObject
-from pingmesh_tasks.topology.axis import MapAxis
+from pingmesh_tasks.topology.axis import HostAxis
 from pingmesh_tasks.topology.pinglist import read_plan
 from pingmesh_tasks.windows import LEVELS_S, Window, levels_above, window_containing
 
@@ -153,14 +153,14 @@ class Page:
             raise NoAnswer("no_table", f"the window has no {key}; a new run of it makes one")
         return found
 
-    def axis(self, plan: str) -> MapAxis:
+    def axis(self, plan: str) -> HostAxis:
         """Return the axis of a plan. Raises NoAnswer where there is no such plan."""
 
-        def read() -> MapAxis:
+        def read() -> HostAxis:
             document = self.store.find(layout.plan(plan))
             if document is None:
                 raise NoAnswer("no_plan", f"there is no plan {plan}; api/v1/boot names the newest")
-            return MapAxis.of(read_plan(document)[0])
+            return HostAxis.of(read_plan(document)[0])
 
         return self.cache.get(("axis", plan), read, lambda axis: 1_000 * len(axis.hosts))
 

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pingmesh_tasks.matrix.build import METADATA, SOURCES_PER_GROUP
-from pingmesh_tasks.matrix.codes import METRICS, NOT_PLANNED, STATES, decode
+from pingmesh_tasks.matrix.codes import METRICS, decode, state_of
+from pingmesh_tasks.matrix.states import State
 from pingmesh_tasks.queries.group_names import number_of
 from pingmesh_tasks.queries.group_series import distribution
 from pingmesh_tasks.queries.page import Page
@@ -61,7 +62,7 @@ def _point(page: Page, at: MapWindow, src: str, dst: str) -> dict[str, Any] | No
         codes = {metric: _code(page, at, metric, src, dst) for metric in SERIES}
     except NoAnswer:
         return None
-    if codes["p50"] in (None, NOT_PLANNED):
+    if codes["p50"] in (None, State.NOT_PLANNED):
         return None
     values = {metric: float(decode(np.array([code]), METRICS[metric].kind)[0]) for metric, code in codes.items()}
 
@@ -74,7 +75,7 @@ def _point(page: Page, at: MapWindow, src: str, dst: str) -> dict[str, Any] | No
         "p99_us": whole("p99", 1),
         "loss": whole("loss", 4),
         "sent": whole("sent", 0),
-        "state": STATES.get(int(codes["p50"] or 0), "measured"),
+        "state": state_of(codes["p50"] or State.NOT_PLANNED).label,
     }
 
 

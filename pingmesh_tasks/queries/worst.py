@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from pingmesh_tasks.matrix.codes import ALL_METRICS, FAILED, MISSING, NOT_PLANNED, STATES, Codes, decode
+from pingmesh_tasks.matrix.codes import ALL_METRICS, Codes, decode, state_of
+from pingmesh_tasks.matrix.states import State
 from pingmesh_tasks.queries.group_names import span_of
 from pingmesh_tasks.queries.page import Page
 from pingmesh_tasks.queries.window_index import MapWindow
-from pingmesh_tasks.topology.axis import MapAxis
+from pingmesh_tasks.topology.axis import HostAxis
 
-#: A host of whose planned cells so many are failed or missing is told as a host.
+#: A host of whose planned cells so many are failed or without data is told as a host.
 HOST_SHARE = 0.5
 
 
@@ -25,8 +26,8 @@ def worst(page: Page, at: MapWindow, metric: str, count: int, src: str | None, d
     block = codes[rows.start : rows.stop, columns.start : columns.stop].copy()
     gone = np.zeros(len(axis.hosts), np.bool_)
     gone[[host["row"] for host in hosts]] = True
-    block[gone[rows.start : rows.stop]] = NOT_PLANNED
-    block[:, gone[columns.start : columns.stop]] = NOT_PLANNED
+    block[gone[rows.start : rows.stop]] = State.NOT_PLANNED
+    block[:, gone[columns.start : columns.stop]] = State.NOT_PLANNED
     cells = [
         {
             "rank": rank + 1,
@@ -43,9 +44,7 @@ def worst(page: Page, at: MapWindow, metric: str, count: int, src: str | None, d
 
 def _cell(code: int, metric: str) -> dict[str, Any]:
     value = float(decode(np.array([code]), ALL_METRICS[metric].kind)[0])
-    measured = np.isfinite(value)
-    state = "measured" if measured else STATES.get(code, "measured")
-    return {"state": state, "code": code, "value": round(value, 4) if measured else None}
+    return {"state": state_of(code).label, "code": code, "value": round(value, 4) if np.isfinite(value) else None}
 
 
 def _greatest(block: Codes, count: int) -> list[tuple[int, int]]:
@@ -61,9 +60,9 @@ def _greatest(block: Codes, count: int) -> list[tuple[int, int]]:
     return [(int(cell) // block.shape[1], int(cell) % block.shape[1]) for cell in [*over, *level]]
 
 
-def _silent_hosts(codes: Codes, axis: MapAxis) -> list[dict[str, Any]]:
-    planned = codes != NOT_PLANNED
-    bad = (codes == FAILED) | (codes == MISSING)
+def _silent_hosts(codes: Codes, axis: HostAxis) -> list[dict[str, Any]]:
+    planned = codes != State.NOT_PLANNED
+    bad = (codes == State.FAILED) | (codes == State.NO_DATA)
 
     def share(along: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         return np.asarray(bad.sum(axis=along) / np.maximum(planned.sum(axis=along), 1))

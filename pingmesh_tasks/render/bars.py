@@ -18,10 +18,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from pingmesh_tasks.latency.ladder import Ladders, LadderSums
+from pingmesh_tasks.matrix.positions import Pairs, parts_of, positions
 from pingmesh_tasks.render import theme
 from pingmesh_tasks.render.chart import fit
 from pingmesh_tasks.render.heatmap import mesh_parts
-from pingmesh_tasks.render.mesh_cells import Pairs, axis_for, parts_of
+from pingmesh_tasks.render.mesh_cells import axis_for
 from pingmesh_tasks.render.sheet import Sheet, header
 from pingmesh_tasks.render.theme import (
     ACCENT,
@@ -34,6 +35,7 @@ from pingmesh_tasks.render.theme import (
     format_us,
     latency_scale,
 )
+from pingmesh_tasks.topology.axis import HostAxis
 from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.windows import Window
 
@@ -151,11 +153,10 @@ class _BarSums:
 
 def _sum_up(pairs: Pairs, inventory: Inventory) -> tuple[_BarSums, _BarSums]:
     """Return the sums of all pairs and those of each server; the last of these is of hosts not in the inventory."""
-    hosts = pl.Enum([host.name for host in inventory.hosts])
-    total, servers = _BarSums.empty(1), _BarSums.empty(len(inventory.hosts) + 1)
+    axis = HostAxis.of(inventory)
+    total, servers = _BarSums.empty(1), _BarSums.empty(len(axis) + 1)
     for part in parts_of(pairs):
-        positions = pl.col("src", "dst").cast(hosts, strict=False).to_physical().cast(pl.Int64)
-        src, dst = part.select(positions.fill_null(len(inventory.hosts)))
+        src, dst = part.select(positions(axis).cast(pl.Int64).fill_null(len(axis)))
         total.add(part, np.zeros(len(part), np.int64))
         servers.add(part, src.to_numpy(), dst.to_numpy())
     return total, servers

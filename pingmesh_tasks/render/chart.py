@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pingmesh_tasks.matrix.states import State
 from pingmesh_tasks.render import raster, theme
-from pingmesh_tasks.render.mesh_cells import FAILED, MISSING, NOT_PLANNED, UNCLEAN, Axis, Mesh, Span
+from pingmesh_tasks.render.mesh_cells import Mesh, PictureAxis
 from pingmesh_tasks.render.raster import Grid
 from pingmesh_tasks.render.sheet import Sheet, text_width
 from pingmesh_tasks.render.theme import MUTED, RULE, Scale
+from pingmesh_tasks.topology.axis import Span
 
 #: Type sizes in px, and the most room that a name may take beside the cells.
 LARGEST, SMALLEST, NAME_ROOM = 15, 10, 170
@@ -27,7 +29,7 @@ LOSS_LABELS = ("≥0.1 %", "≥1 %", "≥5 %", "≥20 %")
 class Frame:
     """Cells with their labels: `left` and `top` are the px that rows' and columns' labels take."""
 
-    axis: Axis
+    axis: PictureAxis
     grid: Grid
     name_px: float  # 0: the names do not fit
     name_room: int
@@ -38,7 +40,7 @@ class Frame:
         return self.name_room + STRIP * len(self.strips) + 10
 
 
-def frame_for(axis: Axis, target: int, largest: int = 96, name_room: int = NAME_ROOM) -> Frame:
+def frame_for(axis: PictureAxis, target: int, largest: int = 96, name_room: int = NAME_ROOM) -> Frame:
     """Return cells and labels for a side of about `target` px."""
     grid = raster.grid_for(axis, target, largest)
     px = min(LARGEST, 0.92 * grid.cell)
@@ -133,19 +135,20 @@ def _mark_lines(meshes: Sequence[Mesh]) -> list[tuple[str, str, str]]:
     pooled = meshes[0].axis.kind != "host"
     cells = "cells" if pooled else "pairs"
 
-    def count(state: int) -> int:
-        return sum(int((m.state == state).sum()) for m in meshes)
+    def count(state: State) -> str:
+        return f"{theme.format_count(sum(int((m.state == state).sum()) for m in meshes))} {cells}"
 
-    lines = [
-        ("failed", theme.FAILED, f"failed: probes sent, no answer ({theme.format_count(count(FAILED))} {cells})"),
-        ("missing", theme.MISSING, f"no data: planned, nothing came ({theme.format_count(count(MISSING))} {cells})"),
-        ("not planned", theme.NOT_PLANNED, f"not planned ({theme.format_count(count(NOT_PLANNED))} {cells})"),
-    ]
-    if unclean := count(UNCLEAN):
-        lines.append(("unclean", theme.UNCLEAN, f"answered only after retransmits ({unclean} {cells})"))
+    words = {
+        State.FAILED: "failed: probes sent, no answer",
+        State.NO_DATA: "no data: planned, nothing came",
+        State.NOT_PLANNED: "not planned",
+    }
+    if any((m.state == State.UNCLEAN).any() for m in meshes):
+        words[State.UNCLEAN] = "answered only after retransmits"
+    lines = [(*raster.STATE_LOOKS[state], f"{what} ({count(state)})") for state, what in words.items()]
     if pooled:
         lines.append(("some failed", _middle_colour(), "some pairs of the cell failed (how many)"))
-        lines.append(("some missing", _middle_colour(), "some pairs of the cell have no data"))
+        lines.append(("some no data", _middle_colour(), "some pairs of the cell have no data"))
     return lines
 
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pingmesh_tasks.matrix.positions import Pairs
 from pingmesh_tasks.render import raster, theme
 from pingmesh_tasks.render.chart import Frame, draw_labels, draw_marks, draw_ramp, fit, frame_for, marks_height
-from pingmesh_tasks.render.mesh_cells import Axis, Mesh, Pairs, axis_for, build_mesh, code_pairs, fold
+from pingmesh_tasks.render.mesh_cells import Mesh, PictureAxis, axis_for, build_mesh, code_pairs, fold
 from pingmesh_tasks.render.sheet import Sheet, header, text_width, wrap_parts
 from pingmesh_tasks.render.theme import INK, METRICS, MUTED, format_count, format_loss, format_us, format_window
 from pingmesh_tasks.render.worst_pairs import Findings, WorstPair, find
@@ -110,7 +111,7 @@ def history_sheet(
     return sheet
 
 
-def mesh_parts(inventory: Inventory, axis: Axis, metric: str) -> list[str]:
+def mesh_parts(inventory: Inventory, axis: PictureAxis, metric: str) -> list[str]:
     """Return what the subtitle says about the matrix: how many hosts, and what a cell is."""
     hosts = inventory.hosts
     parts = [f"{format_count(len(hosts))} host{'s' * (len(hosts) != 1)}"]
@@ -138,8 +139,9 @@ def total_parts(findings: Findings) -> list[str]:
     ]
     if other > 0:
         parts.append(f"{format_loss(other / findings.sent)} refused or in error")
-    if findings.failed or findings.missing:
-        parts.append(f"{format_count(findings.failed)} pairs failed, {format_count(findings.missing)} without data")
+    if findings.failed or findings.no_data_pairs:
+        failed, no_data = format_count(findings.failed), format_count(findings.no_data_pairs)
+        parts.append(f"{failed} pairs failed, {no_data} without data")
     return parts
 
 
@@ -202,7 +204,7 @@ def draw_rings(sheet: Sheet, worst: Sequence[WorstPair], frame: Frame, x: int, y
         sheet.text(bx, by, label, px=12, bold=True, colour=theme.PAPER, ha="center", va="center")
 
 
-def _draw_worst(sheet: Sheet, x: int, y: int, worst: Sequence[WorstPair], axis: Axis, metric: str) -> int:
+def _draw_worst(sheet: Sheet, x: int, y: int, worst: Sequence[WorstPair], axis: PictureAxis, metric: str) -> int:
     if not worst:
         return y
     sheet.text(x, y, "Worst pairs, against the median of their scope", px=14, bold=True)
@@ -211,7 +213,7 @@ def _draw_worst(sheet: Sheet, x: int, y: int, worst: Sequence[WorstPair], axis: 
         sheet.box(x, y, 18, 18, INK)
         sheet.text(x + 9, y + 9, str(rank), px=12, bold=True, colour=theme.PAPER, ha="center", va="center")
         room = (SIDEBAR - 30 - 28 - text_width(" → ", 14)) / 2
-        src, dst = axis.hosts[pair.src], axis.hosts[pair.dst]
+        src, dst = axis.hosts.names[pair.src], axis.hosts.names[pair.dst]
         spare = max(0.0, room - text_width(src, 14)), max(0.0, room - text_width(dst, 14))
         ends = f"{fit(src, room + spare[1], 14)} → {fit(dst, room + spare[0], 14)}"
         sheet.text(x + 28, y + 9, ends, px=14, va="center")
@@ -248,6 +250,6 @@ def _summary(mesh: Mesh) -> str:
 
 
 def _failures(mesh: Mesh) -> str:
-    failed, missing = int(mesh.failed.sum()), int(mesh.missing.sum())
-    parts = [(failed, "pairs failed"), (missing, "without data")]
+    failed, no_data = int(mesh.failed.sum()), int(mesh.no_data.sum())
+    parts = [(failed, "pairs failed"), (no_data, "without data")]
     return ", ".join(f"{format_count(count)} {what}" for count, what in parts if count)

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pingmesh_tasks.matrix.states import State
 from pingmesh_tasks.render import theme
-from pingmesh_tasks.render.mesh_cells import FAILED, MEASURED, MISSING, NOT_PLANNED, UNCLEAN, Axis, Bools, Mesh
+from pingmesh_tasks.render.mesh_cells import Bools, Mesh, PictureAxis
 from pingmesh_tasks.render.theme import Pixels, Scale
 
 SMALL = 7
@@ -26,6 +27,13 @@ HAIRLINE = 9
 #: Least unanswered share for each size of the loss mark; below the first a cell carries none.
 LOSS_STEPS = (0.001, 0.01, 0.05, 0.20)
 FONT_PATH = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+#: The mark and the ground of each state that has no value.
+STATE_LOOKS = {
+    State.FAILED: ("failed", theme.FAILED),
+    State.NO_DATA: ("no data", theme.NO_DATA),
+    State.NOT_PLANNED: ("not planned", theme.NOT_PLANNED),
+    State.UNCLEAN: ("unclean", theme.UNCLEAN),
+}
 _OVER = 4
 
 
@@ -45,7 +53,7 @@ class Grid:
         return int(self.starts[start]), int(self.starts[stop - 1]) + self.cell
 
 
-def grid_for(axis: Axis, target: int, largest: int = 112) -> Grid:
+def grid_for(axis: PictureAxis, target: int, largest: int = 112) -> Grid:
     """Return the grid whose side comes nearest to `target` px, gaps between groups included."""
     n = max(axis.size, 1)
     cell = max(2, min(largest, round(target / n)))
@@ -66,21 +74,14 @@ def paint(mesh: Mesh, grid: Grid, scale: Scale, *, values: Callable[[float], str
     tiles = np.empty((n, c, n, c, 3), dtype=np.uint8)
     tiles[:] = base_colours(mesh, scale)[:, None, :, None, :]
     cells = tiles.transpose(0, 2, 1, 3, 4)  # a view: [row, column] is one cell of c × c px
-    for state, kind in ((FAILED, "failed"), (MISSING, "missing"), (NOT_PLANNED, "not planned"), (UNCLEAN, "unclean")):
+    for state, (kind, _) in STATE_LOOKS.items():
         _lay(cells, mesh.state == state, mark(kind, c))
     for size, which in enumerate(loss_classes(mesh)):
         _lay(cells, which, mark(f"loss {size}", c))
-    pooled = mesh.state >= UNCLEAN
-    _lay(cells, pooled & (mesh.failed > 0), mark("some failed", c))
-    _lay(cells, pooled & (mesh.failed == 0) & (mesh.missing > 0), mark("some missing", c))
-    if c >= 22 and mesh.axis.kind != "host":
-        only_missing = np.where(mesh.failed > 0, 0, mesh.missing)
-        for colour, counts in ((theme.FAILED_MARK, mesh.failed), (theme.INK, only_missing)):
-            for i, j in np.argwhere(pooled & (counts > 0)):
-                _write(cells[i, j], str(counts[i, j]), colour, corner=True)
+    _lay_counts(cells, mesh)
     if values is not None and c >= 40:
         bright = scale.fraction(mesh.value) > 0.6
-        for i, j in np.argwhere(mesh.state == MEASURED):
+        for i, j in np.argwhere(mesh.state == State.MEASURED):
             _write(cells[i, j], values(mesh.value[i, j]), theme.INK if bright[i, j] else theme.PAPER)
     if c >= HAIRLINE:
         cells[:, :, -1, :] = cells[:, :, :, -1] = theme.rgb_of(theme.PAPER)
@@ -93,19 +94,14 @@ def paint(mesh: Mesh, grid: Grid, scale: Scale, *, values: Callable[[float], str
 def base_colours(mesh: Mesh, scale: Scale) -> Pixels:
     """Return the plain colour of each cell, shape (n, n, 3)."""
     rgb = scale.colours(mesh.value)
-    for state, colour in (
-        (NOT_PLANNED, theme.NOT_PLANNED),
-        (MISSING, theme.MISSING),
-        (FAILED, theme.FAILED),
-        (UNCLEAN, theme.UNCLEAN),
-    ):
-        rgb[mesh.state == state] = theme.rgb_of(colour)
+    for state, (_, ground) in STATE_LOOKS.items():
+        rgb[mesh.state == state] = theme.rgb_of(ground)
     return rgb
 
 
 def loss_classes(mesh: Mesh) -> Sequence[Bools]:
-    """Return for each of LOSS_STEPS which measured cells carry its mark."""
-    share = np.where(mesh.state >= UNCLEAN, np.nan_to_num(mesh.unanswered), 0.0)
+    """Return for each of LOSS_STEPS which cells with an answer carry its mark."""
+    share = np.where(mesh.answered > 0, np.nan_to_num(mesh.unanswered), 0.0)
     reached = np.digitize(share, LOSS_STEPS)
     return [reached == i + 1 for i in range(len(LOSS_STEPS))]
 
@@ -117,35 +113,73 @@ def mark(kind: str, cell: int) -> NDArray[np.uint8]:
         return _block(kind, cell)
     side = cell * _OVER
     image = Image.new("RGBA", (side, side), (0, 0, 0, 0))
-    draw = ImageDraw.Draw(image)
-    unit = side / 20
-    thick = max(_OVER, round(1.6 * unit))
-    if kind == "failed":
-        inset = 6 * unit if cell > 30 else 5 * unit
-        for a, b in (((inset, inset), (side - inset, side - inset)), ((inset, side - inset), (side - inset, inset))):
-            draw.line([a, b], fill=theme.FAILED_MARK, width=thick)
-    elif kind == "missing":
-        step = min(max(side // 3, 5 * _OVER), 12 * _OVER)
-        for x in range(-side, side, step):
-            draw.line([(x, side), (x + side, 0)], fill=theme.MISSING_MARK, width=round(0.3 * step))
-    elif kind == "not planned":
-        r = max(0.7 * _OVER, min(1.1 * unit, 3 * _OVER))
-        draw.ellipse([side / 2 - r, side / 2 - r, side / 2 + r, side / 2 + r], fill=theme.NOT_PLANNED_MARK)
-    elif kind == "unclean":
-        for y in (0.40, 0.60):
-            draw.line([(0.25 * side, y * side), (0.75 * side, y * side)], fill=theme.UNCLEAN_MARK, width=thick)
-    elif kind.startswith("loss"):
-        size = int(kind[-1])
-        leg = min(side * (0.30, 0.42, 0.56, 0.72)[size], _OVER * (14, 20, 26, 32)[size])
-        edge = max(_OVER, min(round(0.6 * unit), 2 * _OVER))
-        end = side - _OVER
-        for length, colour in ((leg + 2 * edge, theme.PAPER), (leg, theme.LOSS_MARK)):
-            draw.polygon([(end - length, end), (end, end - length), (end, end)], fill=colour)
-    elif kind.startswith("some"):
-        failed = kind == "some failed"
-        w, h = (min(0.6 * side, 26 * _OVER), min(0.45 * side, 15 * _OVER)) if cell >= 22 else (0.45 * side, 0.45 * side)
-        draw.rectangle([0, 0, w, h], fill=theme.FAILED if failed else theme.MISSING, outline=theme.PAPER, width=_OVER)
+    _draw_mark(ImageDraw.Draw(image), kind, cell)
     return np.asarray(image.resize((cell, cell), Image.Resampling.BOX))
+
+
+def _draw_mark(draw: ImageDraw.ImageDraw, kind: str, cell: int) -> None:
+    """Draw a mark on a canvas that is `_OVER` times as large as the cell."""
+    if kind.startswith("loss"):
+        _draw_loss(draw, cell, int(kind[-1]))
+    elif kind.startswith("some"):
+        _draw_some(draw, cell, theme.FAILED if kind == "some failed" else theme.NO_DATA)
+    else:
+        _DRAW_STATE[kind](draw, cell)
+
+
+def _draw_failed(draw: ImageDraw.ImageDraw, cell: int) -> None:
+    side = cell * _OVER
+    inset = (6 if cell > 30 else 5) * side / 20
+    for a, b in (((inset, inset), (side - inset, side - inset)), ((inset, side - inset), (side - inset, inset))):
+        draw.line([a, b], fill=theme.FAILED_MARK, width=_thick(side))
+
+
+def _draw_no_data(draw: ImageDraw.ImageDraw, cell: int) -> None:
+    side = cell * _OVER
+    step = min(max(side // 3, 5 * _OVER), 12 * _OVER)
+    for x in range(-side, side, step):
+        draw.line([(x, side), (x + side, 0)], fill=theme.NO_DATA_MARK, width=round(0.3 * step))
+
+
+def _draw_not_planned(draw: ImageDraw.ImageDraw, cell: int) -> None:
+    middle = cell * _OVER / 2
+    r = max(0.7 * _OVER, min(1.1 * cell * _OVER / 20, 3 * _OVER))
+    draw.ellipse([middle - r, middle - r, middle + r, middle + r], fill=theme.NOT_PLANNED_MARK)
+
+
+def _draw_unclean(draw: ImageDraw.ImageDraw, cell: int) -> None:
+    side = cell * _OVER
+    for y in (0.40, 0.60):
+        draw.line([(0.25 * side, y * side), (0.75 * side, y * side)], fill=theme.UNCLEAN_MARK, width=_thick(side))
+
+
+def _draw_loss(draw: ImageDraw.ImageDraw, cell: int, size: int) -> None:
+    """Draw the corner whose size says how much is unanswered."""
+    side = cell * _OVER
+    leg = min(side * (0.30, 0.42, 0.56, 0.72)[size], _OVER * (14, 20, 26, 32)[size])
+    edge = max(_OVER, min(round(0.6 * side / 20), 2 * _OVER))
+    end = side - _OVER
+    for length, colour in ((leg + 2 * edge, theme.PAPER), (leg, theme.LOSS_MARK)):
+        draw.polygon([(end - length, end), (end, end - length), (end, end)], fill=colour)
+
+
+def _draw_some(draw: ImageDraw.ImageDraw, cell: int, colour: str) -> None:
+    """Draw the corner of a pooled cell some pairs of which failed or have no data."""
+    side = cell * _OVER
+    w, h = (min(0.6 * side, 26 * _OVER), min(0.45 * side, 15 * _OVER)) if cell >= 22 else (0.45 * side, 0.45 * side)
+    draw.rectangle([0, 0, w, h], fill=colour, outline=theme.PAPER, width=_OVER)
+
+
+def _thick(side: int) -> int:
+    return max(_OVER, round(1.6 * side / 20))
+
+
+_DRAW_STATE: dict[str, Callable[[ImageDraw.ImageDraw, int], None]] = {
+    "failed": _draw_failed,
+    "no data": _draw_no_data,
+    "not planned": _draw_not_planned,
+    "unclean": _draw_unclean,
+}
 
 
 def _block(kind: str, cell: int) -> NDArray[np.uint8]:
@@ -155,11 +189,11 @@ def _block(kind: str, cell: int) -> NDArray[np.uint8]:
     half = max(1, cell // 2)
     places: dict[str, tuple[NDArray[np.bool_], str]] = {
         "failed": ((at[:, None] == at) | (at[:, None] + at == cell - 1), theme.FAILED_MARK),
-        "missing": ((at[:, None] + at) % 3 == 0, theme.MISSING_MARK),
+        "no data": ((at[:, None] + at) % 3 == 0, theme.NO_DATA_MARK),
         "not planned": (np.zeros((cell, cell), dtype=bool), theme.NOT_PLANNED_MARK),
         "unclean": (np.broadcast_to(at[:, None] == cell // 2, (cell, cell)), theme.UNCLEAN_MARK),
         "some failed": ((at[:, None] < half) & (at < half), theme.FAILED),
-        "some missing": ((at[:, None] < half) & (at < half), theme.MISSING),
+        "some no data": ((at[:, None] < half) & (at < half), theme.NO_DATA),
     }
     if kind.startswith("loss"):
         side = max(1, round(cell * (0.25, 0.4, 0.6, 0.8)[int(kind[-1])]))
@@ -178,6 +212,19 @@ def swatch(kind: str, side: int, ground: str) -> Pixels:
     if kind:
         _lay(tile[None, None], np.ones((1, 1), dtype=bool), mark(kind, side))
     return tile
+
+
+def _lay_counts(cells: NDArray[np.uint8], mesh: Mesh) -> None:
+    """Mark the cells with an answer some pairs of which failed, or else have no data, and write how many."""
+    c, answered = cells.shape[2], mesh.answered > 0
+    only_no_data = np.where(mesh.failed > 0, 0, mesh.no_data)
+    looks = (("some failed", theme.FAILED_MARK, mesh.failed), ("some no data", theme.INK, only_no_data))
+    for kind, _, counts in looks:
+        _lay(cells, answered & (counts > 0), mark(kind, c))
+    if c >= 22 and mesh.axis.kind != "host":
+        for _, colour, counts in looks:
+            for i, j in np.argwhere(answered & (counts > 0)):
+                _write(cells[i, j], str(counts[i, j]), colour, corner=True)
 
 
 def _lay(cells: NDArray[np.uint8], which: Bools, over: NDArray[np.uint8]) -> None:

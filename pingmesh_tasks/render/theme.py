@@ -1,7 +1,7 @@
 """How every picture looks: colours, type sizes, number formats. Nothing here knows what a mesh is.
 
 Colours follow two rules. A number has a colour of one sequential, colour-blind-safe ramp (viridis), on a log scale;
-a state (failed, missing, not planned) has a colour outside the ramp *and* a shape, so that the picture survives
+a state (failed, no data, not planned) has a colour outside the ramp *and* a shape, so that the picture survives
 a grey printer. Lengths are pixels; a picture is looked at in a browser, not printed.
 """
 
@@ -23,8 +23,8 @@ RULE = "#c9d0d9"
 ACCENT = "#b42318"
 FAILED = "#c81e3a"
 FAILED_MARK = "#ffffff"
-MISSING = "#d5dae2"
-MISSING_MARK = "#7f8a9a"
+NO_DATA = "#d5dae2"
+NO_DATA_MARK = "#7f8a9a"
 NOT_PLANNED = "#ffffff"
 NOT_PLANNED_MARK = "#c4ccd6"
 UNCLEAN = "#efe3f7"

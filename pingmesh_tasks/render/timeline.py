@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
+from pingmesh_tasks.matrix.positions import Pairs
+from pingmesh_tasks.matrix.states import State
 from pingmesh_tasks.render import raster, theme
 from pingmesh_tasks.render.chart import draw_labels, draw_marks, draw_ramp, frame_for, marks_height
 from pingmesh_tasks.render.heatmap import draw_corner, mesh_parts, ramp_title
-from pingmesh_tasks.render.mesh_cells import Axis, Mesh, Pairs, axis_for, build_mesh, code_pairs, fold
+from pingmesh_tasks.render.mesh_cells import Mesh, PictureAxis, axis_for, build_mesh, code_pairs, fold
 from pingmesh_tasks.render.sheet import Sheet, header, text_width
 from pingmesh_tasks.render.theme import METRICS, MUTED, Floats, Pixels, Scale, format_count, format_loss
 from pingmesh_tasks.topology.inventory import Inventory
@@ -94,6 +96,7 @@ def render_timeline_html(windows: Windows, inventory: Inventory) -> bytes:
         "hosts": len(inventory.hosts),
         "subtitle": "  ·  ".join(mesh_parts(inventory, axis, "rtt_p50_us")[:1]),
         "windows": [{"id": w.id, "start": int(w.start.timestamp()), "length_s": w.length_s} for w, _ in last],
+        "states": {state.name: int(state) for state in State},
         "strangers": [meshes["loss"].strangers for meshes in built],
         "scales": {m: _scale_data(_common_scale(m, [meshes[m] for meshes in built])) for m in PAGE_METRICS},
         "ramp": theme.RAMP[::4].tolist(),
@@ -112,7 +115,7 @@ def render_timeline_html(windows: Windows, inventory: Inventory) -> bytes:
     return template.replace("/*PAGE*/null", _script_json(page), 1).replace("/*BLOB*/", blob, 1).encode()
 
 
-def _meshes(pairs: Pairs, axis: Axis) -> dict[str, Mesh]:
+def _meshes(pairs: Pairs, axis: PictureAxis) -> dict[str, Mesh]:
     coded = code_pairs(pairs, axis, *PAGE_METRICS)
     return {metric: fold(coded, metric) for metric in PAGE_METRICS}
 
@@ -140,26 +143,26 @@ def _totals(mesh: Mesh) -> str:
     if not sent:
         return "nothing measured"
     text = f"{format_count(sent)} probes sent  ·  {format_loss(unanswered / sent)} unanswered"
-    failed, missing = int(mesh.failed.sum()), int(mesh.missing.sum())
-    if failed or missing:
-        text += f"  ·  {format_count(failed)} pairs failed, {format_count(missing)} without data"
+    failed, no_data = int(mesh.failed.sum()), int(mesh.no_data.sum())
+    if failed or no_data:
+        text += f"  ·  {format_count(failed)} pairs failed, {format_count(no_data)} without data"
     return text
 
 
 def _pack(meshes: dict[str, Mesh]) -> bytes:
     """Return one window's cells as little-endian columns, each of n × n entries, row = source:
 
-    state u8 · p50 µs u32 · p99 µs u32 (NO_RTT: none) · lost share u16 (1/65535) · unanswered share u16 · sent u32 ·
-    pairs u32 · failed pairs u32 · missing pairs u32.
+    state u16 · p50 µs u32 · p99 µs u32 (NO_RTT: none) · lost share u16 (1/65535) · unanswered share u16 · sent u32 ·
+    pairs u32 · failed pairs u32 · pairs without data u32.
     """
     p50, p99, loss = (meshes[m] for m in PAGE_METRICS)
     columns = [
-        p50.state.astype("u1"),
+        p50.state.astype("<u2"),
         _whole_us(p50.value),
         _whole_us(p99.value),
         np.rint(np.nan_to_num(loss.value) * 65_535).astype("<u2"),
         np.rint(np.nan_to_num(p50.unanswered) * 65_535).astype("<u2"),
-        *(np.minimum(c, 0xFFFF_FFFF).astype("<u4") for c in (p50.sent, p50.pairs, p50.failed, p50.missing)),
+        *(np.minimum(c, 0xFFFF_FFFF).astype("<u4") for c in (p50.sent, p50.pairs, p50.failed, p50.no_data)),
     ]
     return b"".join(c.tobytes() for c in columns)
 
@@ -168,7 +171,7 @@ def _whole_us(us: Floats) -> NDArray[np.uint32]:
     return np.asarray(np.where(np.isfinite(us), np.rint(np.nan_to_num(us)), NO_RTT), dtype="<u4")
 
 
-def _axis_data(axis: Axis) -> dict[str, Any]:
+def _axis_data(axis: PictureAxis) -> dict[str, Any]:
     levels = [[[s.start, s.stop, s.label] for s in level] for level in axis.brackets]
     sizes = np.bincount(axis.member, minlength=axis.size).tolist()
     return {"kind": axis.kind, "labels": axis.labels, "levels": levels, "sizes": sizes}

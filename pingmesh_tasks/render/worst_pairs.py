@@ -46,7 +46,7 @@ class Findings:
     worst: tuple[WorstPair, ...]
     pairs: int
     failed: int
-    missing: int
+    no_data_pairs: int
     sent: int
     answered: int
     lost: int
@@ -54,12 +54,12 @@ class Findings:
 
 def find(coded: CodedPairs, metric: str) -> Findings:
     """Return the findings of one window. Deterministic: ties go to the earlier source, then destination."""
-    hosts = coded.axis.hosts
-    out_all, out_silent, out_failed = _by_host(coded, coded.src)
-    in_all, in_silent, in_failed = _by_host(coded, coded.dst)
-    no_data = (out_all > 0) & (out_silent == out_all)
-    unreachable = (in_failed > 0) & (in_failed == in_all - in_silent)
-    cut_off = (out_failed > 0) & (out_failed == out_all - out_silent)
+    hosts = coded.axis.hosts.names
+    out_all, out_empty, out_failed = _by_host(coded, coded.src)
+    in_all, in_empty, in_failed = _by_host(coded, coded.dst)
+    no_data = (out_all > 0) & (out_empty == out_all)
+    unreachable = (in_failed > 0) & (in_failed == in_all - in_empty)
+    cut_off = (out_failed > 0) & (out_failed == out_all - out_empty)
     explained = no_data | unreachable | cut_off
     return Findings(
         no_data=_named(hosts, no_data),
@@ -68,7 +68,7 @@ def find(coded: CodedPairs, metric: str) -> Findings:
         worst=_worst(coded, coded.values[metric], explained),
         pairs=len(coded.src),
         failed=len(coded.failed),
-        missing=len(coded.silent),
+        no_data_pairs=len(coded.no_data),
         sent=int(coded.sent.sum(dtype=np.int64)),
         answered=int(coded.answered.sum(dtype=np.int64)),
         lost=int(coded.lost.sum(dtype=np.int64)),
@@ -101,10 +101,10 @@ def _free(coded: CodedPairs, explained: Bools) -> Bools:
     free = np.ones(len(coded.src), dtype=np.bool_)
     for rows in coded.slices():
         free[rows] = ~(explained[coded.src[rows]] | explained[coded.dst[rows]])
-    free[coded.silent] = False
+    free[coded.no_data] = False
     if not free.any():
         free[:] = True
-        free[coded.silent] = False
+        free[coded.no_data] = False
     return free
 
 
@@ -142,7 +142,7 @@ def _top(coded: CodedPairs, rows: Counts | None, badness: Values, count: int) ->
 
 def _scopes(coded: CodedPairs) -> NDArray[np.int8]:
     """Return the scope of each pair: 0 same ToR, 1 same DC, 2 between DCs."""
-    tor, dc = (coded.axis.scopes[:, i].astype(np.int32) for i in (0, 1))
+    tor, dc = coded.axis.hosts.tor, coded.axis.hosts.dc
     scope = np.empty(len(coded.src), dtype=np.int8)
     for rows in coded.slices():
         src, dst = coded.src[rows], coded.dst[rows]
@@ -162,9 +162,9 @@ def _named(hosts: tuple[str, ...], which: Bools) -> tuple[str, ...]:
 
 
 def _by_host(coded: CodedPairs, end: Unsigned) -> tuple[Counts, Counts, Counts]:
-    """Return for each host how many pairs have it at this end, how many of them are silent, and how many failed."""
+    """Return for each host how many pairs have it at this end, how many of them have no data, and how many failed."""
     most = len(coded.axis.hosts)
     pairs = np.zeros(most, dtype=np.int64)
     for rows in coded.slices():
         pairs += np.bincount(end[rows], minlength=most)
-    return pairs, np.bincount(end[coded.silent], minlength=most), np.bincount(end[coded.failed], minlength=most)
+    return pairs, np.bincount(end[coded.no_data], minlength=most), np.bincount(end[coded.failed], minlength=most)

@@ -1,45 +1,20 @@
-"""Where every host stands, as numbers: what the rules on the mesh count by. And where a data server does."""
+"""Where a host or data server stands, by the names that a rule book asks for: host, ToR, podset, DC."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
-
-from pingmesh_tasks.topology.inventory import Inventory, LogServer
-
-Ints = NDArray[np.integer]
+from pingmesh_tasks.topology.axis import GROUPS
+from pingmesh_tasks.topology.inventory import Host, Inventory, LogServer
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where every host stands, as numbers: `tor`, `podset`, `dc` by host position, and the names of all four."""
-
-    names: tuple[str, ...]
-    tor: Ints
-    podset: Ints
-    dc: Ints
-    tor_names: tuple[str, ...]
-    podset_names: tuple[str, ...]
-    dc_names: tuple[str, ...]
-
-    @classmethod
-    def of(cls, inventory: Inventory) -> Places:
-        keys = [host.tor_key for host in inventory.hosts]
-        codes, names = zip(*(_numbered(["/".join(key[:depth]) for key in keys]) for depth in (3, 2, 1)), strict=True)
-        return cls(tuple(host.name for host in inventory.hosts), *codes, *names)
+def placement(host: Host) -> dict[str, str]:
+    """Return the full names of a host and of the groups that it is in."""
+    key = host.tor_key
+    return {"host": host.name, **{kind: "/".join(key[:depth]) for kind, depth in GROUPS.items()}}
 
 
 def place_of(server: LogServer, inventory: Inventory) -> dict[str, str]:
-    """Return where a data server stands, as a rule book asks for it: nowhere unless it is a host of the mesh."""
+    """Return where a data server stands: nowhere (no names) unless it is a host of the mesh."""
     for host in inventory.hosts:
         if host.address == server.address:
-            tor, podset, dc = ("/".join(host.tor_key[:depth]) for depth in (3, 2, 1))
-            return {"host": host.name, "tor": tor, "podset": podset, "dc": dc}
+            return placement(host)
     return {}
-
-
-def _numbered(names: list[str]) -> tuple[Ints, tuple[str, ...]]:
-    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    return np.array([number[name] for name in names], np.int32), tuple(number)

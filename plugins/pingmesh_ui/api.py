@@ -20,7 +20,7 @@ from pingmesh_tasks.queries import group_series as from_groups
 from pingmesh_tasks.queries import pairs as from_pairs
 from pingmesh_tasks.queries import table_lists as from_tables
 from pingmesh_tasks.queries import worst as from_worst
-from pingmesh_tasks.queries.matrix import MOST_LOD
+from pingmesh_tasks.queries.matrix_frame import MOST_LOD
 from pingmesh_tasks.queries.page import Page
 from pingmesh_tasks.queries.refusal import NoAnswer
 from pingmesh_tasks.queries.window_index import MapWindow

@@ -4,7 +4,8 @@ import pytest
 
 from pingmesh_tasks.detect.mesh.baseline import update_normal
 from pingmesh_tasks.fleet.connect import SshAccess
-from pingmesh_tasks.matrix.codes import ALL_METRICS, FAILED, decode
+from pingmesh_tasks.matrix.codes import ALL_METRICS, decode
+from pingmesh_tasks.matrix.states import State
 from pingmesh_tasks.pipeline.mesh import Part, Run
 from pingmesh_tasks.pipeline.mesh_matrix import build_mesh_map
 from pingmesh_tasks.queries import group_series, pairs, worst
@@ -42,7 +43,7 @@ def test_a_run_makes_the_window_ready_for_the_page(run):
     at = page.window(WINDOW.id)
     matrix, about = page.full(at, "p99")
     assert (about["plan"], about["hosts"], about["window"]) == (PART.plan, 40, WINDOW.id)
-    assert (matrix[:, 9] == FAILED).sum() == 39
+    assert (matrix[:, 9] == State.FAILED).sum() == 39
     assert told == {
         "hosts": 40,
         "bytes": sum(entry.size for entry in run.store.entries("tables/mesh_map/"))
@@ -71,7 +72,7 @@ def test_a_window_is_held_against_the_normal_of_before_it_and_never_of_itself(ru
     matrix, told = page.full(page.window(WINDOW.id), "change")
     assert told["normal"] == at.id
     assert decode(matrix[1, 2:3], "ratio")[0] == pytest.approx(300, rel=0.5)
-    assert (matrix[:, 9] == FAILED).sum() == 39
+    assert (matrix[:, 9] == State.FAILED).sum() == 39
     (slow,) = pairs.pair(page, page.window(WINDOW.id), NAMES[1], NAMES[2])["protocols"]
     assert slow["rtt_p50_us"] / slow["normal_p50_us"] == pytest.approx(decode(matrix[1, 2:3], "ratio")[0], rel=0.01)
     assert slow["normal_windows"] == 1

@@ -12,7 +12,7 @@ from pingmesh_tasks.render.bars import bars_sheet, server_bars, window_bar
 from pingmesh_tasks.render.cdf import cdf_sheet, scope_spreads
 from pingmesh_tasks.render.theme import format_us
 from pingmesh_tasks.store.schemas import PROBE
-from pingmesh_tasks.topology.axis import MapAxis
+from pingmesh_tasks.topology.axis import HostAxis
 from pingmesh_tasks.topology.inventory import Host, Inventory
 from pingmesh_tasks.windows import Window
 from tests.support.pictures import shown_texts
@@ -20,7 +20,7 @@ from tests.support.pictures import shown_texts
 WINDOW = Window.parse("20261121T220500Z", 300)
 HOUR = Window.parse("20261121T220000Z", 3_600)
 INVENTORY = Inventory((Host("a", "10.0.0.1"), Host("b", "10.0.0.2")))
-AXIS = MapAxis.of(INVENTORY)
+AXIS = HostAxis.of(INVENTORY)
 RNG = np.random.default_rng(3)
 CASES = {
     "8 µs": [8] * 40,

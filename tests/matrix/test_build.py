@@ -11,12 +11,13 @@ from pingmesh_tasks.latency.ladder import Ladders, LadderSums
 from pingmesh_tasks.matrix import build, codes
 from pingmesh_tasks.matrix.build import build_mesh_map, map_parts, read_codes
 from pingmesh_tasks.matrix.groups import GroupBuilder, group_parts, group_rows
-from pingmesh_tasks.topology.axis import MapAxis
+from pingmesh_tasks.matrix.states import State
+from pingmesh_tasks.topology.axis import HostAxis
 from pingmesh_tasks.topology.inventory import Host, Inventory
 from tests.support.mesh_frames import Faults, inventory_of, mesh_frame
 
 INVENTORY = inventory_of(24)
-AXIS = MapAxis.of(INVENTORY)
+AXIS = HostAxis.of(INVENTORY)
 NAMES = AXIS.names
 FAULTS = Faults(
     dead=[NAMES[3]],
@@ -39,21 +40,21 @@ def test_every_pair_is_where_the_axis_says():
         for metric in codes.METRICS.values():
             code = at(mesh, metric.name, row["src"], row["dst"])
             if row["sent"] == 0:
-                assert code == codes.MISSING
+                assert code == State.NO_DATA
             elif metric.name == "loss":
                 assert codes.decode(np.array([code]), "share")[0] == pytest.approx(row["lost"] / row["sent"], abs=2e-4)
             elif metric.column:
                 us = row[metric.column]
-                assert code == (codes.FAILED if us is None else codes.encode_us(np.array([us], np.uint32))[0])
-    assert (mesh.codes["sent"] != codes.NOT_PLANNED).sum() == PAIRS.height
+                assert code == (State.FAILED if us is None else codes.encode_us(np.array([us], np.uint32))[0])
+    assert (mesh.codes["sent"] != State.NOT_PLANNED).sum() == PAIRS.height
     assert mesh.strangers == 0
 
 
 def test_the_states_of_a_map_are_those_of_its_pairs():
     mesh = build_mesh_map(PARTS, INVENTORY)
-    assert at(mesh, "p50", NAMES[0], NAMES[0]) == codes.NOT_PLANNED
-    assert at(mesh, "p50", NAMES[0], NAMES[3]) == codes.FAILED
-    assert at(mesh, "p50", NAMES[7], NAMES[0]) == codes.MISSING
+    assert at(mesh, "p50", NAMES[0], NAMES[0]) == State.NOT_PLANNED
+    assert at(mesh, "p50", NAMES[0], NAMES[3]) == State.FAILED
+    assert at(mesh, "p50", NAMES[7], NAMES[0]) == State.NO_DATA
     assert at(mesh, "loss", NAMES[0], NAMES[1]) == 1 + codes.SHARE_STEPS
     assert at(mesh, "sent", NAMES[0], NAMES[1]) == 31
 
@@ -63,7 +64,7 @@ def test_an_answer_after_retransmits_only_is_not_taken_for_a_failure():
         pl.lit(None, pl.UInt32).alias(name) for name in PAIRS.columns if name.startswith("rtt_") or name == "jitter_us"
     )
     mesh = build_mesh_map([unclean], INVENTORY)
-    assert at(mesh, "p99", unclean["src"][0], unclean["dst"][0]) == codes.UNCLEAN
+    assert at(mesh, "p99", unclean["src"][0], unclean["dst"][0]) == State.UNCLEAN
 
 
 def test_of_several_protocols_the_worst_counts():
@@ -116,8 +117,8 @@ def test_an_axis_says_where_every_group_stands():
 
 def test_equal_axes_have_equal_ids_whatever_the_addresses():
     moved = [Host(h.name, f"10.9.9.{i}", h.dc, h.podset, h.tor) for i, h in enumerate(AXIS.hosts)]
-    assert MapAxis(tuple(moved), True).id == AXIS.id
-    assert MapAxis(tuple(moved[::-1]), True).id != AXIS.id
+    assert HostAxis(tuple(moved), True).id == AXIS.id
+    assert HostAxis(tuple(moved[::-1]), True).id != AXIS.id
 
 
 def sums_of(parts, axis):
@@ -156,7 +157,7 @@ def test_groups_add_up_to_their_pairs(kind):
 
 def test_groups_of_a_mesh_without_places_are_one():
     flat = inventory_of(6, topology=False)
-    sums = sums_of([mesh_frame(flat)], MapAxis.of(flat))
+    sums = sums_of([mesh_frame(flat)], HostAxis.of(flat))
     assert sums["tor"].counts.tolist() == sums["mesh"].counts.tolist()
     assert sums["host"].counts.shape == (12, 6)
 

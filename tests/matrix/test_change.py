@@ -9,12 +9,13 @@ from pingmesh_tasks.detect.mesh.matrix_pattern import MOST_SUSPECTS, pattern_of
 from pingmesh_tasks.detect.mesh.patterns import classify_heatmap
 from pingmesh_tasks.matrix import codes
 from pingmesh_tasks.matrix.build import build_mesh_map, map_parts, read_codes
+from pingmesh_tasks.matrix.states import State
 from pingmesh_tasks.matrix.usual_medians import UsualMedians
-from pingmesh_tasks.topology.axis import MapAxis
+from pingmesh_tasks.topology.axis import HostAxis
 from tests.support.mesh_frames import WINDOW, Faults, inventory_of, mesh_frame
 
 INVENTORY = inventory_of(24)
-AXIS = MapAxis.of(INVENTORY)
+AXIS = HostAxis.of(INVENTORY)
 NAMES = AXIS.names
 BEFORE = mesh_frame(INVENTORY, WINDOW.shifted(-1), seed=1)
 SICK = mesh_frame(
@@ -37,7 +38,7 @@ def test_a_ratio_comes_back_to_a_quarter_of_a_percent_and_nothing_is_no_ratio():
     ratio = np.geomspace(1e-4, 1e4, 3_001)
     assert (np.abs(codes.decode(codes.encode_ratio(np.log(ratio)), "ratio") / ratio - 1) < 0.0026).all()
     assert codes.encode_ratio(np.log([1.0, 1e9, 1e-9])).tolist() == [codes.MIDDLE, codes.MOST, 1]
-    assert codes.encode_ratio(np.array([np.nan])).tolist() == [codes.NOT_PLANNED]
+    assert codes.encode_ratio(np.array([np.nan])).tolist() == [State.NOT_PLANNED]
 
 
 def test_every_pair_is_held_against_its_own_normal():
@@ -56,13 +57,13 @@ def test_every_pair_is_held_against_its_own_normal():
 
 def test_the_states_of_change_are_those_of_the_median():
     found = change_of(SICK, update_normal(None, BEFORE, INVENTORY))
-    assert (found[0, 3], found[7, 0], found[0, 0]) == (codes.FAILED, codes.MISSING, codes.NOT_PLANNED)
+    assert (found[0, 3], found[7, 0], found[0, 0]) == (State.FAILED, State.NO_DATA, State.NOT_PLANNED)
 
 
 def test_a_pair_without_a_normal_is_compared_with_nothing():
     normal = update_normal(None, BEFORE, INVENTORY).filter(pl.col("src") != NAMES[0])
     found = change_of(SICK, normal)
-    assert (found[0, 1], found[0, 3]) == (codes.NOT_PLANNED, codes.FAILED)
+    assert (found[0, 1], found[0, 3]) == (State.NOT_PLANNED, State.FAILED)
     assert codes.is_measured(found[1, 0:1]).all()
     assert not codes.is_measured(change_of(SICK, normal.clear())).any()
 

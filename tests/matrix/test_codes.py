@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pingmesh_tasks.matrix import codes
+from pingmesh_tasks.matrix.states import State
 
 
 def matrix(*rows):
@@ -29,7 +30,7 @@ def test_a_loss_of_one_probe_in_a_million_is_no_zero():
 
 
 def test_states_have_no_value():
-    states = matrix([codes.NOT_PLANNED, codes.UNCLEAN, codes.MISSING, codes.FAILED])
+    states = matrix([State.NOT_PLANNED, State.UNCLEAN, State.NO_DATA, State.FAILED])
     assert np.isnan(codes.decode(states, "log")).all()
     assert not codes.is_measured(states).any()
 
@@ -50,6 +51,6 @@ def test_pooling_is_that_of_every_block(side, lod):
 
 def test_one_dead_host_survives_any_pooling():
     full = np.full((2500, 2500), 700, np.uint16)
-    full[:, 1234] = codes.FAILED
-    assert (codes.pool_max(full, 6) == codes.FAILED).any(axis=1).all()
-    assert not (codes.pool_mean(full, 6) == codes.FAILED).any()
+    full[:, 1234] = State.FAILED
+    assert (codes.pool_max(full, 6) == State.FAILED).any(axis=1).all()
+    assert not (codes.pool_mean(full, 6) == State.FAILED).any()

@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from pingmesh_tasks.matrix.states import State
 from pingmesh_tasks.render import raster, theme
 from pingmesh_tasks.render.heatmap import heatmap_sheet, history_sheet, render_heatmap, render_history
-from pingmesh_tasks.render.mesh_cells import MEASURED, axis_for, build_mesh
+from pingmesh_tasks.render.mesh_cells import axis_for, build_mesh
 from pingmesh_tasks.topology.inventory import Host, Inventory
 from tests.support.mesh_frames import WINDOW, Faults, inventory_of, mesh_frame
 from tests.support.pictures import assert_readable, shown_texts
@@ -84,7 +85,7 @@ def test_a_dead_host_leaves_a_red_mark_in_the_cells_of_its_tor(hosts):
     marked = [
         i for i in range(mesh.axis.size) if tuple(theme.rgb_of(theme.FAILED)) in colours(cell(pixels, grid, i, column))
     ]
-    assert mesh.state[column, column] == MEASURED
+    assert mesh.state[column, column] == State.MEASURED
     assert marked == np.flatnonzero(mesh.failed[:, column]).tolist() and len(marked) > 20
 
 

@@ -57,7 +57,7 @@ def test_the_ramp_grows_lighter_all_the_way_so_that_it_reads_in_grey():
 
 
 def test_no_colour_of_a_state_is_a_colour_of_the_ramp():
-    for state in (theme.FAILED, theme.MISSING, theme.NOT_PLANNED, theme.UNCLEAN, theme.ZERO_LOSS):
+    for state in (theme.FAILED, theme.NO_DATA, theme.NOT_PLANNED, theme.UNCLEAN, theme.ZERO_LOSS):
         apart = np.abs(theme.RAMP.astype(int) - theme.rgb_of(state).astype(int)).sum(axis=1)
         assert apart.min() > 60, state
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pingmesh_tasks.matrix.states import State
+from pingmesh_tasks.render.mesh_cells import axis_for, build_mesh
 from pingmesh_tasks.render.timeline import (
     NO_RTT,
     render_timeline,
@@ -86,10 +88,14 @@ def test_the_page_carries_every_number_exactly():
     windows = windows_of(inventory, 2, dead_in=(1,))
     page, cells = page_of(render_timeline_html(windows, inventory))
     n = 25
-    assert len(cells) == 2 * n * (1 + 4 + 4 + 2 + 2 + 4 + 4 + 4 + 4)
+    assert len(cells) == 2 * n * (2 + 4 + 4 + 2 + 2 + 4 + 4 + 4 + 4)
     second = cells[len(cells) // 2 :]
-    p50 = np.frombuffer(second[n : 5 * n], dtype="<u4").reshape(5, 5)
-    sent = np.frombuffer(second[13 * n : 17 * n], dtype="<u4").reshape(5, 5)
+    state = np.frombuffer(second[: 2 * n], dtype="<u2").reshape(5, 5)
+    p50 = np.frombuffer(second[2 * n : 6 * n], dtype="<u4").reshape(5, 5)
+    sent = np.frombuffer(second[14 * n : 18 * n], dtype="<u4").reshape(5, 5)
+    assert page["states"] == {"NOT_PLANNED": 0, "MEASURED": 1, "UNCLEAN": 4093, "NO_DATA": 4094, "FAILED": 4095}
+    assert state.tolist() == build_mesh(windows[1][1], axis_for(inventory), "rtt_p50_us").state.tolist()
+    assert {*state.ravel().tolist()} == {State.NOT_PLANNED, State.MEASURED, State.NO_DATA, State.FAILED}
     names = page["axis"]["labels"]
     for src, dst, planned_sent, rtt in windows[1][1].select("src", "dst", "sent", "rtt_p50_us").iter_rows():
         at = names.index(src), names.index(dst)

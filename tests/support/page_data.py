@@ -27,11 +27,12 @@ from pingmesh_tasks.latency.ladder import NO_RTT, Ladders, ladder_buckets
 from pingmesh_tasks.matrix import codes
 from pingmesh_tasks.matrix.build import MeshMap, map_parts
 from pingmesh_tasks.matrix.groups import GroupBuilder, PairColumns, group_parts
+from pingmesh_tasks.matrix.states import State
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore, S3Access
 from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS, NORMAL, PAIR_LATENCY, SESSION
 from pingmesh_tasks.store.tables import write_table
-from pingmesh_tasks.topology.axis import MapAxis
+from pingmesh_tasks.topology.axis import HostAxis
 from pingmesh_tasks.topology.inventory import Host, Inventory
 from pingmesh_tasks.topology.pinglist import plan_document, plan_version
 from pingmesh_tasks.windows import Window, window_containing
@@ -76,7 +77,7 @@ class MadeMesh:
     """The latency of one made-up mesh; each window differs by noise."""
 
     def __init__(self, inventory: Inventory) -> None:
-        axis = MapAxis.of(inventory)
+        axis = HostAxis.of(inventory)
         n = len(axis.hosts)
         tor, podset, dc = (axis.member(kind) for kind in ("tor", "podset", "dc"))
         rng = np.random.default_rng(7)
@@ -114,14 +115,14 @@ class MadeMesh:
         probes = np.maximum(made.sent, 1)
         found = {name: codes.encode_us(made.us[name]) for name in ("p50", "p90", "p99", "max", "jitter")}
         for values in found.values():
-            values[made.answered == 0] = codes.FAILED
+            values[made.answered == 0] = State.FAILED
         found |= {"loss": codes.encode_share(made.lost / probes), "sent": codes.encode_count(made.sent)}
         found["unanswered"] = found["loss"].copy()
         ratio = np.log(made.us["p50"] / self.base) if usual else np.full(self.base.shape, np.nan)
-        found["change"] = np.where(made.answered == 0, codes.FAILED, codes.encode_ratio(ratio)).astype(np.uint16)
+        found["change"] = np.where(made.answered == 0, State.FAILED, codes.encode_ratio(ratio)).astype(np.uint16)
         for values in found.values():
-            values[made.sent == 0] = codes.MISSING
-            values[~self.planned] = codes.NOT_PLANNED
+            values[made.sent == 0] = State.NO_DATA
+            values[~self.planned] = State.NOT_PLANNED
         return MeshMap(self.axis, {name: found[name] for name in ("change", *codes.METRICS)})
 
     def normal(self) -> pl.DataFrame:

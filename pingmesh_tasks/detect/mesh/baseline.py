@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.mesh.rows import Rows, code_keys, code_rows, keys_of, match
 from pingmesh_tasks.store.schemas import NORMAL
+from pingmesh_tasks.topology.axis import HostAxis
 from pingmesh_tasks.topology.inventory import Inventory
-from pingmesh_tasks.topology.placement import Places
 
 #: Windows after which the past fades: six hours of five minutes.
 MEMORY = 72
@@ -56,7 +56,7 @@ def update_normal(before: pl.DataFrame | None, pairs: pl.DataFrame, inventory: I
 
     A pair that sent nothing, or had no clean answer, keeps what it had; one that is planned no more is forgotten.
     """
-    places = Places.of(inventory)
+    places = HostAxis.of(inventory)
     rows = code_rows(pairs, places)
     was = read_normal(before, rows, places)
     seen = rows.sent > 0
@@ -76,7 +76,7 @@ def update_normal(before: pl.DataFrame | None, pairs: pl.DataFrame, inventory: I
     return known.select("src", "dst", "protocol").with_columns(windows=pl.Series(windows), **statistic).cast(NORMAL)
 
 
-def read_normal(normal: pl.DataFrame | None, rows: Rows, places: Places) -> Normal:
+def read_normal(normal: pl.DataFrame | None, rows: Rows, places: HostAxis) -> Normal:
     """Return the normal of each of `rows`."""
     if normal is None or not len(normal):
         none = np.full(len(rows), np.nan, np.float32)

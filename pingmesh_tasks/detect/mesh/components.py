@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import MESH, Scope
-from pingmesh_tasks.topology.placement import Places
+from pingmesh_tasks.topology.axis import HostAxis
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer[Any]]
@@ -30,7 +30,7 @@ Bools = NDArray[np.bool_]
 WIDTH = {"pair": 0, "host": 1, "tor": 2, "podset": 3, "tier": 4, "dc": 5, "mesh": 6}
 
 
-def sum_by_host(places: Places, ends: Ints, weights: NDArray[Any] | None = None) -> Floats:
+def sum_by_host(places: HostAxis, ends: Ints, weights: NDArray[Any] | None = None) -> Floats:
     """Return the sum of `weights` (None: the number of rows) by host position."""
     return np.bincount(ends, weights, minlength=len(places.names)).astype(np.float64)
 
@@ -46,7 +46,7 @@ class Sums:
     dcs: Floats
 
     @classmethod
-    def of(cls, places: Places, a: Ints, b: Ints, weights: NDArray[Any]) -> Sums:
+    def of(cls, places: HostAxis, a: Ints, b: Ints, weights: NDArray[Any]) -> Sums:
         racks = len(places.tor_names)
         cell = places.tor.astype(np.int32)[a] * np.int32(racks) + places.tor.astype(np.int32)[b]
         tors = np.bincount(cell, weights, minlength=racks * racks).astype(np.float64).reshape(racks, racks)
@@ -74,7 +74,7 @@ class Part:
     inner: Ints | None
 
 
-def parts_of(places: Places, topology: bool) -> list[Part]:
+def parts_of(places: HostAxis, topology: bool) -> list[Part]:
     """Return the kinds of suspects. Where two explain the same rows, the one that stands first is named."""
     tor, podset, dc = places.tor, places.podset, places.dc
     everyone = np.arange(len(places.names))

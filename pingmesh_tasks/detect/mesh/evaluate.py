@@ -27,8 +27,8 @@ from pingmesh_tasks.detect.mesh.rows import Rows, code_rows
 from pingmesh_tasks.detect.mesh.slowness import find_slow
 from pingmesh_tasks.detect.mesh.view import Look
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook
+from pingmesh_tasks.topology.axis import HostAxis
 from pingmesh_tasks.topology.inventory import Inventory
-from pingmesh_tasks.topology.placement import Places
 
 #: What collection says of a host from which nothing can be expected yet.
 _NOT_YET = "no_data_yet"
@@ -60,7 +60,7 @@ def evaluate_mesh(view: MeshView, rules: RuleBook = DEFAULT_RULES) -> Evaluation
 
     `unjudged` names the hosts that nothing can be said of, and why; a pair is unjudged if either of its hosts is.
     """
-    places = Places.of(view.inventory)
+    places = HostAxis.of(view.inventory)
     rows = code_rows(view.pairs, places)
     normal = read_normal(view.normal, rows, places) if view.normal is not None else None
     look = Look(

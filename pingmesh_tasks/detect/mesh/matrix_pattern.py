@@ -10,8 +10,7 @@ from pingmesh_tasks.detect.mesh.patterns import classify_rows
 from pingmesh_tasks.detect.mesh.rows import Rows
 from pingmesh_tasks.matrix import codes
 from pingmesh_tasks.matrix.build import MeshMap
-from pingmesh_tasks.topology.inventory import Inventory
-from pingmesh_tasks.topology.placement import Places
+from pingmesh_tasks.matrix.states import State
 
 #: Of more suspects only their number is noted.
 MOST_SUSPECTS = 20
@@ -19,9 +18,8 @@ MOST_SUSPECTS = 20
 
 def pattern_of(mesh: MeshMap) -> dict[str, Any]:
     """Return the pattern's name, its first suspects and how many there are, and the shares that are white and red."""
-    axis, p99 = mesh.axis, mesh.codes["p99"]
-    places = Places.of(Inventory(axis.hosts, has_topology=axis.has_topology))
-    planned = p99 != codes.NOT_PLANNED
+    p99 = mesh.codes["p99"]
+    planned = p99 != State.NOT_PLANNED
     code = p99[planned]
     src = np.repeat(np.arange(len(p99), dtype=np.int32), planned.sum(axis=1))
     dst = np.concatenate([np.flatnonzero(row).astype(np.int32) for row in planned])
@@ -32,7 +30,7 @@ def pattern_of(mesh: MeshMap) -> dict[str, Any]:
         b=dst,
         protocol=none,
         sent=none,
-        answered=(code != codes.FAILED) & (code != codes.MISSING),
+        answered=(code != State.FAILED) & (code != State.NO_DATA),
         lost=none,
         retransmitted=none,
         refused=none,
@@ -41,7 +39,7 @@ def pattern_of(mesh: MeshMap) -> dict[str, Any]:
         rtt_p50_us=np.broadcast_to(np.float32(np.nan), len(code)),
         rtt_p99_us=us[code],
     )
-    found = classify_rows(rows, places)
+    found = classify_rows(rows, mesh.axis)
     return {
         "name": found.name,
         "suspects": list(found.suspects[:MOST_SUSPECTS]),

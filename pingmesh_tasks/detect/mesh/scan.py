@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import Scope
 from pingmesh_tasks.detect.mesh.components import WIDTH, Bools, Floats, Ints, Part, Sums, parts_of
-from pingmesh_tasks.topology.placement import Places
+from pingmesh_tasks.topology.axis import HostAxis
 
 #: A part is refused unless so many of its own parts suffer, at half of the worst one's rate or more.
 ALIKE = 0.55
@@ -96,7 +96,7 @@ class Suspect:
         return self.bad / max(self.n, 1e-9)
 
 
-def find_suspects(places: Places, evidence: Evidence, demands: Demands, *, topology: bool) -> list[Suspect]:
+def find_suspects(places: HostAxis, evidence: Evidence, demands: Demands, *, topology: bool) -> list[Suspect]:
     """Return what explains the bad rows, in the order in which it was found: the most telling first."""
     scan = _Scan(places, evidence, parts_of(places, topology))
     found: list[Suspect] = []
@@ -134,7 +134,7 @@ class _Scan:
     everybody else's pairs is expected, but it would drown the few drops of a lossy rack elsewhere.
     """
 
-    def __init__(self, places: Places, evidence: Evidence, parts: list[Part]) -> None:
+    def __init__(self, places: HostAxis, evidence: Evidence, parts: list[Part]) -> None:
         self.places, self.rows, self.parts = places, evidence, parts
         self.n, self.bad = evidence.n, evidence.bad
         self.bad_rows = np.flatnonzero(evidence.bad)
@@ -409,7 +409,7 @@ class _Scan:
 class _Pairs:
     """The unordered pairs of which some chance went bad, and the rows of both of their directions."""
 
-    def __init__(self, places: Places, evidence: Evidence, bad_rows: Ints) -> None:
+    def __init__(self, places: HostAxis, evidence: Evidence, bad_rows: Ints) -> None:
         hosts = len(places.names)
         key_of = np.minimum(evidence.a, evidence.b).astype(np.int64) * hosts + np.maximum(evidence.a, evidence.b)
         if hosts * hosts <= _BITMAP:

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.rules import Place, RuleBook
 from pingmesh_tasks.matrix.groups import MOST_ROWS, GroupSums, group_rows
+from pingmesh_tasks.matrix.positions import on_axis
 from pingmesh_tasks.store.schemas import SLA, check_schema
-from pingmesh_tasks.topology.axis import GROUPS, MapAxis, on_axis
+from pingmesh_tasks.topology.axis import HostAxis
+from pingmesh_tasks.topology.placement import placement
 from pingmesh_tasks.windows import Window
 
 COLUMNS = ["src", "dst", "sent", "answered", "retransmitted", "rtt_p99_us"]
@@ -28,15 +30,14 @@ Ints = NDArray[np.int64]
 class SlaBuilder:
     """Judges pairs (with `COLUMNS`, in any order) and counts them by DC, podset and distance."""
 
-    def __init__(self, axis: MapAxis, rules: RuleBook) -> None:
+    def __init__(self, axis: HostAxis, rules: RuleBook) -> None:
         self.axis, self._rules = axis, rules
-        self._tor, self._dc = axis.member("tor"), axis.member("dc")
         sides = {kind: len(axis.spans[kind]) for kind in ("dc", "podset")}
         self._sides = {kind: side for kind, side in sides.items() if side**2 <= MOST_ROWS}
         self._members = {kind: axis.member(kind) for kind in self._sides}
         rows = {"mesh": 1, "scope": len(SCOPES), **{kind: side**2 for kind, side in self._sides.items()}}
         self._counts = {kind: np.zeros((count, 3), np.uint64) for kind, count in rows.items()}
-        self._places: list[Place] = [_place(axis, at) for at in range(len(axis.hosts))]
+        self._places: list[Place] = [placement(host) for host in axis.hosts]
         self._limits: dict[tuple[str, str], NDArray[np.float64]] = {}
 
     def add(self, pairs: pl.DataFrame) -> None:
@@ -89,8 +90,8 @@ class SlaBuilder:
         """Return how far apart each pair is, as a place in SCOPES; without topology nobody knows: the widest."""
         if not self.axis.has_topology:
             return np.full(len(src), 2)
-        apart = (self._tor[src] != self._tor[dst]).astype(np.int64)
-        return np.asarray(apart + (self._dc[src] != self._dc[dst]))
+        apart = (self.axis.tor[src] != self.axis.tor[dst]).astype(np.int64)
+        return np.asarray(apart + (self.axis.dc[src] != self.axis.dc[dst]))
 
     def _within(
         self, src: Ints, dst: Ints, scope: Ints, sent: Ints, clean: Ints, p99_us: pl.Series
@@ -111,9 +112,3 @@ class SlaBuilder:
         own = np.where(of_hosts == usual, np.nan, of_hosts)
         either = np.fmax(own[src], own[dst])
         return np.where(np.isnan(either), usual, either)
-
-
-def _place(axis: MapAxis, at: int) -> Place:
-    host = axis.hosts[at]
-    key = host.tor_key
-    return {"host": host.name, **{kind: "/".join(key[:depth]) for kind, depth in GROUPS.items()}}

@@ -16,7 +16,8 @@ from pingmesh_tasks.detect.mesh.baseline import Normal
 from pingmesh_tasks.detect.mesh.rows import Rows
 from pingmesh_tasks.detect.mesh.scan import Suspect
 from pingmesh_tasks.detect.rules import Place, RuleBook
-from pingmesh_tasks.topology.placement import Places
+from pingmesh_tasks.topology.axis import HostAxis
+from pingmesh_tasks.topology.placement import placement
 
 EVIDENCE_ROWS = 5
 
@@ -25,7 +26,7 @@ EVIDENCE_ROWS = 5
 class Look:
     """What the rules read. `normal` is None where there is none; `outcome` is what collection said of a host."""
 
-    places: Places
+    places: HostAxis
     topology: bool
     rows: Rows
     rules: RuleBook
@@ -42,11 +43,7 @@ class Look:
     @cached_property
     def host_places(self) -> list[Place]:
         """Where each host is, as a rule book asks for it."""
-        p = self.places
-        return [
-            {"host": name, "tor": p.tor_names[t], "podset": p.podset_names[g], "dc": p.dc_names[d]}
-            for name, t, g, d in zip(p.names, p.tor, p.podset, p.dc, strict=True)
-        ]
+        return [placement(host) for host in self.places.hosts]
 
     def place(self, scope: Scope, subject: str) -> dict[str, Any]:
         """Return where a suspect is: a pair is at both of its hosts' places."""

@@ -9,7 +9,7 @@ import pytest
 from pingmesh_tasks.detect.mesh.baseline import MEMORY, read_normal, update_normal
 from pingmesh_tasks.detect.mesh.rows import code_rows
 from pingmesh_tasks.store.schemas import check_schema
-from pingmesh_tasks.topology.placement import Places
+from pingmesh_tasks.topology.axis import HostAxis
 from tests.support.pair_rows import PairRows, fabric, flat
 
 INVENTORY = flat(3)
@@ -91,7 +91,7 @@ def test_it_is_found_again_for_rows_in_any_order(order):
         normal = normal.sample(fraction=1, shuffle=True, seed=2)
     if order == "missing":
         normal = normal.filter(pl.col("dst") != "p1t1h1")
-    places = Places.of(inventory)
+    places = HostAxis.of(inventory)
     rows = code_rows(mesh.frame(), places)
     found = read_normal(normal, rows, places)
     known = ~np.isnan(found.p50_ln)
@@ -107,7 +107,7 @@ def test_a_window_that_is_a_hundred_times_faster_moves_it_no_more_than_one_that_
 
 
 def test_an_empty_baseline_is_one_of_no_windows():
-    places = Places.of(INVENTORY)
+    places = HostAxis.of(INVENTORY)
     rows = code_rows(PairRows(INVENTORY).frame(), places)
     for empty in (None, after(100).clear()):
         found = read_normal(empty, rows, places)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pingmesh_tasks.detect.mesh.scan import Demands, Evidence, Suspect, find_suspects
-from pingmesh_tasks.topology.placement import Places
+from pingmesh_tasks.topology.axis import HostAxis
 from tests.support.pair_rows import fabric
 
 INVENTORY = fabric(dcs=2, podsets=3, tors=3, hosts=4)
-PLACES = Places.of(INVENTORY)
+PLACES = HostAxis.of(INVENTORY)
 A, B = (ends.astype(np.int32) for ends in np.nonzero(~np.eye(len(PLACES.names), dtype=bool)))
 PROBES, BASELINE = 60, 1e-4
 

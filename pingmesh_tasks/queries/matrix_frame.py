@@ -1,4 +1,4 @@
-"""The map as the browser gets it: a header that says what it is, then the codes as they are drawn.
+"""A map as it is sent to the browser: a header that says what it is, then the codes as they are drawn.
 
 "PMM1" | u32 length | JSON of that length, spaces up to a multiple of 8 | u16 codes, row by row, little-endian
 """
