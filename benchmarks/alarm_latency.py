@@ -29,9 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx
 
-from pingmesh_tasks.demo.airflow import REPO
 from pingmesh_tasks.demo.fleet import demo_data_server, demo_hosts
-from pingmesh_tasks.demo.run import HAMMER_USER, OUTAGE_HOST, Demo, Ports
+from pingmesh_tasks.demo.run import HAMMER_USER, OUTAGE_HOST, ROOT, Demo, Ports
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 
@@ -206,7 +205,7 @@ def main() -> int:
     parser.add_argument("--fault", choices=[*FAULTS, "both"], default="both")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--quick", action="store_true", help="three runs")
-    parser.add_argument("--root", type=Path, default=REPO / ".demo")
+    parser.add_argument("--root", type=Path, default=ROOT)
     options = parser.parse_args()
     demo = Demo(options.root.resolve(), Ports.from_environment()) if options.root.exists() else None
     if demo is None or not demo.is_up():

@@ -32,10 +32,9 @@ import httpx
 from alarm_latency import Told, told_since
 
 from pingmesh_tasks.alerting.state_file import AlertFile
-from pingmesh_tasks.demo.airflow import REPO
 from pingmesh_tasks.demo.daemon import Daemon
 from pingmesh_tasks.demo.fleet import demo_hosts
-from pingmesh_tasks.demo.run import HAMMER_USER, Demo, Ports
+from pingmesh_tasks.demo.run import HAMMER_USER, ROOT, Demo, Ports
 from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.store.objects import ObjectStore
 
@@ -135,7 +134,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--root", type=Path, default=REPO / ".demo")
+    parser.add_argument("--root", type=Path, default=ROOT)
     options = parser.parse_args()
     demo = Demo(options.root.resolve(), Ports.from_environment()) if options.root.exists() else None
     if demo is None or not demo.is_up():

@@ -3,6 +3,8 @@
     spark-submit spark_jobs/build_access_tables.py --root s3a://pingmesh --window-s 300 \\
         --from 20261121T000000Z --to 20261122T000000Z --server '{"name": "east", "timezone": "Asia/Shanghai"}'
 
+The Python of the driver needs this package; the executors get it from the driver.
+
 Reads `raw/access/…` of the windows that start in [from, to) and writes the three objects of each under the keys that
 the stage of one machine writes; those of a window that brought nothing are empty. Run again, it replaces them with the
 same bytes.
@@ -35,13 +37,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-import pingmesh_tasks  # noqa: E402
-from pingmesh_tasks.errors import ConfigError, PingmeshError  # noqa: E402
-from pingmesh_tasks.store import layout  # noqa: E402
-from pingmesh_tasks.windows import Window  # noqa: E402
+import pingmesh_tasks
+from pingmesh_tasks.errors import ConfigError, PingmeshError
+from pingmesh_tasks.store import layout
+from pingmesh_tasks.windows import Window
 
 PIECE_BYTES = 1 << 20
 #: Packed bytes of the objects that one task works through; one that is larger has a task of its own.

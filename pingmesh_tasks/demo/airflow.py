@@ -16,10 +16,10 @@ from typing import Any
 
 import httpx
 
+from pingmesh_tasks import bundled
 from pingmesh_tasks.demo.daemon import Daemon
 from pingmesh_tasks.errors import PingmeshError
 
-REPO = Path(__file__).parents[2]
 USER = "admin"
 #: What Airflow gets of our own environment.
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME", "SPARK_HOME")
@@ -55,10 +55,9 @@ class DemoAirflow:
         return {
             **inherited,
             "PATH": f"{binaries}:{inherited.get('PATH', os.defpath)}",
-            "PYTHONPATH": f"{REPO}:{REPO / 'include' / 'airflow'}",
+            **_package_environment(),
             "AIRFLOW_HOME": str(self.root),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(REPO / "dags"),
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPO / "plugins"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(bundled.files("dags")),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
@@ -127,3 +126,12 @@ class DemoAirflow:
             if time.monotonic() > deadline:
                 raise PingmeshError(f"Airflow did not answer within {timeout_s:.0f} s; see {self.daemon.log}")
             time.sleep(0.5)
+
+
+def _package_environment() -> dict[str, str]:
+    """Return where Airflow finds this package and its plugin: a source checkout need not be installed."""
+    preloads = str(bundled.files("include/airflow"))
+    if root := bundled.checkout():
+        plugins = str(bundled.files("plugins"))
+        return {"PYTHONPATH": f"{root}:{preloads}", "AIRFLOW__CORE__PLUGINS_FOLDER": plugins}
+    return {"PYTHONPATH": preloads}

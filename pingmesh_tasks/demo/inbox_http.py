@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -27,11 +26,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from pingmesh_tasks import bundled
 from pingmesh_tasks.demo.inbox_store import Inbox, InboxMessage, one_line
 
 MAX_POST_BYTES = 1 << 20
 LISTED = 100
-PAGE = Path(__file__).with_name("inbox_page")
+PAGE = bundled.files("inbox_page", __package__)
 ASSETS = {"inbox.css": "text/css", "inbox.js": "text/javascript"}
 
 #: The page runs its own script and nothing else; the frame of an e-mail runs nothing and fetches nothing.

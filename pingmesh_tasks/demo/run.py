@@ -26,7 +26,8 @@ from pathlib import Path
 
 import httpx
 
-from pingmesh_tasks.demo.airflow import REPO, USER, DemoAirflow
+from pingmesh_tasks import bundled
+from pingmesh_tasks.demo.airflow import USER, DemoAirflow
 from pingmesh_tasks.demo.daemon import Daemon
 from pingmesh_tasks.demo.faults import order
 from pingmesh_tasks.demo.fleet import FAULTS, PASSWORD_VARIABLE, demo_data_server, demo_hosts, demo_inventory_yaml
@@ -38,6 +39,8 @@ from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.windows import window_containing
 
+#: Where the demo keeps everything: below the checkout, or below the current directory.
+ROOT = (bundled.checkout() or Path.cwd()) / ".demo"
 WINDOW_S = 60
 FIRST_ARTIFACTS_TIMEOUT_S = 420
 SSH_USER = "pingmesh"
@@ -263,7 +266,8 @@ def _newest_artifacts(store: ObjectStore, oldest: str) -> list[str]:
 
 def _environment() -> dict[str, str]:
     """What our own programs are started with."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(REPO)}
+    root = bundled.checkout()
+    return {"PATH": os.environ.get("PATH", os.defpath)} | ({"PYTHONPATH": str(root)} if root else {})
 
 
 def _listens(address: str, port: int) -> bool:
@@ -300,7 +304,7 @@ def main() -> int:
     parser.add_argument("command", choices=["up", "stop", "status", "fault"])
     parser.add_argument("what", nargs="?", default=OUTAGE_HOST, help="for fault: hammer, or the host that goes down")
     parser.add_argument("--seconds", type=float, default=60.0, help="for fault: how long it lasts (60; 0 ends it)")
-    parser.add_argument("--root", type=Path, default=REPO / ".demo", help="where the demo keeps everything")
+    parser.add_argument("--root", type=Path, default=ROOT, help="where the demo keeps everything")
     parser.add_argument("--no-outage", action="store_true", help="no faults but those that are caused by hand")
     arguments = parser.parse_args()
     try:

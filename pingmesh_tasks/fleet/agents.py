@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pingmesh_tasks import bundled
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.connect import (
     Answer,
@@ -38,7 +39,7 @@ from pingmesh_tasks.fleet.private_key import key_of
 from pingmesh_tasks.topology.inventory import Host
 
 STAGE = "dispatch"
-AGENT_PACKAGE = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent"
+AGENT_PACKAGE = bundled.files("include/agent") / "pingmesh_agent"
 #: Tried in this order; the first that is Python 3.8 or later runs the agent.
 INTERPRETERS = ("python3", *(f"python3.{minor}" for minor in range(13, 7, -1)), "/usr/bin/python3")
 OLDEST_PYTHON = (3, 8)

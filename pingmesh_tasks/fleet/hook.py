@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pingmesh_tasks import bundled
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.connect import (
     Answer,
@@ -28,7 +29,7 @@ from pingmesh_tasks.fleet.home import RESOLVE_HOME
 from pingmesh_tasks.topology.inventory import Host
 
 STAGE = "hook"
-HOOK_DIRECTORY = Path(__file__).parents[2] / "include" / "mdsplus"
+HOOK_DIRECTORY = bundled.files("include/mdsplus")
 LIBRARY = "libTreeShrHooks.so"
 #: With one of these mdsip serves all its clients itself and loads the library once; else each connection does.
 LONG_RUNNING = frozenset({"-m", "--multi", "-s", "--server"})

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 
+from pingmesh_tasks import bundled
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.topology.inventory import LogServer
 from pingmesh_tasks.windows import Window
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
     from pingmesh_tasks.pipeline.mesh import Run
     from pingmesh_tasks.store.objects import S3Access
 
-ROOT = Path(__file__).parents[2]
-#: Where `make spark` puts a Spark, and what it fetches from Maven Central.
-OWN_SPARK, OWN_IVY = ROOT / ".spark" / "pyspark", ROOT / ".spark" / "ivy"
+#: Where `make spark` puts a Spark and what it fetches from Maven Central; nowhere outside of a checkout.
+CHECKOUT = bundled.checkout()
+OWN_SPARK = CHECKOUT and CHECKOUT / ".spark" / "pyspark"
+OWN_IVY = CHECKOUT and CHECKOUT / ".spark" / "ivy"
 CONNECTION = "spark_default"
 #: The AWS SDK that a Hadoop was built with (its pom says), of the Hadoops that a bundle can be left out for.
 AWS_SDK_OF_HADOOP = {"3.5.0": "2.35.4"}
@@ -61,7 +63,7 @@ def access_tables(
     ]
     return Submission(
         {
-            "application": str(ROOT / "spark_jobs" / "build_access_tables.py"),
+            "application": str(bundled.files("spark_jobs") / "build_access_tables.py"),
             "name": f"build_access_tables {window.id}",
             "application_args": [
                 *("--root", f"s3a://{store.bucket}", "--window-s", str(window.length_s)),
@@ -96,7 +98,10 @@ def s3a_packages(home: Path) -> dict[str, str]:
 
 def spark_home(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the Spark to use: `SPARK_HOME`, else that of `make spark`. Raises ConfigError where it cannot run."""
-    home = Path(environ.get("SPARK_HOME") or OWN_SPARK)
+    chosen = environ.get("SPARK_HOME") or OWN_SPARK
+    if not chosen:
+        raise ConfigError("SPARK_HOME is not set; set it to the directory of the Spark that runs the job")
+    home = Path(chosen)
     if not (home / "bin" / "spark-submit").exists():
         raise ConfigError(f"there is no Spark in {home}; `make spark` installs one, or set SPARK_HOME to yours")
     java = Path(environ["JAVA_HOME"], "bin", "java") if environ.get("JAVA_HOME") else shutil.which("java")
@@ -113,7 +118,7 @@ def _conf(store: S3Access, home: Path) -> dict[str, str]:
     }
     if store.endpoint:
         conf |= {"spark.hadoop.fs.s3a.endpoint": store.endpoint, "spark.hadoop.fs.s3a.path.style.access": "true"}
-    if home == OWN_SPARK:
+    if OWN_IVY and home == OWN_SPARK:
         conf["spark.jars.ivy"] = str(OWN_IVY)
     return conf
 
@@ -122,13 +127,14 @@ def _environment(store: S3Access, master: str, home: Path) -> dict[str, str]:
     credentials = store.credentials()
     environment = {
         "SPARK_HOME": str(home),
-        "PYTHONPATH": str(ROOT),
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "AWS_ACCESS_KEY_ID": credentials.access_key_id,
         "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
         # Empty means none to the SDK: a token of the worker's environment belongs to other keys.
         "AWS_SESSION_TOKEN": credentials.session_token or "",
     }
+    if CHECKOUT:  # which need not be installed
+        environment["PYTHONPATH"] = str(CHECKOUT)
     if master.startswith("local"):  # elsewhere the executors' Python and addresses are the cluster's business
         environment |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
     return environment

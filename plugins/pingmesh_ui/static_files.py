@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-FOLDER = Path(__file__).with_name("static")
+from pingmesh_tasks import bundled
+
+FOLDER = bundled.files("static", "pingmesh_ui")
 #: What `index.html` writes where the hash of the tree belongs.
 PLACEHOLDER = "static/@/"
 TYPES = {

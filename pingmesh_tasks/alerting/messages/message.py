@@ -10,18 +10,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pingmesh_tasks import bundled
 from pingmesh_tasks.alerting.incident import Notice, cut
 from pingmesh_tasks.alerting.messages import wording
 from pingmesh_tasks.alerting.messages.wording import LATE_DATA
 from pingmesh_tasks.alerting.outbox import ALARM
 from pingmesh_tasks.detect.finding import MESH
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = bundled.files("templates", __package__)
 #: Name of the heatmap inside an e-mail.
 HEATMAP_CID = "heatmap"
 WEBHOOK_SCHEMA, WEBHOOK_VERSION = "pingmesh.notice", 1
