@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-export PYTHONPATH := $(CURDIR)
+PACKAGE := $(VENV)/.package
+UV := uv==0.13.9
 
 .PHONY: help demo fault stop test lint bench mutants spark clean lock setup
 
@@ -12,13 +13,13 @@ help: ## Print this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
 
 demo: setup ## Start S3, eight hosts and Airflow here; end when the first pictures are there
-	@$(BIN)/python -m pingmesh_tasks.demo.run up
+	@$(BIN)/pingmesh demo up
 
 fault: ## Let host04 of the demo stop answering for a minute (WHAT=host02, WHAT=hammer: a user floods one node)
-	@$(BIN)/python -m pingmesh_tasks.demo.run fault $(or $(WHAT),host04) --seconds $(or $(SECONDS),60)
+	@$(BIN)/pingmesh demo fault $(or $(WHAT),host04) --seconds $(or $(SECONDS),60)
 
 stop: ## Stop what `make demo` started
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m pingmesh_tasks.demo.run stop; else echo "nothing is installed"; fi
+	@if [ -x $(BIN)/pingmesh ]; then $(BIN)/pingmesh demo stop; else echo "nothing is installed"; fi
 
 test: setup ## Run all tests (about a quarter of an hour; those that need root or namespaces say so and skip)
 	@$(BIN)/python tests/run_all.py
@@ -41,11 +42,20 @@ clean: stop ## Stop the demo; remove what it stored, all that is installed here,
 	@rm -rf .demo .mutants .spark $(VENV) .mypy_cache .ruff_cache .pytest_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-lock: setup ## Resolve the dependencies of pyproject.toml anew (needs uv)
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --group demo --group dev --group bench pyproject.toml -o requirements.lock
+lock: ## Resolve the dependencies of pyproject.toml anew, into the three locks
+	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && $(PYTHON) -m venv "$$tools" \
+	  && "$$tools/bin/pip" install --quiet --disable-pip-version-check $(UV) \
+	  && lock="$$tools/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header" \
+	  && $$lock --extra spark --extra demo --extra bench --extra dev pyproject.toml -o requirements.lock \
+	  && $$lock --extra spark --extra demo --extra postgres -c requirements.lock pyproject.toml -o requirements-image.lock \
+	  && echo "hatchling" | $$lock -c requirements.lock - -o requirements-build.lock
 
-setup: $(INSTALLED)
+setup: $(PACKAGE)
+
+# Editable: the command `pingmesh` and the plugin's entry point run this checkout.
+$(PACKAGE): $(INSTALLED) pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
 
 $(INSTALLED): requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "setup: there is no $(PYTHON); install Python 3.11 or newer"; exit 1; }

@@ -6,7 +6,7 @@ Causes faults as `make fault` does, one after the other, watches what arrives at
 - for `host` when the order is given: SSH and the agent of the host are gone within a fifth of a second.
 An e-mail counts when it opens an incident that names the suspect, and came after the fault began.
 
-    make demo        (or: python -m pingmesh_tasks.demo.run up --no-outage, so that nothing else happens meanwhile)
+    make demo        (or: pingmesh demo --no-outage up, so that nothing else happens meanwhile)
     python benchmarks/alarm_latency.py [--fault host|hammer|both] [--runs 20] [--quick]
 
 About two and a half minutes a round of both. Without a running demo it says so and ends.

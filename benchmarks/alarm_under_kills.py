@@ -5,7 +5,7 @@ scheduler, the S3 server or the inbox gets a kill -9 at random moments. Airflow'
 the S3 server and the inbox are started again after a few seconds. In the end each fault must have been told, under one
 id, and have been told to be over. A mail that comes twice with the same id is what at-least-once means, and is counted.
 
-    make demo        (or: python -m pingmesh_tasks.demo.run up --no-outage)
+    make demo        (or: pingmesh demo --no-outage up)
     python benchmarks/alarm_under_kills.py [--kills 50] [--seed 1]
 
 About a quarter of an hour for 50 kills. Without a running demo it says so and ends.

@@ -54,3 +54,12 @@ class SegmentError(PingmeshError):
 
 class StoreError(PingmeshError):
     """The object store refused a request, or a table does not fit its schema."""
+
+
+def faults_of(error: PingmeshError) -> list[str]:
+    """Return the faults that an error lists, each as one sentence or two."""
+    if isinstance(error, InventoryError):
+        return [f"{error.location}: {fault}" for fault in error.faults]
+    lines = str(error).splitlines()
+    listed = [line.removeprefix("  - ") for line in lines if line.startswith("  - ")]
+    return listed or [" ".join(line.strip() for line in lines)]

@@ -14,7 +14,7 @@ PACKAGE = "pingmesh_tasks"
 #: The rooms from the ground floor up: a room imports itself and the rooms before it in this list, no other.
 ROOMS = [
     *("store", "topology", "fleet", "latency", "access", "matrix", "detect", "alerting", "render", "queries"),
-    *("pipeline", "orchestration", "demo"),
+    *("pipeline", "orchestration", "demo", "cli"),
 ]
 FOUNDATION = {"__init__", "settings", "windows", "errors", "suggestions", "bounded_yaml", "bundled"}
 #: Rooms that know Airflow.

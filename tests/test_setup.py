@@ -13,7 +13,7 @@ REPO = Path(__file__).parents[1]
 @pytest.fixture
 def checkout(tmp_path):
     """A clone's Makefile and lock, nothing installed, and a `python3` that a test can break."""
-    for name in ("Makefile", "requirements.lock"):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(REPO / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
     return tmp_path

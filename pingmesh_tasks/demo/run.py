@@ -4,14 +4,11 @@
 `status` says what runs. All state is below `.demo/` in the repository: logs, the store's data, credentials made for
 this installation (mode 0600). The demo goes on until it is stopped: a new window every minute. It has two faults in
 its script, and `fault` causes one at once: a host that stops answering, or a user who hammers one node.
-
-    python -m pingmesh_tasks.demo.run up|stop|status
-    python -m pingmesh_tasks.demo.run fault host04|hammer [--seconds 60]
+The commands are `pingmesh demo up | stop | status | fault`.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import secrets
@@ -251,7 +248,40 @@ class Demo:
         self.s3.stop()
         say("S3 server stopped" if was_running else "S3 server did not run")
 
+    def copy_latest(self, store: ObjectStore, keys: list[str]) -> None:
+        """Copy artifacts to `latest/`, each under the name of its kind."""
+        for key in keys:
+            copy = self.root / "latest" / f"{key.split('/')[1]}{Path(key).suffix}"
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(store.get(key))
+
+    def summary(self, keys: list[str]) -> str:
+        """Return where to look in a demo that is up, with its passwords; `keys` are of the first artifacts."""
+        lines = [
+            "",
+            "The mesh runs: a new window every minute.",
+            "",
+            f"  Inbox     {self.inbox_url}   what Slack, e-mail and a webhook would have received",
+            f"  Airflow   {self.airflow.url}   login {USER} / {self.secrets.airflow_password}",
+            f"  S3        {self.s3.access.endpoint}   login {self.s3.access_key_id} / {self.s3.secret_access_key}",
+            f"  Artifacts, newest of each kind, in bucket {self.s3.bucket} (copies in {self.root / 'latest'})",
+            *(f"    {key}" for key in keys),
+            "",
+        ]
+        if self.outage:
+            lines += [
+                f"  {OUTAGE_HOST} goes down for two windows a few minutes from now, and later {HAMMER_USER}",
+                "  hammers the data server for a while: watch the timeline, and the inbox.",
+            ]
+        lines += [
+            f"  Cause a fault now with `make fault` ({OUTAGE_HOST} stops answering) or `make fault WHAT=hammer`, for a"
+            " minute.",
+            "  Stop with `make stop`; `make clean` also removes what was stored.",
+        ]
+        return "\n".join(lines)
+
     def is_up(self) -> bool:
+        """Whether every process runs."""
         daemons = (self.fleet, self.inbox, self.airflow.daemon)
         return self.s3.is_running and all(daemon.pid is not None for daemon in daemons)
 
@@ -274,64 +304,3 @@ def _listens(address: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((address, port)) == 0
-
-
-def _say(message: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
-
-
-def _summary(demo: Demo, keys: list[str]) -> str:
-    listed = "\n".join(f"    {key}" for key in keys)
-    script = f"""
-  {OUTAGE_HOST} goes down for two windows a few minutes from now, and later {HAMMER_USER} hammers the data server for a
-  while: watch the timeline, and the inbox.""" if demo.outage else ""  # fmt: skip
-    return f"""
-The mesh runs: a new window every minute.
-
-  Inbox     {demo.inbox_url}   what Slack, e-mail and a webhook would have received
-  Airflow   {demo.airflow.url}   login {USER} / {demo.secrets.airflow_password}
-  S3        {demo.s3.access.endpoint}   login {demo.s3.access_key_id} / {demo.s3.secret_access_key}
-  Artifacts, newest of each kind, in bucket {demo.s3.bucket} (copies in {demo.root / "latest"})
-{listed}
-{script}
-  Cause a fault now with `make fault` ({OUTAGE_HOST} stops answering) or `make fault WHAT=hammer`, for a minute.
-  Stop with `make stop`; `make clean` also removes what was stored.
-"""
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="demo", description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("command", choices=["up", "stop", "status", "fault"])
-    parser.add_argument("what", nargs="?", default=OUTAGE_HOST, help="for fault: hammer, or the host that goes down")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for fault: how long it lasts (60; 0 ends it)")
-    parser.add_argument("--root", type=Path, default=ROOT, help="where the demo keeps everything")
-    parser.add_argument("--no-outage", action="store_true", help="no faults but those that are caused by hand")
-    arguments = parser.parse_args()
-    try:
-        demo = Demo(arguments.root.resolve(), Ports.from_environment(), outage=not arguments.no_outage)
-        if arguments.command == "stop":
-            demo.stop(_say)
-        elif arguments.command == "status":
-            print("up" if demo.is_up() else "down")
-            return 0 if demo.is_up() else 1
-        elif arguments.command == "fault":
-            _say(demo.cause(arguments.what, arguments.seconds))
-        else:
-            store = demo.up(_say)
-            keys = demo.await_artifacts(store, _say)
-            for key in keys:
-                copy = demo.root / "latest" / f"{key.split('/')[1]}{Path(key).suffix}"
-                copy.parent.mkdir(exist_ok=True)
-                copy.write_bytes(store.get(key))
-            print(_summary(demo, keys))
-    except PingmeshError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; what was started goes on: `make stop` ends it", file=sys.stderr)
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -55,21 +55,25 @@ class Run:
 
     @property
     def policy(self) -> PinglistPolicy:
-        settings = self.settings
-        return PinglistPolicy(
-            protocol=settings.protocol,
-            payload_bytes=settings.payload_bytes,
-            interval_s=settings.interval_s,
-            window_s=settings.window_s,
-            timeout_s=settings.probe_timeout_s,
-            lease_s=settings.lease_s,
-            spool_max_bytes=settings.spool_max_mib * 2**20,
-            spool_keep_s=settings.spool_keep_h * 3600,
-            inter_dc_hosts_per_podset=settings.inter_dc_hosts_per_podset,
-            max_peers_per_host=settings.max_peers_per_host,
-            ring_peers=settings.ring_peers,
-            budget_probes_per_s=settings.budget_probes_per_s,
-        )
+        return policy_of(self.settings)
+
+
+def policy_of(settings: Settings) -> PinglistPolicy:
+    """Return how the fleet is probed by these settings. Raises ConfigError."""
+    return PinglistPolicy(
+        protocol=settings.protocol,
+        payload_bytes=settings.payload_bytes,
+        interval_s=settings.interval_s,
+        window_s=settings.window_s,
+        timeout_s=settings.probe_timeout_s,
+        lease_s=settings.lease_s,
+        spool_max_bytes=settings.spool_max_mib * 2**20,
+        spool_keep_s=settings.spool_keep_h * 3600,
+        inter_dc_hosts_per_podset=settings.inter_dc_hosts_per_podset,
+        max_peers_per_host=settings.max_peers_per_host,
+        ring_peers=settings.ring_peers,
+        budget_probes_per_s=settings.budget_probes_per_s,
+    )
 
 
 @dataclass(frozen=True)

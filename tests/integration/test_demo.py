@@ -61,7 +61,7 @@ def store(demo: Demo) -> ObjectStore:
 def command(demo: Demo, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     ports = {f"PINGMESH_DEMO_{name.upper()}_PORT": str(getattr(PORTS, name)) for name in asdict(PORTS)}
     return subprocess.run(
-        [sys.executable, "-m", "pingmesh_tasks.demo.run", *words, "--root", str(demo.root), "--no-outage"],
+        [sys.executable, "-m", "pingmesh_tasks.cli", "demo", "--root", str(demo.root), "--no-outage", *words],
         env=os.environ | ports | {"PYTHONPATH": str(REPO)} | environment,
         capture_output=True,
         text=True,
