@@ -72,7 +72,7 @@ class LocalInstallation:
 
         errors = [f"{source}: {error}" for source, error in plugins_manager.get_import_errors().items()]
         faults = [error for error in errors if PLUGIN in error]
-        loaded = plugins_manager.get_plugin_info(["external_views"])
+        loaded = plugins_manager.get_plugin_info(["source"])
         if PLUGIN not in {plugin["name"] for plugin in loaded}:
             faults.append("Airflow has not loaded the plugin pingmesh")
         return faults
