@@ -26,6 +26,7 @@ from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.latency.segment import decode_segment
+from pingmesh_tasks.matrix.groups import KINDS
 from pingmesh_tasks.pipeline import access_logs as access_stages
 from pingmesh_tasks.pipeline import evaluate, pictures, rollups
 from pingmesh_tasks.pipeline import mesh as mesh_stages
@@ -217,14 +218,14 @@ def _samples(recording: Recording) -> None:
                 paired = pair_sessions(read.client, None, day, operation=read.operation)
                 recording.hashed("samples.json", f"{path.name} session", paired.table)
         else:
-            read = parse_errors_log(
+            errors = parse_errors_log(
                 path,
                 server=mesh.SERVER,
                 window=window,
                 collected_from=None,
                 collected_until=window.end,
             )
-            recording.hashed("samples.json", f"{path.name} server_error", read.table)
+            recording.hashed("samples.json", f"{path.name} server_error", errors.table)
 
 
 # ---------------------------------------------------------------- incidents and messages
@@ -373,7 +374,7 @@ def _answers(page: Page, run: mesh_stages.Run) -> Iterator[tuple[str, Any]]:
     yield "pair", pairs.pair(page, at, src, dst)
     yield "pair of the hour", pairs.pair(page, hour, src, dst)
     yield "pair series", pairs.pair_series(page, src, dst, *span, 96)
-    for kind in group_series.KINDS:
+    for kind in KINDS:
         yield f"groups {kind}", group_series.groups(page, at, kind)
     yield "series mesh", group_series.series(page, "mesh", None, None, *span, 96)
     yield "series host", group_series.series(page, "host", src, None, *span, 96)

@@ -151,12 +151,12 @@ def compare(recording: Recording, file: str, folder: Path) -> str:
         before, after = ((text or "").splitlines() for text in (recorded, actual))
         diff = [*difflib.unified_diff(before, after, "recorded", "actual", lineterm="")]
         return f"{file} differs:\n" + "\n".join(diff[:_DIFF_LINES])
-    before, after = json.loads(recorded or "{}"), recording.values[file]
-    changed = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    old, new = json.loads(recorded or "{}"), recording.values[file]
+    changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     for name in changed:
         if data := recording.raw.get((file, name)):
             (folder / name.replace("/", "__")).write_bytes(data)
-    lines = [_difference(name, before, after) for name in changed]
+    lines = [_difference(name, old, new) for name in changed]
     return f"{file}: {len(changed)} artifacts differ:\n" + "\n".join(lines[:_DIFF_LINES])
 
 

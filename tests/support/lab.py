@@ -104,7 +104,6 @@ class Fault:
     lab: Lab
     table: str
     router: str
-    router: str
 
     @property
     def packets(self) -> int:
