@@ -157,14 +157,28 @@ def render_usage():
 
 
 def build_on_spark():
-    """The same tables by the Spark job; the operator's module is loaded by the task, not by everyone who reads this."""
-    from pingmesh_tasks.orchestration.spark import BuildAccessTables
+    """The same tables by the Spark job; without the extra `spark`, a task that says what to install."""
+    try:
+        from pingmesh_tasks.orchestration.spark import BuildAccessTables
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("airflow.providers.apache"):
+            raise
+        return refuse_spark()
 
     return BuildAccessTables(
         task_id="build_on_spark",
         outlets=[assets.CLIENT, assets.OPERATION],
         execution_timeout=timedelta(hours=1),
         doc_md="Split the window's lines into `client`, `operation` and quarantine, for all servers, on Spark.",
+    )
+
+
+@task(task_id="build_on_spark", doc_md="Refuse the engine `spark`: its provider is not installed.")
+def refuse_spark():
+    from pingmesh_tasks.errors import ConfigError
+
+    raise ConfigError(
+        "the engine spark needs Airflow's Spark provider; install it: pip install 'pingmesh-airflow[spark]'"
     )
 
 

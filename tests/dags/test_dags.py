@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pingmesh_tasks.errors import ConfigError
+
 REPO = Path(__file__).parents[2]
 DAG_FILES = sorted((REPO / "dags").glob("*.py"))
 HEAVY = ("polars", "pyarrow", "matplotlib", "asyncssh", "obstore", "boto3")
@@ -108,6 +110,21 @@ def test_params_are_checked_before_a_run_starts(dags):
         with pytest.raises(Exception, match="Invalid input"):
             params.update({name: bad})
             params.validate()
+
+
+def test_without_the_spark_provider_the_dag_is_there_and_its_task_says_what_to_install(dags, monkeypatch):
+    from airflow.dag_processing.dagbag import DagBag
+
+    monkeypatch.setitem(sys.modules, "airflow.providers.apache.spark.operators", None)
+    for name in ("airflow.providers.apache.spark.operators.spark_submit", "pingmesh_tasks.orchestration.spark"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    bag = DagBag(str(REPO / "dags"), collect_dags=False)
+    bag.process_file(str(REPO / "dags" / "access_logs.py"))
+    assert bag.import_errors == {}
+    task = bag.dags["access_logs"].get_task("build_on_spark")
+    assert bag.dags["access_logs"].task_ids == dags["access_logs"].task_ids
+    with pytest.raises(ConfigError, match=r"pip install 'pingmesh-airflow\[spark\]'"):
+        task.python_callable()
 
 
 @pytest.mark.parametrize("file", DAG_FILES, ids=lambda file: file.name)
