@@ -40,7 +40,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pingmesh_tasks.alerting.advance import AlertState, advance
+from pingmesh_tasks.alerting.transition import AlertState, advance
 from pingmesh_tasks.detect.finding import Lane
 from tests.support.mesh_cases import BEFORE, FAINT, KINDS, Case, draw_case, place
 from tests.support.mesh_clos import SHAPES, Mesh, Seen

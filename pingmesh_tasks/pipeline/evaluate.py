@@ -22,7 +22,7 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.alerting import advance, silence
+from pingmesh_tasks.alerting import silence, transition
 from pingmesh_tasks.alerting.alert_state import AlertState
 from pingmesh_tasks.alerting.hierarchy import hierarchy_of, members_of
 from pingmesh_tasks.alerting.incident import Policy, Silence
@@ -140,7 +140,7 @@ def remember(run: Run, inventory: Inventory, looks: Sequence[tuple[Evaluation | 
     def change(before: AlertState) -> AlertState:
         after = before
         for evaluation, now in looks:
-            after = advance.advance(after, evaluation, policy, now, wider, known)
+            after = transition.advance(after, evaluation, policy, now, wider, known)
         return after
 
     return AlertFile(run.store).update(change)
@@ -161,7 +161,7 @@ def administer(run: Run, form: Mapping[str, Any]) -> dict[str, int]:
             case "acknowledge":
                 return silence.acknowledge(before, _incident(form), by, now)
             case "dismiss":
-                return advance.dismiss(before, _incident(form), by, now)
+                return transition.dismiss(before, _incident(form), by, now)
             case "silence":
                 return silence.silence(before, wanted, now)
             case "unsilence":

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from pingmesh_tasks.alerting import outbox
-from pingmesh_tasks.alerting.advance import advance
 from pingmesh_tasks.alerting.channel import Channel, ChannelError
 from pingmesh_tasks.alerting.delivery import deliver
 from pingmesh_tasks.alerting.incident import Notice, Policy, cut, incident_id
@@ -21,6 +20,7 @@ from pingmesh_tasks.alerting.messages.message import Message, compose
 from pingmesh_tasks.alerting.messages.wording import LATE_DATA
 from pingmesh_tasks.alerting.notification_table import keep_notices
 from pingmesh_tasks.alerting.state_file import AlertFile
+from pingmesh_tasks.alerting.transition import advance
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.pipeline.mesh import Run

@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pytest
 
-from pingmesh_tasks.alerting.advance import AlertState, advance
 from pingmesh_tasks.alerting.hierarchy import hierarchy_of, members_of
 from pingmesh_tasks.alerting.incident import Policy
 from pingmesh_tasks.alerting.messages.wording import title
 from pingmesh_tasks.alerting.state_file import from_json, to_json
+from pingmesh_tasks.alerting.transition import AlertState, advance
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.rules_file import load_rules

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pingmesh_tasks.alerting.advance import AlertState, acknowledge, advance, dismiss, silence, unsilence
 from pingmesh_tasks.alerting.hierarchy import hierarchy_of, members_of
 from pingmesh_tasks.alerting.incident import Policy, Silence
 from pingmesh_tasks.alerting.messages.wording import title
 from pingmesh_tasks.alerting.state_file import MAX_BYTES, from_json, to_json
+from pingmesh_tasks.alerting.transition import AlertState, acknowledge, advance, dismiss, silence, unsilence
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.topology.inventory import Host, Inventory, LogServer

@@ -17,7 +17,7 @@ import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pingmesh_tasks.alerting import advance
+from pingmesh_tasks.alerting import transition
 from pingmesh_tasks.alerting.alert_state import AlertState
 from pingmesh_tasks.alerting.delivery import deliver
 from pingmesh_tasks.alerting.incident import Policy
@@ -72,7 +72,7 @@ def look(file: AlertFile, order: dict, step) -> None:
 
         def change(before: AlertState, evaluation=evaluation, at=at) -> AlertState:
             step("loaded")
-            return advance.advance(before, evaluation, Policy(), at)
+            return transition.advance(before, evaluation, Policy(), at)
 
         file.update(change)
         step("saved")

@@ -15,10 +15,10 @@ from functools import cached_property
 
 import polars as pl
 
-from pingmesh_tasks.alerting.advance import AlertState, advance
 from pingmesh_tasks.alerting.hierarchy import hierarchy_of
 from pingmesh_tasks.alerting.incident import Notice, Policy
 from pingmesh_tasks.alerting.inhibition import suspect_of
+from pingmesh_tasks.alerting.transition import AlertState, advance
 from pingmesh_tasks.detect.finding import Evaluation, Lane
 from pingmesh_tasks.detect.mesh.baseline import update_normal
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from pingmesh_tasks.alerting.advance import Policy, acknowledge, advance, silence
 from pingmesh_tasks.alerting.alert_state import AlertState, ChannelHealth
 from pingmesh_tasks.alerting.incident import Silence
 from pingmesh_tasks.alerting.messages.message import Trace
 from pingmesh_tasks.alerting.state_file import to_json
 from pingmesh_tasks.alerting.trace_store import keep_traces
+from pingmesh_tasks.alerting.transition import Policy, acknowledge, advance, silence
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.store import layout
 from tests.support.page_api_server import TOKEN, page_app, serving

@@ -10,7 +10,7 @@ from functools import cache
 
 import pytest
 
-from pingmesh_tasks.alerting.advance import AlertState, advance
+from pingmesh_tasks.alerting.transition import AlertState, advance
 from tests.support.mesh_cases import FAINT, KINDS, draw_case
 from tests.support.mesh_clos import SHAPES, Mesh
 from tests.support.mesh_score import WARM_UP, Outcome, Watch

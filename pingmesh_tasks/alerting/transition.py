@@ -19,9 +19,9 @@ from pingmesh_tasks.alerting.alert_state import AlertState, ChannelHealth, Deliv
 from pingmesh_tasks.alerting.hierarchy import all_known, hierarchy_of, members_of, nothing_wider
 from pingmesh_tasks.alerting.incident import Incident, Notice, Policy, Silence, Symptom
 from pingmesh_tasks.alerting.inhibition import Known, Wider
+from pingmesh_tasks.alerting.observation import Turn
 from pingmesh_tasks.alerting.outbox import due, mark_failed, mark_sent, post, set_channels
 from pingmesh_tasks.alerting.silence import acknowledge, open_incident, silence, unsilence
-from pingmesh_tasks.alerting.turn import Turn
 from pingmesh_tasks.detect.finding import Evaluation
 
 __all__ = [
