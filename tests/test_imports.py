@@ -16,7 +16,10 @@ ROOMS = [
     *("store", "topology", "fleet", "latency", "access", "matrix", "detect", "alerting", "render", "queries"),
     *("pipeline", "orchestration", "demo", "cli"),
 ]
-FOUNDATION = {"__init__", "settings", "windows", "errors", "suggestions", "bounded_yaml", "bundled"}
+FOUNDATION = {
+    *("__init__", "settings", "windows", "errors"),
+    *("suggestions", "bounded_yaml", "bundled", "text"),
+}
 #: Rooms that know Airflow.
 AIRFLOW_ROOMS = {"orchestration"}
 HEAVY = {"polars", "numpy", "pyarrow", "matplotlib", "asyncssh", "obstore", "boto3", "botocore", "PIL", "pyspark"}

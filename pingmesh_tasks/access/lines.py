@@ -2,7 +2,7 @@
 
 A log is bytes: users' names come in any encoding or none. Polars' text is UTF-8, so a line is held as one character a
 byte (Latin-1): nothing is lost, positions are byte positions, and a regular expression sees bytes. What is kept of it
-goes through `safe_text`, which reads the bytes as UTF-8 again.
+goes through `text.safe_bytes`, which reads the bytes as UTF-8 again.
 
 Pieces are cut by content alone (at the last newline of the next PIECE_BYTES), so how the bytes arrive changes nothing.
 """
@@ -18,9 +18,10 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pingmesh_tasks.text import safe_bytes
+
 PIECE_BYTES = 4 << 20
 MAX_LINE_BYTES = 64 << 10
-CUT_MARK = "…"
 
 #: A log: a file, its bytes, or its bytes as they come.
 Source = Path | bytes | Iterable[bytes]
@@ -107,29 +108,11 @@ def _ends(data: bytes) -> NDArray[np.int64]:
 
 
 def safe(column: pl.Series, limit: int) -> pl.Series:
-    """Return lines' text, a character a byte, as `safe_text`: most of it is safe as it is."""
+    """Return lines' text, a character a byte, as `text.safe_bytes`: most of it is safe as it is."""
     plain = column.str.contains(r"^[ -\[\]-~]*$") & (column.str.len_bytes() <= limit)
     if plain.all():
         return column
     odd = column.filter(~plain).unique()
-    return column.replace(odd, pl.Series([safe_text(text.encode("latin-1"), limit) for text in odd], dtype=pl.String()))
-
-
-def safe_text(raw: bytes, limit: int) -> str:
-    r"""Return bytes as text that cannot act: UTF-8 where it is UTF-8 and can be printed; other bytes as `\xNN`, a
-    backslash doubled. At most `limit` characters, the last of them `…` where something is left out."""
-    units, length = [], 0
-    for char in raw[: 4 * limit + 4].decode("utf-8", "surrogateescape"):
-        if char == "\\":
-            unit = "\\\\"
-        elif char.isprintable():
-            unit = char
-        else:
-            unit = "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
-        units.append(unit)
-        length += len(unit)
-        if length > limit:
-            while length > limit - len(CUT_MARK):
-                length -= len(units.pop())
-            return "".join(units) + CUT_MARK
-    return "".join(units)
+    return column.replace(
+        odd, pl.Series([safe_bytes(text.encode("latin-1"), limit) for text in odd], dtype=pl.String())
+    )

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pingmesh_tasks.alerting.inhibition import MAX_EVIDENCE_ROWS, Suspect, family_of, suspect_of
 from pingmesh_tasks.detect.finding import Finding, Lane, LeftOut, Severity
+from pingmesh_tasks.text import cut
 
 Kind = Literal["opened", "escalated", "reminder", "resolved"]
 Key = tuple[str, str, str, str]
@@ -266,12 +267,6 @@ def only_named(symptom: Symptom) -> Symptom:
     """Return a symptom that names and counts, for those that only join or wait."""
     finding = symptom.finding
     return replace(symptom, finding=replace(finding, evidence=(), advice="", detail=cut(finding.detail, 120)))
-
-
-def cut(text: str, most: int) -> str:
-    """Return `text` in at most `most` characters that UTF-8 can write."""
-    text = text.encode("utf-8", "replace").decode()
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _ends_clear(looks: str, count: int) -> bool:

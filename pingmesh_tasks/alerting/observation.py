@@ -22,7 +22,6 @@ from pingmesh_tasks.alerting.incident import (
     Policy,
     Said,
     Symptom,
-    cut,
     distinct,
     incident_id,
     key_of,
@@ -44,6 +43,7 @@ from pingmesh_tasks.alerting.inhibition import (
 )
 from pingmesh_tasks.alerting.silence import silenced
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
+from pingmesh_tasks.text import cut
 
 MAX_OPEN, MAX_CLOSED, MAX_PENDING = 60, 60, 200
 MAX_OTHERS, MAX_OTHERS_IN_ALL = 12, 600

@@ -14,8 +14,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pingmesh_tasks.alerting.alert_state import AlertState, ChannelHealth, Delivery, Entry
-from pingmesh_tasks.alerting.incident import Kind, Notice, Policy, cut, incident_id
+from pingmesh_tasks.alerting.incident import Kind, Notice, Policy, incident_id
 from pingmesh_tasks.detect.finding import Finding
+from pingmesh_tasks.text import cut
 
 MAX_ENTRIES = 60
 #: So long nobody else sends what a sender has claimed: longer than a channel takes for a message, and no longer than

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from pingmesh_tasks.alerting.alert_state import AlertState
-from pingmesh_tasks.alerting.incident import Incident, Silence, cut
+from pingmesh_tasks.alerting.incident import Incident, Silence
 from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.text import cut
 
 MAX_SILENCES = 100
 LONGEST_SILENCE = timedelta(days=90)

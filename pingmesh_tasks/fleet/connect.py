@@ -35,6 +35,7 @@ from pingmesh_tasks.fleet.known_hosts import DEFAULT_SSH_PORT, KnownHosts, Pins,
 from pingmesh_tasks.fleet.private_key import PrivateKey, key_of
 from pingmesh_tasks.fleet.ssh_options import SshOptions
 from pingmesh_tasks.store.shared_text import SharedText
+from pingmesh_tasks.text import joined_lines
 from pingmesh_tasks.topology.inventory import Host
 
 DETAIL_CHARS = 300
@@ -151,11 +152,9 @@ def for_each_host(
     return asyncio.run(_fan_out(list(hosts), work, access, limits or FanoutLimits(), stage, pin_new_hosts))
 
 
-def escaped(text: str, limit: int = DETAIL_CHARS) -> str:
-    """Return `text` on one line, control and invisible characters escaped, cut to `limit` characters."""
-    words = " ".join(text.split())
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in words)
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+def escaped(text: str) -> str:
+    """Return the detail of an outcome: one line of at most DETAIL_CHARS characters."""
+    return joined_lines(text, DETAIL_CHARS)
 
 
 async def _fan_out(

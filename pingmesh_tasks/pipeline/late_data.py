@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pingmesh_tasks.alerting import outbox
 from pingmesh_tasks.alerting.channel import Channel, ChannelError
 from pingmesh_tasks.alerting.delivery import deliver
-from pingmesh_tasks.alerting.incident import Notice, Policy, cut, incident_id
+from pingmesh_tasks.alerting.incident import Notice, Policy, incident_id
 from pingmesh_tasks.alerting.messages.links import links_of
 from pingmesh_tasks.alerting.messages.message import Message, compose
 from pingmesh_tasks.alerting.messages.wording import LATE_DATA
@@ -25,6 +25,7 @@ from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.pipeline.mesh import Run
 from pingmesh_tasks.store.objects import ObjectStore
+from pingmesh_tasks.text import cut
 
 log = logging.getLogger(__name__)
 

@@ -21,6 +21,7 @@ import polars as pl
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.render.theme import format_count, format_loss
 from pingmesh_tasks.store.schemas import UTC_US, check_schema
+from pingmesh_tasks.text import one_line
 from pingmesh_tasks.windows import Window
 
 ONLINE = pl.Schema({"server": pl.String(), "at": UTC_US, "sessions": pl.Int64(), "users": pl.Int64()})
@@ -31,7 +32,7 @@ NEWEST = frozenset({"sessions_online", "users_online"})
 NO_NODE = "N/A"
 MOST_ROWS, MOST_SPANS, MOST_TYPES = 100, 288, 5
 OTHER_TYPES = "other types"
-_MOST_MARKS = 2
+_MOST_MARKS, _MOST_CHARS = 2, 1_000
 
 Figures = dict[tuple[str, str], dict[str | None, int]]
 
@@ -180,7 +181,7 @@ def format_hms(seconds: int) -> str:
 
 
 def legible(name: str) -> str:
-    r"""Return `name` with every character that shows nothing, or turns the text around, as \xNN or \uNNNN.
+    r"""Return `name` as a picture can show it: characters that do not print are `\uNNNN`.
 
     No more than two combining marks stay on one letter: fifty would climb over the lines above. A name of blanks only
     is put in quotes.
@@ -189,12 +190,9 @@ def legible(name: str) -> str:
     marks = 0
     for char in name:
         marks = marks + 1 if unicodedata.category(char) in {"Mn", "Me"} else 0
-        if marks > _MOST_MARKS:
-            continue
-        code = ord(char)
-        escaped = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-        shown.append(char if char.isprintable() else escaped)
-    return "".join(shown) if name.strip(" ") else f'"{name}"'
+        if marks <= _MOST_MARKS:
+            shown.append(char)
+    return one_line("".join(shown), _MOST_CHARS) if name.strip(" ") else f'"{name}"'
 
 
 def _merged(usage: pl.DataFrame) -> Figures:

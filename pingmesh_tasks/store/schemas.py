@@ -123,7 +123,7 @@ HOST_STATUS = pl.Schema(
 )
 
 #: One row a connection line of a data server's log. `status` is ON or OFF, `socket` null where the server prints none.
-#: `user` and `host` are what the client said, made safe (`access.lines.safe_text`). `offset` is the byte of the raw
+#: `user` and `host` are what the client said, made safe (`text.safe_bytes`). `offset` is the byte of the raw
 #: object at which the line begins: with server and window it names the line.
 CLIENT = pl.Schema(
     {

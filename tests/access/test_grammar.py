@@ -11,9 +11,10 @@ import pytest
 
 from pingmesh_tasks.access import grammar, lines
 from pingmesh_tasks.access.grammar import AccessSinks, AccessTables, parse_access_log, write_access_tables
-from pingmesh_tasks.access.lines import cut_pieces, lines_of, safe_text
+from pingmesh_tasks.access.lines import cut_pieces, lines_of
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.store.schemas import check_schema
+from pingmesh_tasks.text import safe_bytes
 from tests.support.access_lines import REPO, SMALL, reference, sample, split_lines
 
 DATE = b"Sat Nov 21 22:31:50 2026"
@@ -86,10 +87,10 @@ def assert_agrees_with_reference(log: bytes, timezone: str = "UTC") -> AccessTab
     for offset, line in split_lines(log):
         kind, fields = reference(line, timezone)
         row = rows[kind].pop(offset)
-        fields |= {name: safe_text(value, 256) for name, value in fields.items() if isinstance(value, bytes)}
+        fields |= {name: safe_bytes(value, 256) for name, value in fields.items() if isinstance(value, bytes)}
         assert {name: row[name] for name in fields} == fields, line
         if kind == "rejected":
-            assert (row["length"], row["line"]) == (len(line), safe_text(line.removesuffix(b"\r"), 500))
+            assert (row["length"], row["line"]) == (len(line), safe_bytes(line.removesuffix(b"\r"), 500))
         count += 1
     assert not any(rows.values())
     assert tables.lines == count
@@ -176,10 +177,10 @@ def test_a_user_of_thousands_of_bytes_is_cut_and_marked(unit):
     (user,) = users(unit * 3000)
     assert 250 < len(user) <= 256
     assert user.endswith("…")
-    whole = safe_text(unit * 3000, 10**6)
+    whole = safe_bytes(unit * 3000, 10**6)
     assert whole.startswith(user[:-1])
-    assert user[:-1].endswith(safe_text(unit[-1:], 9)) or len(unit) > 1
-    assert len(safe_text(unit * 256, 256)) <= 256
+    assert user[:-1].endswith(safe_bytes(unit[-1:], 9)) or len(unit) > 1
+    assert len(safe_bytes(unit * 256, 256)) <= 256
 
 
 def test_a_forged_line_stays_a_line_of_its_own_and_does_nothing_else():
@@ -221,7 +222,7 @@ def test_a_forged_line_stays_a_line_of_its_own_and_does_nothing_else():
 def test_a_line_that_is_neither_is_kept_with_the_reason(line, reason):
     tables = parse(GET_DATA + b"\n" + line + b"\r\n" + GET_DATA + b"\n")
     assert tables.rejected.rows() == [
-        ("east", len(GET_DATA) + 1, reason, len(line) + 1, safe_text(line, 500)),
+        ("east", len(GET_DATA) + 1, reason, len(line) + 1, safe_bytes(line, 500)),
     ]
     assert len(tables.operation) == 2
 
@@ -406,6 +407,7 @@ ENDLESS = """
 import resource, sys
 from pathlib import Path
 from pingmesh_tasks.access.grammar import parse_access_log
+from pingmesh_tasks.text import safe_bytes
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 tables = parse_access_log(Path(sys.argv[1]), server="east", timezone="UTC")
 grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024

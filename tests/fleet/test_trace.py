@@ -89,7 +89,7 @@ def test_an_answer_that_cannot_be_is_refused_whole_with_a_reason(place, value):
         (answer("", 9), "has no Python 3.8"),
         (answer("", 1, "trace: port 0 is not 1 ... 65535"), "did not trace: trace: port 0"),
         (answer("", -1), "exit -1 without a word"),
-        (answer("", 1, "\x1b[31m" + "x" * 5000), "did not trace: \\x1b[31m"),
+        (answer("", 1, "\x1b[31m" + "x" * 5000), "did not trace: \\u001b[31m"),
     ],
 )
 def test_why_there_is_no_trace_is_said_in_one_line(told, reason):

@@ -143,7 +143,7 @@ def test_a_legible_name_is_one_line_of_visible_characters(name):
 
 def test_what_shows_nothing_or_turns_text_around_is_spelled_out():
     assert legible("  ") == '"  "' and legible("") == '""'
-    assert legible("a\x1b[31m\u202eb") == "a\\x1b[31m\\u202eb" and legible("עדי 陈 é") == "עדי 陈 é"
+    assert legible("a\x1b[31m\u202eb") == "a\\u001b[31m\\u202eb" and legible("עדי 陈 é") == "עדי 陈 é"
 
 
 def test_lengths_are_hours_minutes_and_seconds_without_an_end():

@@ -15,11 +15,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pingmesh_tasks import bundled
-from pingmesh_tasks.alerting.incident import Notice, cut
+from pingmesh_tasks.alerting.incident import Notice
 from pingmesh_tasks.alerting.messages import wording
 from pingmesh_tasks.alerting.messages.wording import LATE_DATA
 from pingmesh_tasks.alerting.outbox import ALARM
 from pingmesh_tasks.detect.finding import MESH
+from pingmesh_tasks.text import cut, one_line
 
 TEMPLATES = bundled.files("templates", __package__)
 #: Name of the heatmap inside an e-mail.
@@ -105,9 +106,9 @@ def _facts(notice: Notice, links: Links, has_heatmap: bool, traces: Sequence[Tra
         "label": label,
         "kind": notice.kind,
         "title": wording.title(notice),
-        "detail": ("It was: " if over and finding.detail else "") + wording.one_line(finding.detail, 500),
-        "advice": "" if over else wording.one_line(finding.advice, 400),
-        "note": wording.one_line(notice.note, 400),
+        "detail": ("It was: " if over and finding.detail else "") + one_line(finding.detail, 500),
+        "advice": "" if over else one_line(finding.advice, 400),
+        "note": one_line(notice.note, 400),
         "facts": _figures(notice),
         "evidence": wording.table(evidence, _MAIL_ROWS),
         "evidence_short": wording.table(evidence, _TEXT_ROWS, 6),
@@ -115,8 +116,8 @@ def _facts(notice: Notice, links: Links, has_heatmap: bool, traces: Sequence[Tra
         "evidence_rows": len(evidence),
         "traces": [
             {
-                "path": f"{wording.one_line(trace.src, 60)} → {wording.one_line(trace.dst, 60)}",
-                "verdict": wording.one_line(trace.verdict, 400),
+                "path": f"{one_line(trace.src, 60)} → {one_line(trace.dst, 60)}",
+                "verdict": one_line(trace.verdict, 400),
                 "hops": wording.table(trace.hops, 12),
             }
             for trace in traces[:4]
@@ -144,7 +145,7 @@ def _figures(notice: Notice) -> list[tuple[str, str]]:
         ),
         ("Confidence", wording.amount(finding.confidence, "ratio") if finding.confidence < 1 else ""),
         ("Part of it", _members(notice)),
-        ("Acknowledged", f"by {wording.one_line(notice.acknowledged_by, 100)}" if notice.acknowledged_by else ""),
+        ("Acknowledged", f"by {one_line(notice.acknowledged_by, 100)}" if notice.acknowledged_by else ""),
     ]
     return [(name, value) for name, value in figures if value]
 
@@ -153,13 +154,13 @@ def _place(notice: Notice) -> str:
     if notice.source == ALARM:
         return ""
     if notice.finding.rule == LATE_DATA:
-        return f"DAG {wording.one_line(notice.finding.subject, 120)}"
+        return f"DAG {one_line(notice.finding.subject, 120)}"
     suspect = wording.suspect(notice.finding)
-    return suspect if notice.source == MESH else f"{suspect}, on data server {wording.one_line(notice.source, 60)}"
+    return suspect if notice.source == MESH else f"{suspect}, on data server {one_line(notice.source, 60)}"
 
 
 def _members(notice: Notice) -> str:
-    named = [wording.one_line(member, 80) for member in notice.members[:8]]
+    named = [one_line(member, 80) for member in notice.members[:8]]
     more = len(notice.members) - len(named) + notice.more_members
     return ", ".join([*named, *([f"and {more} more"] if more else [])])
 

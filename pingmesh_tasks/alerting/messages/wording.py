@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from pingmesh_tasks.alerting.incident import INVENTORY, RULES, Notice, cut
+from pingmesh_tasks.alerting.incident import INVENTORY, RULES, Notice
 from pingmesh_tasks.alerting.inhibition import is_storm
 from pingmesh_tasks.detect.finding import MESH, Finding
+from pingmesh_tasks.text import one_line
 
 #: The rule of a DAG whose run is late; its subject is the DAG.
 LATE_DATA = "late_data"
@@ -177,12 +178,6 @@ def span(seconds: float) -> str:
     if hours < 2:
         return f"{minutes} min"
     return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
-
-
-def one_line(text: str, most: int = 200) -> str:
-    """Return text of one line in which nothing acts: what does not print, or turns its direction, is an escape."""
-    shown = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text[: most + 1])
-    return cut(shown, most)
 
 
 def table(rows: Iterable[Mapping[str, Any]], most_rows: int, most_columns: int = 7) -> dict[str, Any]:

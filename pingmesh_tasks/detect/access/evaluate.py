@@ -15,12 +15,13 @@ from collections.abc import Callable
 from pingmesh_tasks.detect.access import rates as rates
 from pingmesh_tasks.detect.access import signs as signs
 from pingmesh_tasks.detect.access.reads import heavy_reads
-from pingmesh_tasks.detect.access.view import AccessView, Look, one_line
+from pingmesh_tasks.detect.access.view import AccessView, Look
 from pingmesh_tasks.detect.catalogue import RULES
 from pingmesh_tasks.detect.finding import Evaluation, Finding, LeftOut
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook
+from pingmesh_tasks.text import one_line
 
-__all__ = ["AccessView", "evaluate_access", "one_line"]
+__all__ = ["AccessView", "evaluate_access"]
 
 #: In the order in which they look, by the name that turns each off. `strangers` and `no_data` ask themselves.
 STEPS: tuple[tuple[str | None, Callable[[Look], None]], ...] = (

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import polars as pl
 
-from pingmesh_tasks.detect.access.view import OWN_PROCESS_SOCKET, UNTIED, UNTIED_ADVICE, Look, busiest, one_line, total
+from pingmesh_tasks.detect.access.view import OWN_PROCESS_SOCKET, UNTIED, UNTIED_ADVICE, Look, busiest, total
 from pingmesh_tasks.detect.finding import Scope
 from pingmesh_tasks.store.schemas import SESSION
+from pingmesh_tasks.text import one_line
 
 MAX_ROWS = 5
 

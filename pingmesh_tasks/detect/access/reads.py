@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.detect.access.view import MINUTE, UNTIED, UNTIED_ADVICE, Look, busiest, node_name, one_line
+from pingmesh_tasks.detect.access.view import MINUTE, UNTIED, UNTIED_ADVICE, Look, busiest, node_name
 from pingmesh_tasks.detect.finding import Scope
+from pingmesh_tasks.text import one_line
 
 BURST = timedelta(seconds=5)
 _PER_MINUTE = MINUTE / BURST

@@ -8,8 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.detect.access.view import AccessView, CountryOf, Look, one_line
+from pingmesh_tasks.detect.access.view import AccessView, CountryOf, Look
 from pingmesh_tasks.detect.finding import Scope
+from pingmesh_tasks.text import one_line
 
 MAX_ROWS = 5
 #: Outcomes of collecting a log that say that there is no log to read, and that it was read and nothing new was there.

@@ -26,6 +26,7 @@ import polars as pl
 from pingmesh_tasks.detect.finding import Finding, Lane, Scope, Severity
 from pingmesh_tasks.detect.rules import RuleBook
 from pingmesh_tasks.store.schemas import SESSION
+from pingmesh_tasks.text import one_line
 
 MINUTE = timedelta(minutes=1)
 #: A date that differs by more from those of the lines around it was not written by the server, whose own lines may be
@@ -35,7 +36,6 @@ _NEIGHBOURS, _NEWEST = 41, 11
 OWN_PROCESS_SOCKET = 0
 #: A finding whose value is so many times its limit is critical.
 CRITICAL_TIMES = 3.0
-MAX_NAME_CHARS = 120
 
 UNTIED = (
     "this server serves all clients in one process (-m or -s) and its log names no client with an operation, "
@@ -296,13 +296,6 @@ def without_forged(
         operation.join(forged, on="offset", how="anti", maintain_order="left"),
         forged,
     )
-
-
-def one_line(text: str, limit: int = MAX_NAME_CHARS) -> str:
-    """Return text of one line and of `limit` characters at most, in which nothing acts: controls, marks of direction
-    and other characters that do not print are written as escapes."""
-    safe = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text[: limit + 1])
-    return safe if len(safe) <= limit else safe[: limit - 1] + "…"
 
 
 def node_name(tree: str, node_path: str) -> str:

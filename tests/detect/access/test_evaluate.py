@@ -6,7 +6,7 @@ import pytest
 
 from pingmesh_tasks.access.sessions import pair_sessions
 from pingmesh_tasks.detect.access.baseline import update_access_normal
-from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access, one_line
+from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.finding import anomaly_rows
 from pingmesh_tasks.detect.rules import DEFAULT_RULES
 from pingmesh_tasks.detect.rules_file import load_rules
@@ -503,12 +503,6 @@ class TestNamesFromStrangers:
         for text in (finding.subject, finding.detail, *told):
             assert text.isprintable() and len(text) < 500
         assert [again.subject for again in findings_of(anomaly_rows(evaluation))] == [finding.subject]
-
-    def test_are_cut(self):
-        assert one_line("a" * 500) == "a" * 119 + "…"
-
-    def test_show_what_does_not_print(self):
-        assert one_line("a\u202eb\nc") == r"a\u202eb\u000ac"
 
 
 def test_nothing_at_all_is_no_finding():
