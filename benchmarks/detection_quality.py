@@ -40,7 +40,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pingmesh_tasks.alerting.transition import AlertState, advance
+from pingmesh_tasks.alerting import AlertState, advance
 from pingmesh_tasks.detect.finding import Lane
 from tests.support.mesh_cases import BEFORE, FAINT, KINDS, Case, draw_case, place
 from tests.support.mesh_clos import SHAPES, Mesh, Seen
@@ -192,8 +192,8 @@ def run_day(hosts: int, seed: int, windows: int) -> tuple[list[str], float, int,
         spent_s += time.perf_counter() - begin
         state = advance(state, evaluation, watch.policy, seen.at, watch.wider)
         said += [
-            f"{e.notice.kind} {e.notice.finding.rule} {e.notice.finding.subject}: {e.notice.finding.detail}"
-            for e in state.outbox
+            f"{told.kind} {told.finding.rule} {told.finding.subject}: {told.finding.detail}"
+            for told in (entry.notification for entry in state.outbox)
         ]
         state = replace(state, outbox=())
         normal = watch.learn(normal, seen)

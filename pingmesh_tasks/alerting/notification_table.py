@@ -1,4 +1,4 @@
-"""What is said, as rows of the table `notice`."""
+"""Notifications as rows of the table `notice`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.alerting.incident import Notice
+from pingmesh_tasks.alerting.incident import Notification
 from pingmesh_tasks.alerting.messages.wording import title
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import NOTICE
@@ -21,19 +21,33 @@ _OF_FINDING = (
 )
 
 
-def keep_notices(store: ObjectStore, notices: Iterable[Notice], window_s: int) -> None:
-    """Write the row of each notice, under its id: a second try replaces it. Raises StoreError."""
-    for notice in notices:
-        write_table(store, "notice", window_containing(notice.at, window_s), notice_rows([notice]), notice.id)
+def write_notifications(
+    store: ObjectStore, notifications: Iterable[Notification], window_s: int
+) -> None:
+    """Write the row of each notification under its id: a second write replaces the first.
+
+    Args:
+        store: The bucket.
+        notifications: What was or will be sent.
+        window_s: Length of the windows of the table, in seconds.
+
+    Raises:
+        StoreError: The store refuses.
+    """
+    for one in notifications:
+        window = window_containing(one.at, window_s)
+        write_table(store, "notice", window, notification_rows([one]), one.id)
 
 
-def notice_rows(notices: Iterable[Notice]) -> pl.DataFrame:
-    """Return the rows of the table `notice`: one a notice."""
-    return pl.DataFrame([_row(notice) for notice in notices], schema=NOTICE, orient="row")
+def notification_rows(notifications: Iterable[Notification]) -> pl.DataFrame:
+    """Return the rows of the table `notice`: one a notification."""
+    return pl.DataFrame([_row(one) for one in notifications], schema=NOTICE, orient="row")
 
 
-def _row(notice: Notice) -> dict[str, Any]:
-    row = {name: getattr(notice.finding, name) for name in _OF_FINDING}
-    row |= {"notice": notice.id, "title": title(notice)}
-    row |= {"members": json.dumps(notice.members), "evidence": json.dumps([dict(r) for r in notice.finding.evidence])}
-    return {name: row[name] if name in row else getattr(notice, name) for name in NOTICE}
+def _row(notification: Notification) -> dict[str, Any]:
+    finding = notification.finding
+    row = {name: getattr(finding, name) for name in _OF_FINDING}
+    row |= {"notice": notification.id, "title": title(notification)}
+    row["members"] = json.dumps(notification.members)
+    row["evidence"] = json.dumps([dict(cells) for cells in finding.evidence])
+    return {name: row[name] if name in row else getattr(notification, name) for name in NOTICE}

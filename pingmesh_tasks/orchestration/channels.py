@@ -30,7 +30,7 @@ from slack_sdk.web import SlackResponse
 
 from pingmesh_tasks.alerting.channel import Channel, ChannelError
 from pingmesh_tasks.alerting.messages.mail import build_mail
-from pingmesh_tasks.alerting.messages.message import Message
+from pingmesh_tasks.alerting.messages.message import AlertMessage
 from pingmesh_tasks.orchestration.connections import find_connection
 from pingmesh_tasks.settings import Settings
 
@@ -70,7 +70,7 @@ class SlackWebhook:
         self._hook = _WebhookHook(connection)
         _ = self._hook.client  # refuses a connection without a token now
 
-    def send(self, message: Message) -> None:
+    def send(self, message: AlertMessage) -> None:
         with _asking("Slack's webhook"):
             self._hook.send(
                 text=message.slack_text,
@@ -89,7 +89,7 @@ class SlackApi:
         self._hook, self._channel = _ApiHook(connection), channel
         _ = self._hook.client
 
-    def send(self, message: Message) -> None:
+    def send(self, message: AlertMessage) -> None:
         body = {
             "channel": self._channel,
             "text": message.slack_text,
@@ -126,7 +126,7 @@ class Mail:
         self._connection, self._recipients = connection, recipients
         self._sender = str(connection.extra_dejson["from_email"])
 
-    def send(self, message: Message) -> None:
+    def send(self, message: AlertMessage) -> None:
         mail = build_mail(message, self._sender, self._recipients)
         with _asking(f"the SMTP server {self._connection.host}"):
             hook = _MailHook(self._connection)
@@ -147,7 +147,7 @@ class Webhook:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    def send(self, message: Message) -> None:
+    def send(self, message: AlertMessage) -> None:
         with _asking("the webhook"):
             response = _HttpHook(self._connection).run(
                 data=json.dumps(message.webhook),

@@ -28,15 +28,15 @@ class LocalInstallation:
 
     def open_store(self, settings: Settings) -> ObjectStore:
         """Return the object store that the connections give. Raises ConfigError."""
-        from pingmesh_tasks.orchestration.context import open_store
+        from pingmesh_tasks.orchestration.connections import open_store
 
         return open_store(settings)
 
     def login(self, settings: Settings) -> str:
         """Return the user and port of the connection `pingmesh_ssh`. Raises ConfigError."""
-        from pingmesh_tasks.orchestration.context import SSH, ssh_access
+        from pingmesh_tasks.orchestration.connections import open_store, ssh_access
 
-        access = ssh_access(settings, SSH)
+        access = ssh_access(settings, open_store(settings))
         return f"{access.username} at port {access.port} of the hosts"
 
     def channels(self, settings: Settings) -> tuple[list[str], dict[str, str]]:
@@ -80,7 +80,7 @@ class LocalInstallation:
 
 def open_local_store(settings: Settings) -> ObjectStore:
     """Return the object store for a command outside of a task. Raises ConfigError."""
-    from pingmesh_tasks.orchestration.context import open_store
+    from pingmesh_tasks.orchestration.connections import open_store
 
     read_connections_of_the_database()
     return open_store(settings)

@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from pingmesh_tasks.alerting import outbox
+from pingmesh_tasks.alerting import Policy, outbox
 from pingmesh_tasks.alerting.delivery import deliver
-from pingmesh_tasks.alerting.incident import Notice, Policy
+from pingmesh_tasks.alerting.incident import Notification
 from pingmesh_tasks.alerting.messages.links import links_of
-from pingmesh_tasks.alerting.messages.message import Message, Trace, compose
-from pingmesh_tasks.alerting.notification_table import keep_notices
+from pingmesh_tasks.alerting.messages.message import AlertMessage, MessageTrace, compose
+from pingmesh_tasks.alerting.notification_table import write_notifications
 from pingmesh_tasks.alerting.state_file import AlertFile
-from pingmesh_tasks.alerting.trace_store import keep_traces
+from pingmesh_tasks.alerting.trace_store import write_traces
 from pingmesh_tasks.detect.finding import MESH
 from pingmesh_tasks.detect.traces.hops import find_loss, hop_evidence
 from pingmesh_tasks.detect.traces.netbouncer import rank_traces
@@ -58,21 +58,21 @@ def tell(run: Run, ui_url: str | None = None, sender: str = "notify") -> dict[st
         if state.outbox and channels and all(state.channels[channel.name].failures for channel in channels):
             raise AirflowFailException(f"no channel takes messages; {len(state.outbox)} wait in the outbox")
         return {}
-    keep_notices(run.store, due, run.settings.window_s)
+    write_notifications(run.store, due, run.settings.window_s)
     traces, heatmap = _traces(run, due), _heatmap(run, now)
 
-    def composed(notice: Notice) -> Message:
+    def composed(notice: Notification) -> AlertMessage:
         key, picture = heatmap if notice.source == MESH else (None, None)
         return compose(notice, links_of(notice, ui_url, key), picture, traces.get(notice.id, ()))
 
     counts = deliver(memory, channels, composed, Policy(), lambda: datetime.now(UTC), sender=sender)
-    keep_traces(run.store, {notice.incident: traces[notice.id] for notice in due if traces.get(notice.id)})
+    write_traces(run.store, {notice.incident: traces[notice.id] for notice in due if traces.get(notice.id)})
     if counts["failed"] and not counts["sent"]:
         raise AirflowFailException("no channel took a message; they wait in the outbox; the log above says why")
     return dict(counts)
 
 
-def _traces(run: Run, notices: Sequence[Notice]) -> dict[str, list[Trace]]:
+def _traces(run: Run, notices: Sequence[Notification]) -> dict[str, list[MessageTrace]]:
     """Return what tracing the worst pairs of each notice found, all of them within one budget."""
     pairs = {notice.id: _worst_pairs(notice) for notice in notices}
     wanted = list(dict.fromkeys(pair for of_notice in pairs.values() for pair in of_notice))
@@ -82,14 +82,14 @@ def _traces(run: Run, notices: Sequence[Notice]) -> dict[str, list[Trace]]:
         told = _traced(run, wanted)
     except PingmeshError as error:  # the message says so: what it tells besides must not wait for a key
         log.error("nothing is traced: %s", error)
-        told = {(src, dst): Trace(src, dst, f"It was not traced: {error}") for src, dst in wanted}
+        told = {(src, dst): MessageTrace(src, dst, f"It was not traced: {error}") for src, dst in wanted}
     return {
         notice_id: [told[way] for src, dst in of_notice for way in ((src, dst), (dst, src)) if way in told]
         for notice_id, of_notice in pairs.items()
     }
 
 
-def _traced(run: Run, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Trace]:
+def _traced(run: Run, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], MessageTrace]:
     """Return what tracing some pairs found, in both directions. Raises PingmeshError where no trace can start."""
     inventory = load_run_inventory(run)
     known = {host.name for host in inventory.hosts}
@@ -111,11 +111,13 @@ def _traced(run: Run, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str]
             name, loss = worst[0]
             words += f" Over all traces, {name} loses most ({loss:.1%})."
         hops = hop_evidence([trace])
-        told[trace.source, trace.destination] = Trace(trace.source, trace.destination, words, hops, verdict.after)
+        told[trace.source, trace.destination] = MessageTrace(
+            trace.source, trace.destination, words, hops, verdict.after
+        )
     return told
 
 
-def _worst_pairs(notice: Notice) -> list[tuple[str, str]]:
+def _worst_pairs(notice: Notification) -> list[tuple[str, str]]:
     """Return the pairs that the evidence names first, each in one direction: both are traced."""
     if notice.source != MESH or notice.kind not in TRACED_KINDS:
         return []

@@ -22,10 +22,9 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.alerting import silence, transition
-from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting import AlertState, Policy, advance, silence, transition
+from pingmesh_tasks.alerting.alert_state import Silence
 from pingmesh_tasks.alerting.hierarchy import hierarchy_of, members_of
-from pingmesh_tasks.alerting.incident import Policy, Silence
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import MESH, Evaluation, anomaly_rows
 from pingmesh_tasks.errors import ConfigError
@@ -118,7 +117,7 @@ def look(run: Run) -> dict[str, int]:
     now = datetime.now(UTC)
     horizon = timedelta(seconds=run.settings.hot_horizon_s)
     inventory = load_run_inventory(run)
-    moments = hot_data.moments_to_look_at(AlertFile(run.store).load().looked_at.get(f"hot {MESH}"), now, horizon)
+    moments = hot_data.moments_to_look_at(AlertFile(run.store).load().last_evaluated.get(f"hot {MESH}"), now, horizon)
     pieces, newest = hot_data.read_recent(run.store, moments[0] - horizon - timedelta(seconds=HOT_MARGIN_S), now)
     evaluations: list[Evaluation] = []
     began_s = time.monotonic()
@@ -135,12 +134,13 @@ def look(run: Run) -> dict[str, int]:
 
 def remember(run: Run, inventory: Inventory, looks: Sequence[tuple[Evaluation | None, datetime]]) -> AlertState:
     """Change the alarm's memory by some looks (None: only time has passed), each as of a time, and return it."""
-    policy, wider, known = policy_of(run.settings), hierarchy_of(inventory), members_of(inventory)
+    policy = policy_of(run.settings)
+    containing, is_member = hierarchy_of(inventory), members_of(inventory)
 
     def change(before: AlertState) -> AlertState:
         after = before
         for evaluation, now in looks:
-            after = transition.advance(after, evaluation, policy, now, wider, known)
+            after = advance(after, evaluation, policy, now, containing, is_member)
         return after
 
     return AlertFile(run.store).update(change)
@@ -302,5 +302,5 @@ def _incident(form: Mapping[str, Any]) -> str:
 
 
 def _counts(memory: AlertState) -> dict[str, int]:
-    kinds = Counter(entry.notice.kind for entry in memory.outbox)
+    kinds = Counter(entry.notification.kind for entry in memory.outbox)
     return {"open": len(memory.open), "to_say": kinds.total()}

@@ -11,16 +11,15 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from pingmesh_tasks.alerting import outbox
+from pingmesh_tasks.alerting import Policy, advance, outbox
 from pingmesh_tasks.alerting.channel import Channel, ChannelError
 from pingmesh_tasks.alerting.delivery import deliver
-from pingmesh_tasks.alerting.incident import Notice, Policy, incident_id
+from pingmesh_tasks.alerting.incident import Notification, incident_id
 from pingmesh_tasks.alerting.messages.links import links_of
-from pingmesh_tasks.alerting.messages.message import Message, compose
+from pingmesh_tasks.alerting.messages.message import AlertMessage, compose
 from pingmesh_tasks.alerting.messages.wording import LATE_DATA
-from pingmesh_tasks.alerting.notification_table import keep_notices
+from pingmesh_tasks.alerting.notification_table import write_notifications
 from pingmesh_tasks.alerting.state_file import AlertFile
-from pingmesh_tasks.alerting.transition import advance
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.pipeline.mesh import Run
@@ -81,14 +80,14 @@ def tell_late(
     on = [channel.name for channel in channels]
     file = AlertFile(store)
 
-    def composed(notice: Notice) -> Message:
+    def composed(notice: Notification) -> AlertMessage:
         return compose(notice, links_of(notice, ui_url))
 
     try:
         state = file.update(lambda before: advance(outbox.set_channels(before, on, off, now), late, policy, now))
         incidents = [incident.id for incident in state.open if incident.source == dag_id]
         due = [notice for notice, _ in outbox.due(state, now, sender) if notice.incident in incidents]
-        keep_notices(store, due, window_s)
+        write_notifications(store, due, window_s)
         counts = deliver(file, channels, composed, policy, lambda: datetime.now(UTC), sender=sender, only=incidents)
         return f"{counts['sent']} sent, {counts['failed']} to be tried again"
     except StoreError as error:
@@ -97,15 +96,17 @@ def tell_late(
         return f"{sum(_sent(channel, message) for channel in channels)} sent, the object store is down"
 
 
-def _unremembered(finding: Finding, now: datetime) -> Notice:
+def _unremembered(finding: Finding, now: datetime) -> Notification:
     """Return a notice whose id follows from the hour, so that one that is told again and again is one."""
     hour = now.replace(minute=0, second=0, microsecond=0)
     incident = incident_id(finding.subject, finding.scope, finding.subject, hour)
     note = "The object store cannot be reached either: this may be told again."
-    return Notice(f"{incident}-opened1", incident, "opened", now, finding.subject, finding, now, finding.since, note)
+    return Notification(
+        f"{incident}-opened1", incident, "opened", now, finding.subject, finding, now, finding.since, note
+    )
 
 
-def _sent(channel: Channel, message: Message) -> bool:
+def _sent(channel: Channel, message: AlertMessage) -> bool:
     try:
         channel.send(message)
     except ChannelError as error:

@@ -10,9 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.alerting.incident import Incident, Silence, Symptom
+from pingmesh_tasks.alerting.alert_state import Silence
+from pingmesh_tasks.alerting.incident import Incident
 from pingmesh_tasks.alerting.state_file import from_json
 from pingmesh_tasks.alerting.trace_store import read_traces
+from pingmesh_tasks.alerting.tracked_finding import TrackedFinding
 from pingmesh_tasks.queries.page import Page
 from pingmesh_tasks.queries.refusal import NoAnswer
 from pingmesh_tasks.queries.window_index import DAY_S
@@ -115,12 +117,12 @@ def incidents(page: Page, state: str) -> dict[str, Any]:
             {"channel": name, "on": health.on, "failures": health.failures, "since": _told(health.since)}
             for name, health in sorted(memory.channels.items())
         ],
-        "looked_at": {look: _told(at) for look, at in memory.looked_at.items()},
+        "looked_at": {look: _told(at) for look, at in memory.last_evaluated.items()},
     }
 
 
 def _incident(state: str, incident: Incident) -> dict[str, Any]:
-    lead = _symptom(incident.lead)
+    lead = _tracked(incident.lead)
     return {
         "id": incident.id,
         "state": state,
@@ -132,19 +134,19 @@ def _incident(state: str, incident: Incident) -> dict[str, Any]:
         "closed_by": incident.closed_by,
         "acknowledged_by": incident.acknowledged_by,
         "silenced": incident.silenced,
-        "stale": incident.stale_said,
-        "notices": incident.notices,
+        "stale": incident.stale_notified,
+        "notices": incident.notification_count,
         "returns": incident.returns,
         "merged_into": incident.merged_into,
         "evidence": [dict(row) for row in incident.lead.finding.evidence],
-        "symptoms": [_symptom(one) for one in incident.others],
+        "symptoms": [_tracked(one) for one in incident.others],
         "unlisted": incident.unlisted,
     }
 
 
-def _symptom(symptom: Symptom) -> dict[str, Any]:
-    finding = symptom.finding
-    return {"source": symptom.source} | {name: getattr(finding, name) for name in FINDING}
+def _tracked(tracked: TrackedFinding) -> dict[str, Any]:
+    finding = tracked.finding
+    return {"source": tracked.source} | {name: getattr(finding, name) for name in FINDING}
 
 
 def _silence(silence: Silence) -> dict[str, Any]:

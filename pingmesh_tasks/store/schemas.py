@@ -290,8 +290,8 @@ ACCESS_NORMAL = pl.Schema(
     }
 )
 
-#: One row a notice: one thing said of an incident (`alerting.incident.Notice`). `kind`: opened, escalated, reminder or
-#: resolved. The figures are those of the suspect's finding at that time; `members` and `evidence` are JSON lists.
+#: One row a notification (`alerting.incident.Notification`). `kind`: opened, escalated, reminder or resolved. The
+#: figures are those of the suspect's finding at that time; `members` and `evidence` are JSON lists.
 NOTICE = pl.Schema(
     {
         "at": UTC_US,

@@ -8,11 +8,10 @@ from datetime import timedelta
 
 import pytest
 
+from pingmesh_tasks.alerting import AlertState, Policy, advance
 from pingmesh_tasks.alerting.hierarchy import hierarchy_of, members_of
-from pingmesh_tasks.alerting.incident import Policy
 from pingmesh_tasks.alerting.messages.wording import title
 from pingmesh_tasks.alerting.state_file import from_json, to_json
-from pingmesh_tasks.alerting.transition import AlertState, advance
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.rules_file import load_rules
@@ -51,7 +50,7 @@ class Alarm:
             evaluation = evaluate(load_rules(self.rules, "rules.yaml"))
             known = hierarchy_of(MESH_OF), members_of(MESH_OF)
             self.state = from_json(to_json(advance(self.state, evaluation, Policy(), self.now, *known)))
-            for notice in (entry.notice for entry in self.state.outbox):
+            for notice in (entry.notification for entry in self.state.outbox):
                 said.append(f"{notice.kind} {notice.finding.subject}")
                 self.last = notice
             self.state = replace(self.state, outbox=())

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pingmesh_tasks.alerting.alert_state import AlertState
-from pingmesh_tasks.alerting.incident import Policy
+from pingmesh_tasks.alerting import AlertState, Policy
 from pingmesh_tasks.alerting.messages.wording import title
-from pingmesh_tasks.alerting.outbox import CLAIM_S, MAX_ENTRIES, claim, due, mark_failed, mark_sent, post, set_channels
+from pingmesh_tasks.alerting.outbox import (
+    CLAIM_S,
+    MAX_ENTRIES,
+    claim,
+    due,
+    mark_failed,
+    mark_sent,
+    post,
+    set_channels,
+)
 from tests.support.notices import NOON, notice
 
 POLICY = Policy(retry_s=15, retry_max_s=60, give_up_s=3600)
@@ -72,15 +80,15 @@ def test_the_others_say_once_that_a_channel_fails_and_once_that_it_works_again()
     state = state_of(OPENED)
     for n in range(6):
         state = mark_failed(state, OPENED.id, "slack", "no route to <host>", POLICY, later(60 * n))
-    said = [entry.notice for entry in state.outbox if entry.notice.source == "alarm"]
+    said = [entry.notification for entry in state.outbox if entry.notification.source == "alarm"]
     assert [(n.kind, n.finding.rule, n.finding.subject) for n in said] == [("opened", "channel_failed", "slack")]
     assert "no route" in said[0].finding.detail
     assert dict(told(state, later(9999)))[said[0].id] == ["mail"]
     state = mark_sent(state, said[0].id, "mail", later(400))
     state, opened = mark_failed(state, OPENED.id, "slack", "no route", POLICY, later(500)), said[0]
-    assert [entry.notice.id for entry in state.outbox] == [OPENED.id]
+    assert [entry.notification.id for entry in state.outbox] == [OPENED.id]
     state = mark_sent(state, OPENED.id, "slack", later(999))
-    said = [entry.notice for entry in state.outbox if entry.notice.source == "alarm"]
+    said = [entry.notification for entry in state.outbox if entry.notification.source == "alarm"]
     assert [(n.kind, n.incident) for n in said] == [("resolved", opened.incident)]
     assert [channels for _, channels in told(state, later(9999))][-1] == ["mail"]
 
@@ -92,17 +100,20 @@ def test_a_notice_that_a_channel_refuses_for_too_long_is_given_up_for_that_chann
 
 
 def test_channels_that_are_off_are_said_once_through_the_others():
-    off = {"webhook": "there is no connection 'pingmesh_webhook'", "slack": "there is no connection 'pingmesh_slack'"}
+    off = {
+        "webhook": "there is no connection 'pingmesh_webhook'",
+        "slack": "there is no connection 'pingmesh_slack'",
+    }
     state = set_channels(AlertState(), ["mail"], off, NOON)
-    assert [entry.notice.finding.subject for entry in state.outbox] == ["slack, webhook"]
-    assert "there is no connection 'pingmesh_slack'" in state.outbox[0].notice.finding.detail
-    state = mark_sent(state, state.outbox[0].notice.id, "mail", NOON)
+    assert [entry.notification.finding.subject for entry in state.outbox] == ["slack, webhook"]
+    assert "there is no connection 'pingmesh_slack'" in state.outbox[0].notification.finding.detail
+    state = mark_sent(state, state.outbox[0].notification.id, "mail", NOON)
     again = set_channels(state, ["mail"], off, later(60))
     assert again == state
     state = set_channels(state, ["mail", "slack"], {"webhook": "off"}, later(120))
     assert state.outbox == ()
     state = set_channels(state, ["mail"], off, later(180))
-    assert [entry.notice.finding.subject for entry in state.outbox] == ["slack"]
+    assert [entry.notification.finding.subject for entry in state.outbox] == ["slack"]
 
 
 def test_a_channel_that_is_off_is_not_waited_for():
@@ -121,8 +132,8 @@ def test_a_full_outbox_lets_reminders_go_before_alarms_and_counts_them():
     notices = [notice("opened" if n % 2 else "reminder", id=f"{n:012x}-x1") for n in range(2 * MAX_ENTRIES)]
     state = state_of(*notices)
     assert len(state.outbox) == MAX_ENTRIES
-    assert {entry.notice.kind for entry in state.outbox} == {"opened"}
-    assert state.dropped_notices == MAX_ENTRIES
+    assert {entry.notification.kind for entry in state.outbox} == {"opened"}
+    assert state.dropped_notifications == MAX_ENTRIES
 
 
 def test_a_dead_channel_with_a_full_outbox_costs_the_others_nothing():
@@ -152,4 +163,4 @@ def test_that_a_channel_fails_is_kept_in_a_full_outbox_until_another_channel_has
     for n in range(2):
         state = mark_failed(state, OPENED.id, "slack", "no route", POLICY, later(n))
     state = post(state, [notice("reminder", id=f"{n:012x}-reminder1") for n in range(MAX_ENTRIES)])
-    assert "channel_failed" in {entry.notice.finding.rule for entry in state.outbox}
+    assert "channel_failed" in {entry.notification.finding.rule for entry in state.outbox}

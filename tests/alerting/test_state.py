@@ -9,22 +9,38 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pingmesh_tasks.alerting import AlertState, Policy, advance
+from pingmesh_tasks.alerting.alert_state import Silence
 from pingmesh_tasks.alerting.hierarchy import hierarchy_of, members_of
-from pingmesh_tasks.alerting.incident import Policy, Silence
 from pingmesh_tasks.alerting.messages.wording import title
+from pingmesh_tasks.alerting.silence import acknowledge, silence, unsilence
 from pingmesh_tasks.alerting.state_file import MAX_BYTES, from_json, to_json
-from pingmesh_tasks.alerting.transition import AlertState, acknowledge, advance, dismiss, silence, unsilence
+from pingmesh_tasks.alerting.transition import dismiss
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.topology.inventory import Host, Inventory, LogServer
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 RULES = frozenset(
-    {"host_down", "loss", "tor_down", "latency_normal", "no_data", "podset_down", "user_rate", "node_rate"}
+    {
+        "host_down",
+        "loss",
+        "tor_down",
+        "latency_normal",
+        "no_data",
+        "podset_down",
+        "user_rate",
+        "node_rate",
+    }
 )
 INVENTORY = Inventory(
     tuple(
-        Host(f"host{n:03d}", f"10.0.{n // 250}.{n % 250 + 1}", podset=f"p{n // 40}", tor=f"t{n // 10 % 4}")
+        Host(
+            f"host{n:03d}",
+            f"10.0.{n // 250}.{n % 250 + 1}",
+            podset=f"p{n // 40}",
+            tor=f"t{n // 10 % 4}",
+        )
         for n in range(120)
     ),
     has_topology=True,
@@ -33,7 +49,13 @@ INVENTORY = Inventory(
 
 
 def finding(rule="host_down", scope="host", subject="host004", severity="critical", **more) -> Finding:
-    given = {"value": 1.0, "unit": "ratio", "threshold": 0.9, "since": NOON - timedelta(seconds=20), "detail": "dead"}
+    given = {
+        "value": 1.0,
+        "unit": "ratio",
+        "threshold": 0.9,
+        "since": NOON - timedelta(seconds=20),
+        "detail": "dead",
+    }
     return Finding(rule, scope, subject, severity, **(given | more))
 
 
@@ -67,7 +89,7 @@ class Alarm:
 
     def _take(self, state: AlertState) -> list[str]:
         state = from_json(to_json(state))
-        new = [entry.notice for entry in state.outbox]
+        new = [entry.notification for entry in state.outbox]
         self.said += new
         self.state = replace(state, outbox=())
         return [f"{notice.kind} {notice.finding.subject}" for notice in new]
@@ -166,7 +188,11 @@ def test_an_inventory_that_is_back_at_once_ends_nothing(alarm):
 def test_windows_alone_see_a_host_leave_too(alarm):
     alarm.look(DEAD, lane="window", after=300)
     alarm.use(without("host004"))
-    assert [alarm.look(lane="window", after=300) for _ in range(3)] == [[], [], ["resolved host004"]]
+    assert [alarm.look(lane="window", after=300) for _ in range(3)] == [
+        [],
+        [],
+        ["resolved host004"],
+    ]
 
 
 def test_a_window_that_still_knew_the_host_does_not_open_it_again(alarm):
@@ -217,7 +243,10 @@ def test_a_data_server_that_left_takes_its_incidents_along_and_no_other_does(ala
         alarm.look(finding("user_rate", "user", "bob", "warning"), source=source)
     alarm.use(without(servers=(west,)))
     assert [alarm.look() for _ in range(4)] == [[], [], ["resolved bob"], []]
-    assert (alarm.last.source, alarm.last.note.partition("; ")[2]) == ("east", "east is no longer in the inventory.")
+    assert (alarm.last.source, alarm.last.note.partition("; ")[2]) == (
+        "east",
+        "east is no longer in the inventory.",
+    )
     assert title(alarm.last) == "Data server east is no longer in the inventory"
     assert {incident.source for incident in alarm.state.open} == {"west", "pingmesh"}
 
@@ -530,7 +559,13 @@ def test_the_memory_of_many_sources_with_much_evidence_is_bounded_too():
     alarm, wide = Alarm(), {f"column{n}": "x" * 500 for n in range(40)}
     for number in range(120):
         found = [
-            finding(f"rule{n}", subject=f"{n}" * 300, detail="d" * 9000, advice="a" * 9000, evidence=(wide,) * 90)
+            finding(
+                f"rule{n}",
+                subject=f"{n}" * 300,
+                detail="d" * 9000,
+                advice="a" * 9000,
+                evidence=(wide,) * 90,
+            )
             for n in range(14)
         ]
         alarm.now += timedelta(seconds=1)
@@ -549,6 +584,9 @@ def test_damaged_or_newer_memory_is_refused_with_what_to_do():
 
 
 def test_memory_of_an_older_version_that_noted_more_is_read():
-    older = json.loads(to_json(AlertState(dropped_notices=3)))
-    older["state"] |= {"hot_key": "hot/1795298700000-0a0b0c0d-000001-n", "anomaly_keys": ["tables/anomaly/x"]}
-    assert from_json(json.dumps(older).encode()) == AlertState(dropped_notices=3)
+    older = json.loads(to_json(AlertState(dropped_notifications=3)))
+    older["state"] |= {
+        "hot_key": "hot/1795298700000-0a0b0c0d-000001-n",
+        "anomaly_keys": ["tables/anomaly/x"],
+    }
+    assert from_json(json.dumps(older).encode()) == AlertState(dropped_notifications=3)

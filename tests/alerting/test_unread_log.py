@@ -9,11 +9,10 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
+from pingmesh_tasks.alerting import AlertState, Policy, advance
 from pingmesh_tasks.alerting.hierarchy import hierarchy_of, members_of
-from pingmesh_tasks.alerting.incident import Policy
 from pingmesh_tasks.alerting.messages.wording import title
 from pingmesh_tasks.alerting.state_file import from_json, to_json
-from pingmesh_tasks.alerting.transition import AlertState, advance
 from pingmesh_tasks.detect.access.baseline import update_access_normal
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
@@ -64,9 +63,24 @@ class Alarm:
 
     def _server(self, lane, span_s, log, outcome, **more) -> Evaluation:
         client, operation = (log or Log()).frames()
-        row = dict.fromkeys(LOG_STATUS) | {"server": SERVER, "kind": "access", "outcome": outcome, "detail": "why"}
+        row = dict.fromkeys(LOG_STATUS) | {
+            "server": SERVER,
+            "kind": "access",
+            "outcome": outcome,
+            "detail": "why",
+        }
         status = pl.DataFrame([row], schema=LOG_STATUS, orient="row") if outcome else None
-        view = AccessView(SERVER, self.now, span_s, lane, client, operation, log_status=status, normal=USUAL, **more)
+        view = AccessView(
+            SERVER,
+            self.now,
+            span_s,
+            lane,
+            client,
+            operation,
+            log_status=status,
+            normal=USUAL,
+            **more,
+        )
         return evaluate_access(view)
 
     def _play(self, count, every_s, evaluate) -> list[str]:
@@ -75,7 +89,7 @@ class Alarm:
             self.now += timedelta(seconds=every_s)
             around = hierarchy_of(self.inventory), members_of(self.inventory)
             self.state = from_json(to_json(advance(self.state, evaluate(), Policy(), self.now, *around)))
-            for notice in (entry.notice for entry in self.state.outbox):
+            for notice in (entry.notification for entry in self.state.outbox):
                 said.append(f"{notice.kind} {notice.finding.rule} {notice.finding.subject}")
                 self.last = notice
             self.state = replace(self.state, outbox=())
@@ -83,7 +97,17 @@ class Alarm:
 
 
 def finding(rule: str, scope: str, subject: str, severity: str = "critical") -> Finding:
-    return Finding(rule, scope, subject, severity, 1.0, "ratio", 0.9, WINDOW.end, "nobody gets an answer from it")
+    return Finding(
+        rule,
+        scope,
+        subject,
+        severity,
+        1.0,
+        "ratio",
+        0.9,
+        WINDOW.end,
+        "nobody gets an answer from it",
+    )
 
 
 H4 = finding("host_down", "host", "h4")
@@ -173,7 +197,11 @@ def test_a_data_server_that_is_dead_as_a_host_is_one_message(fault):
 
 @pytest.mark.parametrize(
     "fault",
-    [finding("host_down", "host", "h5"), finding("host_down", "host", "h4", "warning"), finding("loss", "host", "h4")],
+    [
+        finding("host_down", "host", "h5"),
+        finding("host_down", "host", "h4", "warning"),
+        finding("loss", "host", "h4"),
+    ],
     ids=["another host", "only its agent", "loss"],
 )
 def test_what_does_not_explain_it_hides_nothing(fault):

@@ -15,12 +15,12 @@ from benchmarks.plan_pinglists import fleet
 from pingmesh_tasks.access.errors_log import parse_errors_log
 from pingmesh_tasks.access.grammar import parse_access_log
 from pingmesh_tasks.access.sessions import pair_sessions
-from pingmesh_tasks.alerting.alert_state import AlertState
-from pingmesh_tasks.alerting.incident import Notice
+from pingmesh_tasks.alerting import AlertState
+from pingmesh_tasks.alerting.incident import Notification
 from pingmesh_tasks.alerting.messages.links import links_of
 from pingmesh_tasks.alerting.messages.mail import build_mail
-from pingmesh_tasks.alerting.messages.message import Message, compose
-from pingmesh_tasks.alerting.notification_table import notice_rows
+from pingmesh_tasks.alerting.messages.message import AlertMessage, compose
+from pingmesh_tasks.alerting.notification_table import notification_rows
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
@@ -237,15 +237,15 @@ def _incidents(
     """Follow the incidents, look by look, and compose the message of each new notice."""
     inventory = mesh_stages.load_run_inventory(run)
     seen: set[str] = set()
-    told: list[Notice] = []
+    told: list[Notification] = []
     for evaluation, at in sorted(looks, key=lambda look: look[1]):
         after = evaluate.remember(run, inventory, [(evaluation, at)])
-        told += [entry.notice for entry in after.outbox if entry.notice.id not in seen]
-        seen |= {entry.notice.id for entry in after.outbox}
+        told += [entry.notification for entry in after.outbox if entry.notification.id not in seen]
+        seen |= {entry.notification.id for entry in after.outbox}
         recording.value(
             "incidents.json", f"{at:%H:%M:%S} {evaluation.source}", _open_incidents(after)
         )
-    recording.hashed(OBJECTS, "notice rows", notice_rows(told))
+    recording.hashed(OBJECTS, "notice rows", notification_rows(told))
     heatmap = layout.artifact("heatmap", mesh.WINDOWS[8], "png")
     for number, notice in enumerate(told):
         message = compose(notice, links_of(notice, UI_URL, heatmap))
@@ -254,7 +254,7 @@ def _incidents(
         _message(recording, name, message, whole=is_first, html=is_first and notice.source == MESH)
 
 
-def _first_of_each_kind(told: list[Notice]) -> set[int]:
+def _first_of_each_kind(told: list[Notification]) -> set[int]:
     """Return the positions of the first notice of each kind, of the mesh and of data servers."""
     first: dict[tuple[str, bool], int] = {}
     for number, notice in enumerate(told):
@@ -287,7 +287,12 @@ def _fixed_messages(recording: Recording) -> None:
 
 
 def _message(
-    recording: Recording, name: str, message: Message, *, whole: bool = False, html: bool = False
+    recording: Recording,
+    name: str,
+    message: AlertMessage,
+    *,
+    whole: bool = False,
+    html: bool = False,
 ) -> None:
     """Record subject and text of a message, and the other forms as text or as hashes.
 

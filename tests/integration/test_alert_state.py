@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting import AlertState, Policy
 from pingmesh_tasks.alerting.delivery import deliver
-from pingmesh_tasks.alerting.incident import Policy
 from pingmesh_tasks.alerting.messages.message import compose
 from pingmesh_tasks.alerting.outbox import post, set_channels
 from pingmesh_tasks.alerting.state_file import AlertFile
@@ -83,7 +82,7 @@ def test_of_many_writers_none_loses_what_it_had_to_add(store):
     with ThreadPoolExecutor(4) as pool:
         add = [lambda state, n=n: post(state, [notice(id=f"{n:012x}-opened1")]) for n in range(12)]
         list(pool.map(file.update, add))
-    assert {entry.notice.id for entry in file.load().outbox} == {f"{n:012x}-opened1" for n in range(12)}
+    assert {entry.notification.id for entry in file.load().outbox} == {f"{n:012x}-opened1" for n in range(12)}
 
 
 def test_a_change_that_changes_nothing_writes_nothing(store):
@@ -171,7 +170,7 @@ def test_an_alarm_survives_the_server_that_keeps_it(tmp_path):
         AlertFile(replace_timeouts(store)).load()
     server.start()
     try:
-        assert [entry.notice.id for entry in file.load().outbox] == [notice().id]
+        assert [entry.notification.id for entry in file.load().outbox] == [notice().id]
     finally:
         server.stop()
 

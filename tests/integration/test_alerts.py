@@ -175,7 +175,7 @@ def test_the_past_does_not_hold_the_present_up(run, store, monkeypatch):
     monkeypatch.setattr(evaluate, "LOOK_BACK_BUDGET_S", 0)
     put_a_past_that_nobody_looked_at(store)
     assert evaluate.look(run)["findings"] == 0
-    assert AlertFile(store).load().looked_at["hot mesh"] > datetime.now(UTC) - timedelta(seconds=30)
+    assert AlertFile(store).load().last_evaluated["hot mesh"] > datetime.now(UTC) - timedelta(seconds=30)
 
 
 def test_a_host_that_is_back_is_judged_by_what_it_answers_now(run, store):
@@ -284,7 +284,7 @@ def test_while_every_channel_refuses_the_task_is_red_without_a_retry_and_the_not
     for _ in range(2):  # nothing is due the second time
         with pytest.raises(AirflowFailException, match="wait in the outbox"):
             tell.tell(run)
-    assert [entry for entry in AlertFile(store).load().outbox if entry.notice.finding.subject == "host04"]
+    assert [entry for entry in AlertFile(store).load().outbox if entry.notification.finding.subject == "host04"]
 
 
 def test_a_trace_that_cannot_start_holds_no_message_up_and_says_why(run, inbox, tmp_path):
@@ -353,7 +353,7 @@ def put_probes(store: ObjectStore, now: datetime, dead: Callable[[float], bool])
 def put_a_past_that_nobody_looked_at(store: ObjectStore) -> None:
     """Write the batches of three minutes, at whose beginning somebody looked; host04 was dead from 2:40 to 1:50 ago."""
     now = datetime.now(UTC)
-    AlertFile(store).update(lambda before: replace(before, looked_at={"hot mesh": now - timedelta(seconds=180)}))
+    AlertFile(store).update(lambda before: replace(before, last_evaluated={"hot mesh": now - timedelta(seconds=180)}))
     for ago_s, dead in ((120, (20, 60)), (60, (0, 10)), (0, (60, 60))):
         put_probes(store, now - timedelta(seconds=ago_s), dead=lambda second, dead=dead: dead[0] < second < dead[1])
 

@@ -18,10 +18,9 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting import AlertState, Policy
 from pingmesh_tasks.alerting.channel import ChannelError
 from pingmesh_tasks.alerting.delivery import deliver
-from pingmesh_tasks.alerting.incident import Policy
 from pingmesh_tasks.alerting.messages.message import compose
 from pingmesh_tasks.alerting.outbox import post, set_channels
 from pingmesh_tasks.alerting.state_file import AlertFile
@@ -339,7 +338,7 @@ def test_a_run_that_misses_its_deadline_is_told_and_so_is_its_end(modules, conne
     for n in (1, 2):
         modules[2].ended_in_time(store, "pingmesh", Policy(), now + timedelta(seconds=n))
     state = AlertFile(store).load()
-    assert [entry.notice.kind for entry in state.outbox] == ["resolved"]
+    assert [entry.notification.kind for entry in state.outbox] == ["resolved"]
     modules[2].ended_in_time(store, "pingmesh", Policy(), now + timedelta(seconds=3))
     assert AlertFile(store).load() == state
 

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from pingmesh_tasks.alerting.incident import Policy
-from pingmesh_tasks.alerting.transition import AlertState, advance
+from pingmesh_tasks.alerting import AlertState, Policy, advance
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.detect.rules import DEFAULT_RULES
 from pingmesh_tasks.detect.rules_file import load_rules

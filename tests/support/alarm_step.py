@@ -17,11 +17,9 @@ import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pingmesh_tasks.alerting import transition
-from pingmesh_tasks.alerting.alert_state import AlertState
+from pingmesh_tasks.alerting import AlertState, Policy, transition
 from pingmesh_tasks.alerting.delivery import deliver
-from pingmesh_tasks.alerting.incident import Policy
-from pingmesh_tasks.alerting.messages.message import Message, compose
+from pingmesh_tasks.alerting.messages.message import AlertMessage, compose
 from pingmesh_tasks.alerting.outbox import set_channels
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import Evaluation, Finding
@@ -38,7 +36,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def send(self, message: Message) -> None:
+    def send(self, message: AlertMessage) -> None:
         with (self._path / message.id).open("a") as file:
             file.write(f"{os.getpid()}\n")
 

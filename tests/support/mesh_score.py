@@ -15,10 +15,10 @@ from functools import cached_property
 
 import polars as pl
 
+from pingmesh_tasks.alerting import AlertState, Policy, advance
 from pingmesh_tasks.alerting.hierarchy import hierarchy_of
-from pingmesh_tasks.alerting.incident import Notice, Policy
-from pingmesh_tasks.alerting.inhibition import suspect_of
-from pingmesh_tasks.alerting.transition import AlertState, advance
+from pingmesh_tasks.alerting.incident import Notification
+from pingmesh_tasks.alerting.suspect import suspect_of
 from pingmesh_tasks.detect.finding import Evaluation, Lane
 from pingmesh_tasks.detect.mesh.baseline import update_normal
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
@@ -33,7 +33,7 @@ class Told:
     """A message: in which window of the case (from 0), what of."""
 
     window: int
-    notice: Notice
+    notice: Notification
 
     @property
     def suspect(self) -> tuple[str, str]:
@@ -112,7 +112,7 @@ class Watch:
                 top.append(any(suspect_of(evaluation.findings[0]) in truth.suspects for truth in case.truths))
             state = advance(state, evaluation, self.policy, seen.at, self.wider)
             for entry in state.outbox:
-                _file(incidents, Told(at, entry.notice))
+                _file(incidents, Told(at, entry.notification))
             state = replace(state, outbox=())
             normal = self.learn(normal, seen)
         return self._outcome(case, list(incidents.values()), len(state.open), top)

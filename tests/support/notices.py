@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pingmesh_tasks.alerting.incident import Kind, Notice
-from pingmesh_tasks.alerting.messages.message import Links, Trace
+from pingmesh_tasks.alerting.incident import Kind, Notification
+from pingmesh_tasks.alerting.messages.message import Links, MessageTrace
 from pingmesh_tasks.detect.finding import Finding
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -58,7 +58,7 @@ FLOOD = Finding(
     affected=1204,
     evidence=({"tree": "efit", "node_path": r"\EFIT::TOP.RESULTS.GEQDSK:Q95", "per_min": 1181},),
 )
-TRACE = Trace(
+TRACE = MessageTrace(
     "host01",
     "host04",
     "3 of 16 ports stop after 10.1.0.2: a black hole in that router or behind it.",
@@ -70,8 +70,8 @@ TRACE = Trace(
 )
 
 
-def notice(kind: Kind = "opened", finding: Finding = HOST_DOWN, source: str = "mesh", **changes: Any) -> Notice:
-    made = Notice(f"10b73f252367-{kind}1", "10b73f252367", kind, NOON, source, finding, NOON, finding.since)
+def notice(kind: Kind = "opened", finding: Finding = HOST_DOWN, source: str = "mesh", **changes: Any) -> Notification:
+    made = Notification(f"10b73f252367-{kind}1", "10b73f252367", kind, NOON, source, finding, NOON, finding.since)
     return replace(made, **changes)
 
 

@@ -19,8 +19,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from pingmesh_tasks.alerting import AlertState, Policy, advance
 from pingmesh_tasks.alerting.state_file import to_json
-from pingmesh_tasks.alerting.transition import AlertState, Policy, advance
 from pingmesh_tasks.detect.finding import Evaluation, Finding, anomaly_rows
 from pingmesh_tasks.detect.mesh.matrix_pattern import pattern_of
 from pingmesh_tasks.latency.ladder import NO_RTT, Ladders, ladder_buckets

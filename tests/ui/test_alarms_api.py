@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from pingmesh_tasks.alerting.alert_state import AlertState, ChannelHealth
-from pingmesh_tasks.alerting.incident import Silence
-from pingmesh_tasks.alerting.messages.message import Trace
+from pingmesh_tasks.alerting import AlertState, Policy, advance
+from pingmesh_tasks.alerting.alert_state import ChannelHealth, Silence
+from pingmesh_tasks.alerting.messages.message import MessageTrace
+from pingmesh_tasks.alerting.silence import acknowledge, silence
 from pingmesh_tasks.alerting.state_file import to_json
-from pingmesh_tasks.alerting.trace_store import keep_traces
-from pingmesh_tasks.alerting.transition import Policy, acknowledge, advance, silence
+from pingmesh_tasks.alerting.trace_store import write_traces
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.store import layout
 from tests.support.page_api_server import TOKEN, page_app, serving
@@ -45,7 +45,7 @@ def ask(store):
         silence(seen, quiet, NOW), channels={"slack": ChannelHealth(True, 3, NOW), "email": ChannelHealth(False)}
     )
     store.put(layout.alert_state(), to_json(seen))
-    keep_traces(store, {incident: [Trace("host01", "host03", "after 10.0.1.1", (HOP,), "10.0.1.1")]})
+    write_traces(store, {incident: [MessageTrace("host01", "host03", "after 10.0.1.1", (HOP,), "10.0.1.1")]})
     with (
         serving(page_app(store)) as url,
         httpx.Client(base_url=url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=30) as client,

@@ -9,15 +9,16 @@ from email.policy import SMTP
 from email.utils import format_datetime, localtime
 from typing import Any
 
-from pingmesh_tasks.alerting.messages.message import HEATMAP_CID, Message
+from pingmesh_tasks.alerting.messages.message import HEATMAP_CID, AlertMessage
 
 _DOMAIN = "pingmesh.invalid"
 
 
-def build_mail(message: Message, sender: str, recipients: Sequence[str]) -> EmailMessage:
-    """Return the e-mail of a message: one `Message-ID` a notice, so that clients show a repeated one once.
+def build_mail(message: AlertMessage, sender: str, recipients: Sequence[str]) -> EmailMessage:
+    """Return the e-mail of a message.
 
-    All notices of an incident refer to one id, which makes clients show them as one conversation.
+    Each notification has one `Message-ID`, so that clients show one that arrives twice once. All
+    notifications of an incident refer to one id, so that clients show them as one conversation.
     """
     mail = EmailMessage(policy=SMTP)
     mail["Subject"] = message.subject
@@ -33,6 +34,11 @@ def build_mail(message: Message, sender: str, recipients: Sequence[str]) -> Emai
     if message.heatmap:
         html: Any = mail.get_payload(1)
         html.add_related(
-            message.heatmap, "image", "png", cid=f"<{HEATMAP_CID}>", filename="heatmap.png", disposition="inline"
+            message.heatmap,
+            "image",
+            "png",
+            cid=f"<{HEATMAP_CID}>",
+            filename="heatmap.png",
+            disposition="inline",
         )
     return mail

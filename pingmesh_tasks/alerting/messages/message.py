@@ -1,7 +1,7 @@
-"""What an alert says: one notice, told in plain text, Slack blocks, an e-mail and JSON.
+"""The message of a notification: plain text, Slack blocks, an e-mail and JSON.
 
-`compose` is pure. Text from hosts and logs is cut, kept to one line and escaped for where it goes. One template file
-each in `templates/`; the JSON of the webhook is documented by `docs/webhook.schema.json`.
+`compose` is pure. Text from hosts and logs is cut, kept to one line and escaped for where it goes.
+The templates are in `templates/`; `docs/webhook.schema.json` documents the JSON of the webhook.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pingmesh_tasks import bundled
-from pingmesh_tasks.alerting.incident import Notice
+from pingmesh_tasks.alerting.figures import amount, moment, number, span
+from pingmesh_tasks.alerting.incident import Notification
 from pingmesh_tasks.alerting.messages import wording
 from pingmesh_tasks.alerting.messages.wording import LATE_DATA
 from pingmesh_tasks.alerting.outbox import ALARM
@@ -32,9 +33,13 @@ _SLACK_SECTION, _SLACK_CELL = 2_800, 26
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where a reader can go on; None: there is no such place (`links_of`).
+    """Links of a message (`links_of`); None where there is no such place.
 
-    `page` shows the incident, `heatmap` the map at the window of the heatmap, whose key in the bucket is `object`.
+    Attributes:
+        page: The page, at the incident.
+        heatmap: The page, at the window of the heatmap.
+        object: The key of the heatmap in the bucket.
+        admin: The form of the DAG `alert_admin`.
     """
 
     page: str | None = None
@@ -44,10 +49,13 @@ class Links:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """The path of one pair in one direction. `verdict` is one sentence: where loss starts, or why it cannot be said.
+class MessageTrace:
+    """The traced path of one pair in one direction.
 
-    `hops` are rows of plain values (`detect.traces.hops.hop_evidence`), `after` the last router before the loss.
+    Attributes:
+        verdict: One sentence: where loss starts, or why that is not known.
+        hops: Rows of plain values (`detect.traces.hops.hop_evidence`).
+        after: The last router before the loss.
     """
 
     src: str
@@ -58,8 +66,8 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """A notice ready for every channel. `heatmap` is the PNG that `html` shows as `cid:heatmap`."""
+class AlertMessage:
+    """A notification for every channel; `html` shows `heatmap` (PNG) as `cid:heatmap`."""
 
     id: str
     incident: str
@@ -74,42 +82,47 @@ class Message:
 
 
 def compose(
-    notice: Notice, links: Links | None = None, heatmap: bytes | None = None, traces: Sequence[Trace] = ()
-) -> Message:
-    """Return the message of a notice. `heatmap` is a PNG; `traces` what the trace on anomaly found."""
+    notification: Notification,
+    links: Links | None = None,
+    heatmap: bytes | None = None,
+    traces: Sequence[MessageTrace] = (),
+) -> AlertMessage:
+    """Return the message of a notification; `heatmap` is a PNG."""
     links = links or Links()
-    facts = _facts(notice, links, heatmap is not None, traces)
+    facts = _facts(notification, links, heatmap is not None, traces)
     label, title = facts["label"], facts["title"]
-    return Message(
-        id=notice.id,
-        incident=notice.incident,
-        severity=notice.finding.severity,
+    return AlertMessage(
+        id=notification.id,
+        incident=notification.incident,
+        severity=notification.finding.severity,
         subject=cut(f"[{label}] {title}", 150),
         text=_templates(False).get_template("text.j2").render(facts),
         slack_text=_slack(cut(f"{facts['mark']} {label}: {title}. {facts['detail']}", 600)),
         slack_blocks=json.loads(_templates(False).get_template("slack.json.j2").render(facts)),
         html=_templates(True).get_template("email.html.j2").render(facts),
-        webhook=_webhook(notice, links, traces, facts),
+        webhook=_webhook(notification, links, traces, facts),
         heatmap=heatmap,
     )
 
 
-def _facts(notice: Notice, links: Links, has_heatmap: bool, traces: Sequence[Trace]) -> dict[str, Any]:
+def _facts(
+    notification: Notification, links: Links, has_heatmap: bool, traces: Sequence[MessageTrace]
+) -> dict[str, Any]:
     """Return what the templates speak of: texts of one line, not yet escaped."""
-    finding = notice.finding
-    tone, mark, label = wording.status(notice)
-    over = notice.kind == "resolved" and notice.source != ALARM
+    finding = notification.finding
+    tone, mark, label = wording.status(notification)
+    over = notification.kind == "resolved" and notification.source != ALARM
     evidence = () if over else finding.evidence
     return {
         "tone": tone,
         "mark": mark,
         "label": label,
-        "kind": notice.kind,
-        "title": wording.title(notice),
+        "kind": notification.kind,
+        "title": wording.title(notification),
         "detail": ("It was: " if over and finding.detail else "") + one_line(finding.detail, 500),
         "advice": "" if over else one_line(finding.advice, 400),
-        "note": one_line(notice.note, 400),
-        "facts": _figures(notice),
+        "note": one_line(notification.note, 400),
+        "facts": _figures(notification),
         "evidence": wording.table(evidence, _MAIL_ROWS),
         "evidence_short": wording.table(evidence, _TEXT_ROWS, 6),
         "evidence_slack": _monospace(wording.table(evidence, _SLACK_ROWS, 5)),
@@ -125,56 +138,69 @@ def _facts(notice: Notice, links: Links, has_heatmap: bool, traces: Sequence[Tra
         "has_heatmap": has_heatmap,
         "cid": HEATMAP_CID,
         "links": links,
-        "id": notice.id,
-        "incident": notice.incident,
-        "own": notice.source == ALARM or over,
-        "at": wording.moment(notice.at),
+        "id": notification.id,
+        "incident": notification.incident,
+        "own": notification.source == ALARM or over,
+        "at": moment(notification.at),
     }
 
 
-def _figures(notice: Notice) -> list[tuple[str, str]]:
-    finding, past = notice.finding, notice.kind == "resolved"
-    lasted = wording.span((notice.at - notice.since).total_seconds())
+def _figures(notification: Notification) -> list[tuple[str, str]]:
+    finding, past = notification.finding, notification.kind == "resolved"
+    lasted = span((notification.at - notification.since).total_seconds())
+    who = notification.acknowledged_by
     figures = [
-        ("Since", f"{wording.moment(notice.since)} ({lasted} {'in all' if past else 'ago'})"),
-        ("Where", _place(notice)),
-        ("Was" if past else "How bad", wording.how_bad(notice)),
-        (
-            "Affected",
-            f"{wording.number(finding.affected)} pairs" if notice.source == MESH and finding.affected > 1 else "",
-        ),
-        ("Confidence", wording.amount(finding.confidence, "ratio") if finding.confidence < 1 else ""),
-        ("Part of it", _members(notice)),
-        ("Acknowledged", f"by {one_line(notice.acknowledged_by, 100)}" if notice.acknowledged_by else ""),
+        ("Since", f"{moment(notification.since)} ({lasted} {'in all' if past else 'ago'})"),
+        ("Where", _place(notification)),
+        ("Was" if past else "How bad", wording.how_bad(notification)),
+        ("Affected", _affected(notification)),
+        ("Confidence", amount(finding.confidence, "ratio") if finding.confidence < 1 else ""),
+        ("Part of it", _members(notification)),
+        ("Acknowledged", f"by {one_line(who, 100)}" if who else ""),
     ]
     return [(name, value) for name, value in figures if value]
 
 
-def _place(notice: Notice) -> str:
-    if notice.source == ALARM:
+def _affected(notification: Notification) -> str:
+    """Return how many pairs suffer; data servers count sessions and lines, which texts name."""
+    count = notification.finding.affected
+    return f"{number(count)} pairs" if notification.source == MESH and count > 1 else ""
+
+
+def _place(notification: Notification) -> str:
+    if notification.source == ALARM:
         return ""
-    if notice.finding.rule == LATE_DATA:
-        return f"DAG {one_line(notice.finding.subject, 120)}"
-    suspect = wording.suspect(notice.finding)
-    return suspect if notice.source == MESH else f"{suspect}, on data server {one_line(notice.source, 60)}"
+    if notification.finding.rule == LATE_DATA:
+        return f"DAG {one_line(notification.finding.subject, 120)}"
+    suspect = wording.suspect(notification.finding)
+    return (
+        suspect
+        if notification.source == MESH
+        else f"{suspect}, on data server {one_line(notification.source, 60)}"
+    )
 
 
-def _members(notice: Notice) -> str:
-    named = [one_line(member, 80) for member in notice.members[:8]]
-    more = len(notice.members) - len(named) + notice.more_members
+def _members(notification: Notification) -> str:
+    named = [one_line(member, 80) for member in notification.members[:8]]
+    more = len(notification.members) - len(named) + notification.more_members
     return ", ".join([*named, *([f"and {more} more"] if more else [])])
 
 
-def _webhook(notice: Notice, links: Links, traces: Sequence[Trace], facts: Mapping[str, Any]) -> dict[str, Any]:
-    finding = notice.finding
+def _webhook(
+    notification: Notification,
+    links: Links,
+    traces: Sequence[MessageTrace],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    finding = notification.finding
     return {
         "schema": WEBHOOK_SCHEMA,
         "version": WEBHOOK_VERSION,
-        "id": notice.id,
-        "incident": notice.incident,
-        "kind": notice.kind,
+        "id": notification.id,
+        "incident": notification.incident,
+        "kind": notification.kind,
         "severity": finding.severity,
-        "source": notice.source,
+        "source": notification.source,
         "rule": finding.rule,
         "scope": finding.scope,
         "subject": finding.subject,
@@ -182,24 +208,35 @@ def _webhook(notice: Notice, links: Links, traces: Sequence[Trace], facts: Mappi
         "detail": facts["detail"],
         "note": facts["note"],
         "advice": facts["advice"],
-        "at": notice.at.isoformat(),
-        "opened_at": notice.opened_at.isoformat(),
-        "since": notice.since.isoformat(),
+        "at": notification.at.isoformat(),
+        "opened_at": notification.opened_at.isoformat(),
+        "since": notification.since.isoformat(),
         "value": finding.value,
         "unit": finding.unit,
         "threshold": finding.threshold,
         "normal": finding.normal,
         "confidence": finding.confidence,
         "affected": finding.affected,
-        "members": list(notice.members),
-        "more_members": notice.more_members,
-        "acknowledged_by": notice.acknowledged_by,
+        "members": list(notification.members),
+        "more_members": notification.more_members,
+        "acknowledged_by": notification.acknowledged_by,
         "evidence": [dict(row) for row in finding.evidence],
         "traces": [
-            {"src": t.src, "dst": t.dst, "verdict": t.verdict, "after": t.after, "hops": [dict(hop) for hop in t.hops]}
+            {
+                "src": t.src,
+                "dst": t.dst,
+                "verdict": t.verdict,
+                "after": t.after,
+                "hops": [dict(hop) for hop in t.hops],
+            }
             for t in traces
         ],
-        "links": {"page": links.page, "heatmap": links.heatmap, "object": links.object, "admin": links.admin},
+        "links": {
+            "page": links.page,
+            "heatmap": links.heatmap,
+            "object": links.object,
+            "admin": links.admin,
+        },
     }
 
 
@@ -210,15 +247,19 @@ def _monospace(table: Mapping[str, Any]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if names else []
     figures = [is_figure for _, is_figure in table["columns"]]
     lines = [
-        "  ".join(c.rjust(w) if f else c.ljust(w) for c, w, f in zip(row, widths, figures, strict=True)).rstrip()
+        "  ".join(
+            c.rjust(w) if f else c.ljust(w) for c, w, f in zip(row, widths, figures, strict=True)
+        ).rstrip()
         for row in rows
     ]
     return "\n".join(lines) if names else ""
 
 
 def _slack(text: str) -> str:
-    """Return text in which nothing acts in Slack's mrkdwn: no mention, no link, no end of a code block."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("```", "ˋˋˋ")
+    """Return text in which nothing acts in mrkdwn: no mention, link or end of a code block."""
+    return (
+        text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("```", "ˋˋˋ")
+    )
 
 
 def _slack_cut(text: str) -> str:

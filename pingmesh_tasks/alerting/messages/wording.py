@@ -1,14 +1,13 @@
-"""The words and figures of a message: titles, amounts with their units, times, and text made safe for one line."""
+"""The words of a message: titles, labels and tables. Pure."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
-from pingmesh_tasks.alerting.incident import INVENTORY, RULES, Notice
-from pingmesh_tasks.alerting.inhibition import is_storm
+from pingmesh_tasks.alerting.figures import UNITS_IN_WORDS, amount, number
+from pingmesh_tasks.alerting.incident import INVENTORY, RULES, Notification
+from pingmesh_tasks.alerting.suspect import is_storm
 from pingmesh_tasks.detect.finding import MESH, Finding
 from pingmesh_tasks.text import one_line
 
@@ -28,7 +27,7 @@ _SCOPES = {
     "node": "Node",
     "log": "The log of",
 }
-#: What is wrong with the suspect, as the end of a sentence; of one scope where a rule says it differently there.
+#: What is wrong with the suspect, by rule, or by rule and scope where that differs.
 _FAULTS = {
     "host_down": "does not answer",
     "host_isolated": "reaches nobody",
@@ -77,49 +76,77 @@ _ENDS = {
     "client_rate": "does no more than usual now",
     "log_silent": "is written again",
 }
-_RATIOS, _MICROSECONDS, _SECONDS = ("ratio", "share", "loss"), ("us", "µs", "rtt_us"), ("s", "seconds")
-_UNITS_IN_WORDS = (*_RATIOS, *_MICROSECONDS, *_SECONDS)
 _MARKS = {"critical": "▲", "warning": "◆", "resolved": "✔"}
 
 
-def title(notice: Notice) -> str:
-    """Return what is wrong in one line: `Host host04 does not answer`. Safe for one line, at most 120 characters."""
-    finding = notice.finding
-    subject = one_line(finding.subject.replace(">", " → ") if finding.scope == "pair" else finding.subject, 70)
-    if finding.rule == "channel_failed":
-        return f"Channel {subject} {'works again' if notice.kind == 'resolved' else 'does not take messages'}"
-    if finding.rule == "channel_off":
-        return f"No alarms go to {subject}"
-    if finding.rule == "messages_dropped":
-        return f"Messages that did not reach every channel: {subject}"
-    if finding.rule == LATE_DATA:
-        return f"Data of {subject} {'come in time again' if notice.kind == 'resolved' else 'are late'}"
-    who = _SCOPES[finding.scope] if finding.scope == "mesh" else f"{_SCOPES[finding.scope]} {subject}"
-    rule = one_line(finding.rule.replace("_", " "), 40)
-    if notice.kind == "resolved":
-        if notice.closed_by == INVENTORY:
-            left = who if notice.source == MESH else f"{_SCOPES['server']} {one_line(notice.source, 70)}"
-            return f"{left} is no longer in the inventory"
-        if notice.closed_by == RULES:
-            return f"{who}: {rule} is switched off"
-        if notice.closed_by not in (None, "hot", "window"):
-            return f"{who}: {rule} was closed by hand"
-        return f"{who} {end}" if (end := _said(_ENDS, finding)) else f"{who}: {rule} is over"
+def title(notification: Notification) -> str:
+    """Return what is wrong in one line: `Host host04 does not answer`; at most 120 characters."""
+    finding = notification.finding
+    about_itself = _title_of_own(notification)
+    if about_itself:
+        return about_itself
+    scope = _SCOPES[finding.scope]
+    suspect_name = scope if finding.scope == "mesh" else f"{scope} {_subject(finding)}"
+    if notification.kind == "resolved":
+        return _title_of_end(notification, suspect_name)
+    rule = _rule_name(finding)
     if is_storm(finding):
-        return f"{who} has {finding.value:.0f} faults at once: {rule}"
-    return f"{who} {fault}" if (fault := _said(_FAULTS, finding)) else f"{who}: {rule}"
+        return f"{suspect_name} has {finding.value:.0f} faults at once: {rule}"
+    fault = _phrase(_FAULTS, finding)
+    return f"{suspect_name} {fault}" if fault else f"{suspect_name}: {rule}"
 
 
-def _said(words: Mapping[str, str], finding: Finding) -> str | None:
-    return words.get(f"{finding.rule} {finding.scope}") or words.get(finding.rule)
+def _title_of_own(notification: Notification) -> str | None:
+    """Return the title of a notification about a channel, the outbox or late data; else None."""
+    finding, is_over = notification.finding, notification.kind == "resolved"
+    subject = _subject(finding)
+    match finding.rule:
+        case "channel_failed":
+            return f"Channel {subject} {'works again' if is_over else 'does not take messages'}"
+        case "channel_off":
+            return f"No alarms go to {subject}"
+        case "messages_dropped":
+            return f"Messages that did not reach every channel: {subject}"
+    if finding.rule == LATE_DATA:
+        return f"Data of {subject} {'come in time again' if is_over else 'are late'}"
+    return None
 
 
-def status(notice: Notice) -> tuple[str, str, str]:
-    """Return (tone, mark, label): how a notice is coloured, marked and called. The label alone says it all."""
-    if notice.kind == "resolved":
+def _title_of_end(notification: Notification, suspect_name: str) -> str:
+    finding, closed_by = notification.finding, notification.closed_by
+    rule = _rule_name(finding)
+    if closed_by == INVENTORY:
+        left = suspect_name
+        if notification.source != MESH:
+            left = f"{_SCOPES['server']} {one_line(notification.source, 70)}"
+        return f"{left} is no longer in the inventory"
+    if closed_by == RULES:
+        return f"{suspect_name}: {rule} is switched off"
+    if closed_by not in (None, "hot", "window"):
+        return f"{suspect_name}: {rule} was closed by hand"
+    end = _phrase(_ENDS, finding)
+    return f"{suspect_name} {end}" if end else f"{suspect_name}: {rule} is over"
+
+
+def _subject(finding: Finding) -> str:
+    is_pair = finding.scope == "pair"
+    return one_line(finding.subject.replace(">", " → ") if is_pair else finding.subject, 70)
+
+
+def _rule_name(finding: Finding) -> str:
+    return one_line(finding.rule.replace("_", " "), 40)
+
+
+def _phrase(phrases: Mapping[str, str], finding: Finding) -> str | None:
+    return phrases.get(f"{finding.rule} {finding.scope}") or phrases.get(finding.rule)
+
+
+def status(notification: Notification) -> tuple[str, str, str]:
+    """Return the tone, mark and label of a notification. The label alone tells all of it."""
+    if notification.kind == "resolved":
         return "resolved", _MARKS["resolved"], "Resolved"
-    severity = notice.finding.severity
-    how = {"opened": "", "escalated": ", got worse", "reminder": ", still open"}[notice.kind]
+    severity = notification.finding.severity
+    how = {"opened": "", "escalated": ", got worse", "reminder": ", still open"}[notification.kind]
     return severity, _MARKS[severity], f"{severity.capitalize()}{how}"
 
 
@@ -128,63 +155,38 @@ def suspect(finding: Finding) -> str:
     return f"{_SCOPES[finding.scope]} {one_line(finding.subject, 120)}"
 
 
-def how_bad(notice: Notice) -> str:
-    """Return value against limit and normal: `100 % (limit 1 %, normally 0.1 %)`; empty where there is no figure."""
-    finding = notice.finding
+def how_bad(notification: Notification) -> str:
+    """Return value against limit and normal: `100 % (limit 1 %, normally 0.1 %)`.
+
+    Empty where there is no figure.
+    """
+    finding = notification.finding
     if not finding.unit:
         return ""
-    said_once = finding.unit in _UNITS_IN_WORDS  # "1 204 operations/min (limit 600)", but "2 ms (limit 500 µs)"
-    beside = [f"limit {amount(finding.threshold, finding.unit if said_once else '')}"] if finding.threshold else []
+    unit_in_words = (
+        finding.unit in UNITS_IN_WORDS
+    )  # "1 204 operations/min (limit 600)", but "2 ms (limit 500 µs)"
+    beside = (
+        [f"limit {amount(finding.threshold, finding.unit if unit_in_words else '')}"]
+        if finding.threshold
+        else []
+    )
     if finding.normal is not None:
-        beside.append(f"normally {amount(finding.normal, finding.unit if said_once else '')}")
+        beside.append(f"normally {amount(finding.normal, finding.unit if unit_in_words else '')}")
         if finding.normal > 0 and finding.value / finding.normal >= 2:
             beside.append(f"{number(finding.value / finding.normal)} × normal")
     return amount(finding.value, finding.unit) + (f" ({', '.join(beside)})" if beside else "")
 
 
-def amount(value: float, unit: str) -> str:
-    """Return a value in words: a ratio in percent, µs as µs, ms or s, seconds as a span, anything else as it is."""
-    if unit in _RATIOS:
-        return f"{number(100 * value)} %"
-    if unit in _MICROSECONDS:
-        for limit, name, size in ((999.5, "µs", 1.0), (999_500.0, "ms", 1e3), (math.inf, "s", 1e6)):
-            if value < limit:
-                return f"{number(value / size)} {name}"
-    if unit in _SECONDS:
-        return span(value)
-    return f"{number(value)} {one_line(unit, 40)}".strip()
-
-
-def number(value: float) -> str:
-    """Return three significant digits at most, thousands apart: `0.31`, `12.5`, `1 204`."""
-    if not math.isfinite(value):
-        return "–"
-    if abs(value) >= 100:
-        return f"{value:,.0f}".replace(",", "\u202f")
-    text = f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
-    text = text.rstrip("0").rstrip(".")
-    return text if text not in ("0", "-0") or value == 0 else f"{value:.1g}"
-
-
-def moment(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def span(seconds: float) -> str:
-    """Return `40 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
-    minutes, hours = int(seconds // 60), int(seconds // 3600)
-    if minutes < 2:
-        return f"{number(seconds)} s" if seconds < 10 else f"{int(seconds)} s"
-    if hours < 2:
-        return f"{minutes} min"
-    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
-
-
-def table(rows: Iterable[Mapping[str, Any]], most_rows: int, most_columns: int = 7) -> dict[str, Any]:
-    """Return `{"columns": [(name, is_number)], "rows": [[text]]}` of rows of plain values, as a reader wants them."""
+def table(
+    rows: Iterable[Mapping[str, Any]], most_rows: int, most_columns: int = 7
+) -> dict[str, Any]:
+    """Return rows of plain values as `{"columns": [(name, is_number)], "rows": [[text]]}`."""
     rows = list(rows)[:most_rows]
     names = list(dict.fromkeys(name for row in rows for name in row))[:most_columns]
-    figures = [all(_is_number(row.get(name)) or row.get(name) is None for row in rows) for name in names]
+    figures = [
+        all(_is_number(row.get(name)) or row.get(name) is None for row in rows) for name in names
+    ]
     shown = [one_line(name.removesuffix("_us").replace("_", " "), 30) for name in names]
     return {
         "columns": list(zip(shown, figures, strict=True)),
@@ -202,7 +204,11 @@ def _cell(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if _is_number(value):
-        ratio = name in ("loss", "share", "ratio") or name.startswith(("loss_", "share_")) or name.endswith("_share")
+        ratio = (
+            name in ("loss", "share", "ratio")
+            or name.startswith(("loss_", "share_"))
+            or name.endswith("_share")
+        )
         if ratio and 0 <= value <= 1:
             return amount(value, "ratio")
         return amount(value, "us") if name.endswith("_us") else number(value)

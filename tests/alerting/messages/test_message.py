@@ -8,11 +8,12 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from pingmesh_tasks.alerting.incident import trimmed
+from pingmesh_tasks.alerting.figures import amount, number, span
 from pingmesh_tasks.alerting.messages.mail import build_mail
 from pingmesh_tasks.alerting.messages.message import compose
-from pingmesh_tasks.alerting.messages.wording import amount, number, span, title
-from pingmesh_tasks.alerting.notification_table import notice_rows
+from pingmesh_tasks.alerting.messages.wording import title
+from pingmesh_tasks.alerting.notification_table import notification_rows
+from pingmesh_tasks.alerting.tracked_finding import trimmed
 from pingmesh_tasks.store.schemas import check_schema
 from tests.support import notices
 from tests.support.slack_preview import slack_page
@@ -100,7 +101,8 @@ def test_slack_gets_as_much_as_it_takes(told):
 def test_a_mail_has_both_texts_the_heatmap_inside_and_headers_that_name_the_notice():
     message = compose(notices.ESCALATED, notices.LINKS, b"\x89PNG", [notices.TRACE])
     mail = message_from_bytes(
-        build_mail(message, "pm@example.org", ["a@example.org", "b@example.org"]).as_bytes(), policy=policy.default
+        build_mail(message, "pm@example.org", ["a@example.org", "b@example.org"]).as_bytes(),
+        policy=policy.default,
     )
     assert mail["Subject"] == "[Critical, got worse] ToR dc1/podset1/tor2 is down"
     assert mail["X-Pingmesh-Notice-Id"] == message.id and message.id in mail["Message-ID"]
@@ -155,7 +157,13 @@ def test_numbers_and_spans_have_no_more_digits_than_they_need():
         "1\u202f204",
         "1\u202f000\u202f000",
     ]
-    assert [span(v) for v in (2.5, 59, 600, 9000, 200_000)] == ["2.5 s", "59 s", "10 min", "2 h 30 min", "2 d 7 h"]
+    assert [span(v) for v in (2.5, 59, 600, 9000, 200_000)] == [
+        "2.5 s",
+        "59 s",
+        "10 min",
+        "2 h 30 min",
+        "2 d 7 h",
+    ]
 
 
 def test_a_rule_that_no_one_has_put_in_words_still_has_a_title():
@@ -163,7 +171,7 @@ def test_a_rule_that_no_one_has_put_in_words_still_has_a_title():
 
 
 def test_what_was_said_is_a_row_of_the_table_notice():
-    rows = notice_rows(CASES.values())
+    rows = notification_rows(CASES.values())
     check_schema("notice", rows)
     assert rows["title"][2] == "ToR dc1/podset1/tor2 is down"
     assert json.loads(rows["evidence"][0])[0]["dst"] == "host04"

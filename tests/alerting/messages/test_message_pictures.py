@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pingmesh_tasks.alerting.messages.message import Message, compose
+from pingmesh_tasks.alerting.messages.message import AlertMessage, compose
 from tests.support import notices
 from tests.support.slack_preview import slack_page
 
@@ -42,7 +42,7 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
-def message_of(case: str, repo: Path) -> Message:
+def message_of(case: str, repo: Path) -> AlertMessage:
     heatmap = (repo / "docs" / "heatmap.png").read_bytes() if case == "opened" else None
     traces = [notices.TRACE] if case == "escalated" else []
     return compose(CASES[case], notices.LINKS, heatmap, traces)

@@ -10,7 +10,7 @@ from functools import cache
 
 import pytest
 
-from pingmesh_tasks.alerting.transition import AlertState, advance
+from pingmesh_tasks.alerting import AlertState, advance
 from tests.support.mesh_cases import FAINT, KINDS, draw_case
 from tests.support.mesh_clos import SHAPES, Mesh
 from tests.support.mesh_score import WARM_UP, Outcome, Watch
@@ -72,7 +72,7 @@ def test_hours_of_a_healthy_mesh_give_no_message():
         seen = watch.mesh.window(number)
         state = advance(state, watch.look(seen, normal), watch.policy, seen.at, watch.wider)
         normal = watch.learn(normal, seen)
-    assert [entry.notice.finding.detail for entry in state.outbox] == []
+    assert [entry.notification.finding.detail for entry in state.outbox] == []
 
 
 def test_a_mesh_that_nobody_has_seen_before_is_judged_without_a_normal():
