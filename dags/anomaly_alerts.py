@@ -61,12 +61,12 @@ def anomaly_alerts():
 
     @task(outlets=[assets.NOTICE], doc_md="Trace the suspects, tell every channel what is due, keep what was said.")
     def notify(run_id: str) -> dict[str, int]:
-        from pingmesh_tasks.orchestration import context, tell
+        from pingmesh_tasks.orchestration import alerts
 
-        said = tell.tell(context.current_run(), context.ui_url(), run_id)
-        if not said:
+        counts = alerts.notify_channels(run_id)
+        if not counts:
             raise AirflowSkipException("there is nothing to say")
-        return said
+        return counts
 
     detect() >> notify()
 

@@ -1,12 +1,13 @@
 """Every error this package raises on purpose.
 
     PingmeshError
-     ├── ConfigError      a setting, a window length or a policy that cannot work
-     ├── InventoryError   an inventory with faults; lists every one
-     ├── PinglistError    a plan that would cost more than its budget
-     ├── FleetError       too many hosts failed for a run to mean anything
-     ├── SegmentError     an agent's segment that is damaged; names the chunk
-     └── StoreError       the object store refused, or a table is not of its schema
+     ├── ConfigError        a setting, a window length or a policy that cannot work
+     ├── InventoryError     an inventory with faults; lists every one
+     ├── PinglistError      a plan that would cost more than its budget
+     ├── FleetError         too many hosts failed for a run to mean anything
+     ├── NotificationError  no channel takes messages
+     ├── SegmentError       an agent's segment that is damaged; names the chunk
+     └── StoreError         the object store refused, or a table is not of its schema
 
 An error says what is wrong, where, and what to do. A single sick host is no error: it is a row of `host_status`.
 """
@@ -42,6 +43,10 @@ class PinglistError(PingmeshError):
 
 class FleetError(PingmeshError):
     """More hosts failed than the run allows."""
+
+
+class NotificationError(PingmeshError):
+    """No channel takes messages. They wait in the outbox, which knows when to try again."""
 
 
 class SegmentError(PingmeshError):

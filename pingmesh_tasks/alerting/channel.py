@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from pingmesh_tasks.alerting.messages.message import AlertMessage
 from pingmesh_tasks.errors import PingmeshError
@@ -24,3 +25,15 @@ class Channel(Protocol):
         Raises:
             ChannelError: It was refused; it may have arrived all the same.
         """
+
+
+class Channels(NamedTuple):
+    """The channels that are on, and by name why the others are off."""
+
+    on: Sequence[Channel]
+    off: Mapping[str, str]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the channels that are on."""
+        return [channel.name for channel in self.on]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from pingmesh_tasks.alerting.alert_state import AlertState, Silence
 from pingmesh_tasks.alerting.incident import Incident
 from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.suggestions import did_you_mean
 from pingmesh_tasks.text import cut
 
 MAX_SILENCES = 100
@@ -86,14 +86,13 @@ def open_incident(state: AlertState, incident_id: str) -> Incident:
 
 
 def _instead(state: AlertState, incident_id: str) -> str:
-    """Return which open incidents could have been meant, the most similar id first."""
-    names = {incident.id: " ".join(incident.lead.suspect) for incident in state.open}
-    if not names:
-        return "none is open"
-    if similar := get_close_matches(incident_id, names, n=1):
-        return f"did you mean {similar[0]} ({names[similar[0]]})?"
-    listed = list(names.items())[:_MAX_NAMED]
-    return "open are " + ", ".join(f"{name} ({suspect})" for name, suspect in listed)
+    """Return the open incident that was probably meant, or which incidents are open."""
+    if similar := did_you_mean(incident_id, (incident.id for incident in state.open)):
+        return similar
+    listed = ", ".join(
+        f"{one.id} ({' '.join(one.lead.suspect)})" for one in state.open[:_MAX_NAMED]
+    )
+    return f"open are {listed}" if listed else "none is open"
 
 
 def _matches(silence: Silence, incident: Incident) -> bool:

@@ -1,4 +1,4 @@
-"""The channels of an alarm: Slack, e-mail and a webhook, through Airflow's connections and hooks.
+"""The channels of alerts: Slack, e-mail and a webhook, through Airflow's connections and hooks.
 
 | channel | connection | |
 |---|---|---|
@@ -6,8 +6,9 @@
 | e-mail | `pingmesh_smtp` | type smtp; extra `from_email`; to `PINGMESH_ALERT_EMAIL_TO` |
 | webhook | `pingmesh_webhook` | type http: the JSON of docs/webhook.schema.json is posted to its URL |
 
-A channel whose connection is not there is off. Connections are read when the channels are opened, so that sending
-needs nothing of Airflow but the hooks' code: it may happen in any thread.
+A channel whose connection is not there is off. Connections are read when the channels are opened: a hook makes its
+client then, and sending needs nothing of Airflow any more, so that it may happen in any thread. Each channel tries
+once and waits briefly: the outbox tries again.
 """
 
 from __future__ import annotations
@@ -17,21 +18,23 @@ import logging
 import smtplib
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.providers.slack.hooks.slack import SlackHook
 from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
-from airflow.providers.smtp.hooks.smtp import SmtpHook
 from airflow.sdk.exceptions import AirflowException
+from requests import Session
 from requests.exceptions import RequestException
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web import SlackResponse
 
-from pingmesh_tasks.alerting.channel import Channel, ChannelError
+from pingmesh_tasks.alerting.channel import Channel, ChannelError, Channels
 from pingmesh_tasks.alerting.messages.mail import build_mail
 from pingmesh_tasks.alerting.messages.message import AlertMessage
 from pingmesh_tasks.orchestration.connections import find_connection
+from pingmesh_tasks.orchestration.smtp_client import open_client, read_connection
 from pingmesh_tasks.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -39,26 +42,22 @@ SLACK, SMTP, WEBHOOK = "pingmesh_slack", "pingmesh_smtp", "pingmesh_webhook"
 TIMEOUT_S = 8
 ID_HEADER = "X-Pingmesh-Notice-Id"
 
-GetConnection = Callable[[str], Any]
 
-
-def open_channels(
-    settings: Settings, get_connection: GetConnection = find_connection
-) -> tuple[list[Channel], dict[str, str]]:
+def open_channels(settings: Settings) -> Channels:
     """Return the channels that are on, and those that are off with the reason."""
     on: list[Channel] = []
     off: dict[str, str] = {}
     openers: dict[str, Callable[[], Channel]] = {
-        "slack": lambda: _open_slack(get_connection(SLACK)),
-        "e-mail": lambda: _open_mail(get_connection(SMTP), settings),
-        "webhook": lambda: Webhook(_given(get_connection(WEBHOOK), WEBHOOK)),
+        "slack": _open_slack,
+        "e-mail": partial(_open_mail, settings),
+        "webhook": _open_webhook,
     }
     for name, opener in openers.items():
         try:
             on.append(opener())
         except ChannelError as error:
             off[name] = str(error)
-    return on, off
+    return Channels(on, off)
 
 
 class SlackWebhook:
@@ -66,9 +65,9 @@ class SlackWebhook:
 
     name = "slack"
 
-    def __init__(self, connection: Any) -> None:
-        self._hook = _WebhookHook(connection)
-        _ = self._hook.client  # refuses a connection without a token now
+    def __init__(self) -> None:
+        self._hook = SlackWebhookHook(slack_webhook_conn_id=SLACK, timeout=TIMEOUT_S, retry_handlers=[])
+        self._hook.get_conn()  # reads the connection, refuses one without a token, and keeps the client
 
     def send(self, message: AlertMessage) -> None:
         with _asking("Slack's webhook"):
@@ -85,9 +84,9 @@ class SlackApi:
 
     name = "slack"
 
-    def __init__(self, connection: Any, channel: str) -> None:
-        self._hook, self._channel = _ApiHook(connection), channel
-        _ = self._hook.client
+    def __init__(self, channel: str) -> None:
+        self._hook, self._channel = SlackHook(slack_conn_id=SLACK, timeout=TIMEOUT_S, retry_handlers=[]), channel
+        self._hook.get_conn()
 
     def send(self, message: AlertMessage) -> None:
         body = {
@@ -118,24 +117,25 @@ class SlackApi:
 
 
 class Mail:
-    """E-mail by an SMTP server. The hook knows no image inside a mail: the mail is ours, the client the hook's."""
+    """E-mail by an SMTP server. `smtp_client` says why the hook does not send it."""
 
     name = "e-mail"
 
     def __init__(self, connection: Any, recipients: tuple[str, ...]) -> None:
-        self._connection, self._recipients = connection, recipients
-        self._sender = str(connection.extra_dejson["from_email"])
+        self._hook, self._recipients = read_connection(SMTP, connection), recipients
+        self._sender = str(self._hook.from_email)
 
     def send(self, message: AlertMessage) -> None:
         mail = build_mail(message, self._sender, self._recipients)
-        with _asking(f"the SMTP server {self._connection.host}"):
-            hook = _MailHook(self._connection)
-            with hook:
-                client: Any = hook._smtp_client
+        with _asking(f"the SMTP server {self._hook.host}"):
+            client = open_client(self._hook, TIMEOUT_S)
+            try:
                 refused = client.send_message(mail, self._sender, list(self._recipients))
                 with suppress(smtplib.SMTPException, OSError):  # it has the mail: a second try would bring it twice
                     client.quit()
-        if refused:  # not an error: a second try would tell the others again
+            finally:
+                client.close()
+        if refused:  # not an error: a second try would mail the others again
             log.warning("%s: the SMTP server refused %s; the others have the mail", message.id, ", ".join(refused))
 
 
@@ -144,36 +144,47 @@ class Webhook:
 
     name = "webhook"
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
+    def __init__(self) -> None:
+        self._hook = _OpenedHttpHook()
 
     def send(self, message: AlertMessage) -> None:
+        headers = {"Content-Type": "application/json", ID_HEADER: message.id}
         with _asking("the webhook"):
-            response = _HttpHook(self._connection).run(
-                data=json.dumps(message.webhook),
-                headers={"Content-Type": "application/json", ID_HEADER: message.id},
-                extra_options={"timeout": TIMEOUT_S, "allow_redirects": False},
-            )
+            response = self._hook.run(data=json.dumps(message.webhook), headers=headers)
         if not 200 <= response.status_code < 300:
             raise ChannelError(f"the webhook answered {response.status_code}; give the URL that takes the POST itself")
 
 
-def _open_slack(connection: Any) -> Channel:
-    _given(connection, SLACK)
-    if connection.conn_type == "slack":
+class _OpenedHttpHook(HttpHook):
+    """Airflow's hook with a session that is made at once.
+
+    `run` asks for a session each time, which would read the connection in the thread that sends.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("POST", WEBHOOK)
+        self._session = super().get_conn(extra_options={"timeout": TIMEOUT_S, "allow_redirects": False})
+
+    def get_conn(self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None) -> Session:
+        return self._session
+
+
+def _open_slack() -> Channel:
+    connection = _connection(SLACK)
+    with _asking(f"the connection {SLACK!r}"):
+        if connection.conn_type == "slackwebhook":
+            return SlackWebhook()
+        if connection.conn_type != "slack":
+            kind = connection.conn_type
+            raise ChannelError(f"the connection {SLACK!r} is of type {kind!r}; use slackwebhook or slack")
         channel = connection.extra_dejson.get("channel")
         if not channel:
             raise ChannelError(f"the connection {SLACK!r} names no channel in its extra: {{'channel': '#alarms'}}")
-        with _asking(f"the connection {SLACK!r}"):
-            return SlackApi(connection, str(channel))
-    if connection.conn_type != "slackwebhook":
-        raise ChannelError(f"the connection {SLACK!r} is of type {connection.conn_type!r}; use slackwebhook or slack")
-    with _asking(f"the connection {SLACK!r}"):
-        return SlackWebhook(connection)
+        return SlackApi(str(channel))
 
 
-def _open_mail(connection: Any, settings: Settings) -> Channel:
-    _given(connection, SMTP)
+def _open_mail(settings: Settings) -> Channel:
+    connection = _connection(SMTP)
     if not settings.alert_email_to:
         raise ChannelError("PINGMESH_ALERT_EMAIL_TO names nobody")
     if not connection.extra_dejson.get("from_email"):
@@ -181,10 +192,26 @@ def _open_mail(connection: Any, settings: Settings) -> Channel:
     return Mail(connection, settings.alert_email_to)
 
 
-def _given(connection: Any, connection_id: str) -> Any:
+def _open_webhook() -> Channel:
+    _connection(WEBHOOK)
+    with _asking(f"the connection {WEBHOOK!r}"):
+        return Webhook()
+
+
+def _connection(connection_id: str) -> Any:
+    """Return a connection.
+
+    Raises:
+        ChannelError: There is none.
+    """
+    connection = find_connection(connection_id)
     if connection is None:
         raise ChannelError(f"there is no connection {connection_id!r}")
     return connection
+
+
+#: What hooks and clients raise: refusals, unreachable servers, connections whose fields make no sense.
+_REFUSALS = (SlackClientError, AirflowException, RequestException, smtplib.SMTPException, OSError, ValueError)
 
 
 class _asking:
@@ -196,7 +223,7 @@ class _asking:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, SlackClientError | AirflowException | RequestException | smtplib.SMTPException | OSError):
+        if isinstance(error, _REFUSALS):
             raise ChannelError(f"{self._what} refused: {_reason(error)}") from None
 
 
@@ -208,37 +235,3 @@ def _reason(error: BaseException) -> str:
         response = getattr(error, "response", None)
         return type(error).__name__ + (f", status {response.status_code}" if response is not None else "")
     return f"{type(error).__name__}: {error}"[:200]
-
-
-class _MailHook(SmtpHook):
-    """Airflow's hook with a connection that is known, one try and a short wait: the outbox tries again."""
-
-    def __init__(self, connection: Any) -> None:
-        super().__init__(SMTP)
-        self.get_connection = lambda _: connection  # type: ignore[assignment, method-assign]
-
-    @property
-    def timeout(self) -> int:
-        return min(super().timeout, TIMEOUT_S)
-
-    @property
-    def smtp_retry_limit(self) -> int:
-        return 0
-
-
-class _WebhookHook(SlackWebhookHook):
-    def __init__(self, connection: Any) -> None:
-        super().__init__(slack_webhook_conn_id=SLACK, timeout=TIMEOUT_S, retry_handlers=[])
-        self.get_connection = lambda _: connection  # type: ignore[assignment, method-assign]
-
-
-class _ApiHook(SlackHook):
-    def __init__(self, connection: Any) -> None:
-        super().__init__(slack_conn_id=SLACK, timeout=TIMEOUT_S, retry_handlers=[])
-        self.get_connection = lambda _: connection  # type: ignore[assignment, method-assign]
-
-
-class _HttpHook(HttpHook):
-    def __init__(self, connection: Any) -> None:
-        super().__init__("POST", WEBHOOK)
-        self.get_connection = lambda _: connection  # type: ignore[assignment, method-assign]

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aiosmtpd.controller import Controller
-from airflow.sdk.exceptions import AirflowFailException
 
 from pingmesh_tasks.alerting.state_file import AlertFile
-from pingmesh_tasks.errors import ConfigError, StoreError
+from pingmesh_tasks.errors import ConfigError, NotificationError, StoreError
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.fleet.tailing import Contact, Roster
-from pingmesh_tasks.orchestration import tell
+from pingmesh_tasks.orchestration.channels import open_channels
 from pingmesh_tasks.pipeline import evaluate, mesh
 from pingmesh_tasks.pipeline.mesh import Run
+from pingmesh_tasks.pipeline.notify import notify
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot_batch import HotPiece, encode_batch
@@ -103,6 +103,11 @@ def judge(run: Run, step: int, *dead: str) -> dict[str, int]:
     return evaluate.judge_mesh(run, part)
 
 
+def notify_all(run: Run, ui_url: str | None = None) -> dict[str, int]:
+    """Notify through the channels of Airflow's connections."""
+    return notify(run, open_channels(run.settings), ui_url)
+
+
 def pl_frame(rows):
     import polars as pl
 
@@ -116,15 +121,15 @@ def about(inbox: Inbox, what: str) -> list[str]:
 def test_a_dead_host_is_one_mail_and_its_return_another(run, inbox):
     for step in range(3):
         judge(run, step)
-    assert tell.tell(run) == {"sent": 1}, "only that the other channels are off"
+    assert notify_all(run) == {"sent": 1}, "only that the other channels are off"
     assert judge(run, 3, "host04")["open"] == 1
-    assert tell.tell(run) == {"sent": 1}
-    assert tell.tell(run) == {}
+    assert notify_all(run) == {"sent": 1}
+    assert notify_all(run) == {}
     judge(run, 4, "host04")
-    assert tell.tell(run) == {}, "it is said already"
+    assert notify_all(run) == {}, "it is said already"
     for step in range(5, 9):
         judge(run, step)
-        tell.tell(run)
+        notify_all(run)
     told = about(inbox, "host04")
     assert len(told) == 2, told
     assert "Resolved" in told[1] or "RESOLVED" in told[1].upper()
@@ -156,7 +161,7 @@ def test_hot_batches_tell_of_a_dead_host_before_any_window_does(run, store, inbo
     put_probes(store, now, dead=lambda second: second > 45)
     seen = evaluate.look(run)
     assert seen["findings"] >= 1
-    tell.tell(run)
+    notify_all(run)
     assert len(about(inbox, "host04")) == 1
     [incident] = AlertFile(store).load().open
     assert (incident.lead.finding.rule, incident.lead.finding.subject) == ("host_down", "host04")
@@ -166,7 +171,7 @@ def test_what_came_and_went_while_nobody_looked_is_told_and_that_it_is_over(run,
     """As when the run before hung: a worker was killed, and the scheduler that would have noticed."""
     put_a_past_that_nobody_looked_at(store)
     evaluate.look(run)
-    tell.tell(run)
+    notify_all(run)
     assert len(about(inbox, "host04")) == 2, inbox.subjects
     assert "Resolved" in about(inbox, "host04")[1]
 
@@ -188,14 +193,14 @@ def test_a_dead_host_that_is_taken_out_of_the_inventory_is_told_to_have_left_it(
     now = datetime.now(UTC)
     put_probes(store, now, dead=lambda second: second > 45)
     evaluate.look(run)
-    tell.tell(run)
+    notify_all(run)
     inventory = Path(run.settings.inventory)
     inventory.write_text("".join(line for line in inventory.open() if "host04" not in line))
     for _ in range(3):
         assert len(AlertFile(store).load().open) == 1
         evaluate.look(run)
     assert AlertFile(store).load().open == ()
-    tell.tell(run)
+    notify_all(run)
     assert about(inbox, "host04")[1] == "[Resolved] Host host04 is no longer in the inventory"
 
 
@@ -222,7 +227,7 @@ def test_a_user_who_reads_one_node_over_and_over_is_named_within_the_minute(run,
     now = datetime.now(UTC)
     put_log(store, now, hammered(now))
     evaluate.look(run)
-    tell.tell(run)
+    notify_all(run)
     assert [subject for subject in inbox.subjects if "bob" in subject or "IP" in subject], inbox.subjects
 
 
@@ -232,7 +237,7 @@ def test_a_flood_that_is_silenced_is_one_row_of_anomaly_all_the_same(run, store,
     for _ in range(2):
         put_log(store, now, hammered(now))
         evaluate.look(run)
-    tell.tell(run)
+    notify_all(run)
     assert not [subject for subject in inbox.subjects if "bob" in subject or "IP" in subject]
     windows = [window_containing(now, 60).shifted(step) for step in (0, 1)]
     [row] = [row for window in windows for row in read_table(store, "anomaly", window).to_dicts()]
@@ -244,7 +249,7 @@ def test_a_flood_that_ends_is_told_to_be_over_also_where_little_is_known_of_who_
     evaluate.judge_access(replace(run, window=run.window.shifted(1)), "data1")
     put_log(store, now, hammered(now))
     evaluate.look(run)
-    tell.tell(run)
+    notify_all(run)
     [incident] = AlertFile(store).load().open
     store.delete(store.keys(layout.HOT))  # a minute later it is out of sight
     quiet = (
@@ -261,7 +266,7 @@ def test_a_silenced_host_is_remembered_and_not_told(run, store, inbox):
     judge(run, 0)
     evaluate.administer(run, form)
     judge(run, 1, "host04")
-    tell.tell(run)
+    notify_all(run)
     assert not about(inbox, "host04")
     [incident] = AlertFile(store).load().open
     evaluate.administer(run, {"action": "acknowledge", "incident": incident.id, "by": "ann"})
@@ -275,15 +280,15 @@ def test_a_form_that_cannot_be_meant_says_why(run):
         evaluate.administer(run, {"action": "dismiss"})
 
 
-def test_while_every_channel_refuses_the_task_is_red_without_a_retry_and_the_notice_waits(run, store, monkeypatch):
+def test_while_every_channel_refuses_the_task_is_an_error_and_the_notice_waits(run, store, monkeypatch):
     mail = {"conn_type": "smtp", "host": "127.0.0.1", "port": free_port(), "extra": {"from_email": "a@example.org"}}
     mail["extra"] |= {"disable_ssl": True, "disable_tls": True}
     monkeypatch.setenv("AIRFLOW_CONN_PINGMESH_SMTP", json.dumps(mail))
     judge(run, 0)
     judge(run, 1, "host04")
     for _ in range(2):  # nothing is due the second time
-        with pytest.raises(AirflowFailException, match="wait in the outbox"):
-            tell.tell(run)
+        with pytest.raises(NotificationError, match="wait in the outbox"):
+            notify_all(run)
     assert [entry for entry in AlertFile(store).load().outbox if entry.notification.finding.subject == "host04"]
 
 
@@ -292,7 +297,7 @@ def test_a_trace_that_cannot_start_holds_no_message_up_and_says_why(run, inbox, 
     run = replace(run, settings=settings, ssh=replace(run.ssh, private_key=tmp_path / "none"))
     judge(run, 0)
     judge(run, 1, "host04")
-    tell.tell(run)
+    notify_all(run)
     [mail] = [mail for mail in inbox.mails if "host04" in mail["Subject"]]
     assert "It was not traced: no private key" in mail.get_body(("plain",)).get_content()
 
@@ -304,7 +309,7 @@ def test_heatmaps_that_cannot_be_listed_cost_a_message_its_picture_alone(run, st
     judge(run, 0)
     judge(run, 1, "host04")
     monkeypatch.setattr(store, "keys", refuse)
-    tell.tell(run)
+    notify_all(run)
     assert len(about(inbox, "host04")) == 1
 
 
@@ -313,7 +318,7 @@ def test_a_message_leads_to_the_very_picture_that_it_shows(run, store, inbox):
     store.put(layout.artifact("heatmap", window, "png"), b"\x89PNG")
     judge(run, 0)
     judge(run, 1, "host04")
-    tell.tell(run, "http://airflow")
+    notify_all(run, "http://airflow")
     [mail] = [mail for mail in inbox.mails if "host04" in mail["Subject"]]
     text = mail.get_body(("plain",)).get_content()
     assert layout.artifact("heatmap", window, "png") in text

@@ -318,7 +318,7 @@ def test_a_run_that_misses_its_deadline_is_told_and_so_is_its_end(modules, conne
 
     async def miss() -> tuple[str, int]:
         """Miss the deadline while counting how often the event loop could do something else."""
-        turns, told = 0, asyncio.ensure_future(callbacks.tell_late_data(600, context))
+        turns, told = 0, asyncio.ensure_future(callbacks.notify_late_data(600, context))
         while not told.done():
             await asyncio.sleep(0.01)
             turns += 1
@@ -347,17 +347,17 @@ def test_late_data_are_told_though_the_store_is_down_too(modules, connections, p
     from dataclasses import replace
 
     late_data, dead = modules[2], type(store)(replace(store.access, endpoint=f"http://127.0.0.1:{free_port()}"))
-    on, off = modules[0].open_channels(SETTINGS)
     now = datetime.now(UTC)
-    late = late_data.late_data("pingmesh", "run", 600, now)
-    assert late_data.tell_late(dead, on, off, late, now, window_s=300) == "3 sent, the object store is down"
+    late = late_data.late_data_finding("pingmesh", "run", 600, now)
+    channels = modules[0].open_channels(SETTINGS)
+    assert late_data.notify_late_data(dead, channels, late, now, window_s=300) == "3 sent, the object store is down"
     assert len(post_office.handler.mails) == 1
 
 
 def test_the_deadline_of_a_dag_of_windows_is_airflows_own(modules):
     alert = modules[1].late_data_alert(SETTINGS)
     assert alert.interval == timedelta(seconds=600)
-    assert alert.callback.path == "pingmesh_tasks.orchestration.callbacks.tell_late_data"
+    assert alert.callback.path == "pingmesh_tasks.orchestration.callbacks.notify_late_data"
     assert alert.callback.kwargs == {"allowed_s": 600.0}
     from airflow.sdk import DAG
     from airflow.serialization.serialized_objects import DagSerialization

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pingmesh_tasks.alerting.channel import Channels
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.latency.rollup import merge_pairs
@@ -149,7 +150,8 @@ def test_what_was_made_of_more_windows_than_are_left_is_kept(run):
 
 def test_two_runs_that_end_close_what_a_late_one_opened_and_one_that_looks_back_does_not(run):
     file, now = AlertFile(run.store), datetime.now(UTC)
-    late_data.tell_late(run.store, [], {}, late_data.late_data("latency_rollups", "run", 2_700, now), now, window_s=300)
+    late = late_data.late_data_finding("latency_rollups", "run", 2_700, now)
+    late_data.notify_late_data(run.store, Channels([], {}), late, now, window_s=300)
     for looks_back, still_open in ((True, 1), (False, 1), (True, 1), (False, 0)):
         late_data.run_ended(replace(run, dispatches=not looks_back), "latency_rollups")
         assert len(file.load().open) == still_open
