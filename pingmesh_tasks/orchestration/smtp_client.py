@@ -62,6 +62,7 @@ def open_client(hook: SmtpHook, timeout_s: float) -> smtplib.SMTP:
 
 def _log_in(client: smtplib.SMTP, hook: SmtpHook) -> None:
     if hook.auth_type == "oauth2":
+        client.ehlo_or_helo_if_needed()  # `login` does so by itself, `auth` takes a refusal for a success
         user = hook.smtp_user or hook.from_email
         token = build_xoauth2_string(str(user), hook.access_token or _fetch_token(hook))
         client.auth("XOAUTH2", lambda challenge=None: token)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pingmesh_tasks.alerting.messages.message import MessageTrace
 from pingmesh_tasks.alerting.trace_store import MAX_INCIDENTS, read_traces, write_traces
 from pingmesh_tasks.store import layout
+from tests.golden.mesh import MemoryObjects
 
 HOPS = (
     {
@@ -17,6 +20,11 @@ HOPS = (
     },
 )
 TRACE = MessageTrace("host01", "host03", "after 10.0.1.1; 4 of 16 ports stop there", HOPS, "10.0.1.1")
+
+
+@pytest.fixture
+def store() -> MemoryObjects:
+    return MemoryObjects()
 
 
 def test_an_incident_has_the_traces_of_its_newest_message(store):

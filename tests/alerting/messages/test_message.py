@@ -11,7 +11,7 @@ import pytest
 from pingmesh_tasks.alerting.figures import amount, number, span
 from pingmesh_tasks.alerting.messages.mail import build_mail
 from pingmesh_tasks.alerting.messages.message import compose
-from pingmesh_tasks.alerting.messages.wording import title
+from pingmesh_tasks.alerting.messages.wording import table, title
 from pingmesh_tasks.alerting.notification_table import notification_rows
 from pingmesh_tasks.alerting.tracked_finding import trimmed
 from pingmesh_tasks.store.schemas import check_schema
@@ -164,6 +164,151 @@ def test_numbers_and_spans_have_no_more_digits_than_they_need():
         "2 h 30 min",
         "2 d 7 h",
     ]
+
+
+def test_spans_change_their_unit_at_two_minutes_two_hours_and_two_days():
+    spans = {119: "119 s", 120: "2 min", 7_199: "119 min", 7_200: "2 h 0 min", 11_100: "3 h 5 min"}
+    spans |= {172_799: "47 h 59 min", 172_800: "2 d 0 h", 187_200: "2 d 4 h", 9.5: "9.5 s", 10.5: "10 s"}
+    assert {seconds: span(seconds) for seconds in spans} == spans
+
+
+def test_numbers_have_three_digits_whatever_their_size():
+    numbers = {99.94: "99.9", 99.96: "100", 100: "100", 9.994: "9.99", 9.996: "10", 0.004: "0.004", -0.001: "-0.001"}
+    numbers |= {-5: "-5", -250.4: "-250", float("inf"): "–", float("nan"): "–"}
+    assert {value: number(value) for value in numbers} == numbers
+
+
+def test_microseconds_become_milliseconds_and_seconds():
+    shown = {999.4: "999 µs", 999.6: "1 ms", 999_400: "999 ms", 999_600: "1 s", 12_500_000: "12.5 s"}
+    assert {value: amount(value, "us") for value in shown} == shown
+
+
+def facts_of(notification) -> dict[str, str]:
+    lines = compose(notification, notices.LINKS).text.splitlines()
+    return dict(line.split(":", 1) for line in lines if line[:1].isupper() and ":" in line)
+
+
+def test_how_many_pairs_suffer_is_said_of_faults_of_the_mesh_that_more_than_one_pair_feels():
+    assert facts_of(notices.notice())["Affected"].strip() == "30 pairs"
+    two = replace(notices.HOST_DOWN, affected=2)
+    assert facts_of(notices.notice(finding=two))["Affected"].strip() == "2 pairs"
+    assert "Affected" not in facts_of(notices.notice(finding=replace(two, affected=1)))
+    assert "Affected" not in facts_of(notices.notice(finding=notices.FLOOD, source="data1"))
+
+
+def test_confidence_is_said_where_there_is_doubt_and_members_up_to_eight():
+    assert facts_of(notices.notice())["Confidence"].strip() == "98 %"
+    sure = replace(notices.HOST_DOWN, confidence=1.0)
+    assert "Confidence" not in facts_of(notices.notice(finding=sure))
+    nine = notices.notice(members=tuple(f"m{n}" for n in range(9)), more_members=2)
+    assert facts_of(nine)["Part of it"].strip() == "m0, m1, m2, m3, m4, m5, m6, m7, and 3 more"
+    eight = notices.notice(members=("m0", "m1"))
+    assert facts_of(eight)["Part of it"].strip() == "m0, m1"
+    assert "Part of it" not in facts_of(notices.notice())
+
+
+def test_the_place_names_the_data_server_or_the_dag():
+    assert facts_of(notices.notice())["Where"].strip() == "Host host04"
+    late = replace(notices.HOST_DOWN, rule="late_data", scope="server", subject="pingmesh")
+    assert facts_of(notices.notice(finding=late, source="pingmesh"))["Where"].strip() == "DAG pingmesh"
+    assert "Where" not in facts_of(notices.notice(source="alarm"))
+
+
+def test_value_against_limit_and_normal():
+    def how_bad(**changes):
+        return facts_of(notices.notice(finding=replace(notices.HOST_DOWN, **changes))).get("How bad", "").strip()
+
+    assert how_bad() == "100 % (limit 90 %, normally 0 %)"
+    assert how_bad(normal=0.25) == "100 % (limit 90 %, normally 25 %, 4 × normal)"
+    assert how_bad(normal=0.5) == "100 % (limit 90 %, normally 50 %, 2 × normal)"
+    assert how_bad(normal=0.6) == "100 % (limit 90 %, normally 60 %)"
+    assert how_bad(normal=None, threshold=0.0) == "100 %"
+    assert how_bad(unit="") == ""
+    assert how_bad(value=2000, unit="us", threshold=500, normal=None) == "2 ms (limit 500 µs)"
+
+
+def test_the_kind_of_a_notification_is_told_in_its_label_and_its_time():
+    assert compose(notices.notice("reminder")).subject.startswith("[Critical, still open]")
+    assert "ago)" in facts_of(notices.notice())["Since"]
+    over = facts_of(notices.RESOLVED)
+    assert "in all)" in over["Since"] and "Was" in over and "How bad" not in over
+
+
+ENDS = [(None, "answers again"), ("hot", "answers again"), ("window", "answers again")]
+
+
+@pytest.mark.parametrize(("closed_by", "end"), ENDS)
+def test_the_title_of_an_end_says_what_is_well_again(closed_by, end):
+    assert title(notices.notice("resolved", closed_by=closed_by)) == f"Host host04 {end}"
+    odd = replace(notices.HOST_DOWN, rule="odd_thing")
+    assert title(notices.notice("resolved", odd, closed_by=closed_by)) == "Host host04: odd thing is over"
+
+
+def test_a_rule_may_have_words_of_its_own_for_a_scope():
+    flood = replace(notices.FLOOD, rule="heavy_reads")
+    assert title(notices.notice(finding=flood)) == "User bob reads a node too heavily"
+    node = replace(flood, scope="node", subject="efit")
+    assert title(notices.notice(finding=node)) == "Node efit is read too heavily"
+
+
+def test_what_alerting_tells_about_itself_has_titles_of_its_own():
+    def of(rule, kind="opened", subject="slack"):
+        return title(notices.notice(kind, replace(notices.HOST_DOWN, rule=rule, scope="server", subject=subject)))
+
+    assert of("channel_failed") == "Channel slack does not take messages"
+    assert of("channel_failed", "resolved") == "Channel slack works again"
+    assert of("channel_off") == "No alarms go to slack"
+    assert of("messages_dropped", subject="7") == "Messages that did not reach every channel: 7"
+    assert of("late_data", subject="pingmesh") == "Data of pingmesh are late"
+    assert of("late_data", "resolved", "pingmesh") == "Data of pingmesh come in time again"
+
+
+def test_a_storm_a_pair_and_the_mesh_are_named_as_such():
+    storm = replace(notices.HOST_DOWN, scope="mesh", subject="mesh", unit="findings", value=40.0)
+    assert title(notices.notice(finding=storm)) == "The mesh has 40 faults at once: host down"
+    pair = replace(notices.HOST_DOWN, rule="loss", scope="pair", subject="a>b")
+    assert title(notices.notice(finding=pair)) == "Pair a → b loses probes"
+
+
+def test_evidence_is_a_table_of_figures_and_words():
+    rows = [
+        {"src": "a", "loss": 0.5, "loss_beyond": 1.0, "rtt_p50_us": None, "share": 2.0, "ok": True, "n": 3},
+        {"src": "b", "loss": 0.25, "rtt_p50_us": 1500, "ok": False, "extra": "x"},
+    ]
+    shown = table(rows, 2, 8)
+    assert [name for name, _ in shown["columns"]] == [
+        "src",
+        "loss",
+        "loss beyond",
+        "rtt p50",
+        "share",
+        "ok",
+        "n",
+        "extra",
+    ]
+    assert [is_figure for _, is_figure in shown["columns"]] == [False, True, True, True, True, False, True, False]
+    assert shown["rows"] == [
+        ["a", "50 %", "100 %", "–", "2", "yes", "3", "–"],
+        ["b", "25 %", "–", "1.5 ms", "–", "no", "–", "x"],
+    ]
+    small = table(rows, 1, 2)
+    assert (len(small["rows"]), len(small["columns"])) == (1, 2)
+    assert table([], 3) == {"columns": [], "rows": []}
+
+
+def test_a_message_shows_two_traces_in_slack_and_four_in_a_mail_and_says_of_which_pair():
+    message = compose(notices.notice(), traces=[notices.TRACE] * 6)
+    assert message.text.count("Trace host01 → host04") == 4
+    assert json.dumps(message.slack_blocks).count("Trace host01") == 2
+    assert len(message.webhook["traces"]) == 6
+
+
+def test_an_end_asks_for_nothing_and_an_alert_about_alerting_cannot_be_acknowledged():
+    assert "Acknowledge or silence" in compose(notices.notice(), notices.LINKS).text
+    for own in (notices.RESOLVED, notices.notice(source="alarm")):
+        assert "Acknowledge or silence" not in compose(own, notices.LINKS).text
+    back = compose(notices.notice("resolved", source="alarm")).text
+    assert "It was: " not in back and "Look first" in back
 
 
 def test_a_rule_that_no_one_has_put_in_words_still_has_a_title():
