@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class LocalInstallation:
         access = ssh_access(settings, open_store(settings))
         return f"{access.username} at port {access.port} of the hosts"
 
-    def channels(self, settings: Settings) -> tuple[list[str], dict[str, str]]:
+    def channels(self, settings: Settings) -> tuple[list[str], Mapping[str, str]]:
         """Return the channels that are on, and those that are off with the reason."""
         from pingmesh_tasks.orchestration.channels import open_channels
 

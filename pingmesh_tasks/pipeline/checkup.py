@@ -55,7 +55,7 @@ class Installation(Protocol):
     def login(self, settings: Settings) -> str:
         """Return the user and port of the connection `pingmesh_ssh`."""
 
-    def channels(self, settings: Settings) -> tuple[list[str], dict[str, str]]:
+    def channels(self, settings: Settings) -> tuple[list[str], Mapping[str, str]]:
         """Return the channels that are on, and those that are off with the reason."""
 
     def parse_dags(self, folder: Path) -> tuple[set[str], dict[str, str]]:
