@@ -21,8 +21,8 @@ fault: ## Let host04 of the demo stop answering for a minute (WHAT=host02, WHAT=
 stop: ## Stop what `make demo` started
 	@if [ -x $(BIN)/pingmesh ]; then $(BIN)/pingmesh demo stop; else echo "nothing is installed"; fi
 
-test: setup ## Run all tests (about a quarter of an hour; those that need root or namespaces say so and skip)
-	@$(BIN)/python tests/run_all.py
+test: setup ## Run all tests (a quarter of an hour; lists at the end what this machine lacks)
+	@$(BIN)/python -m tests.run_all
 
 lint: setup ## Check style, types and formatting
 	@$(BIN)/ruff check .

@@ -14,6 +14,8 @@ from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store.objects import ObjectStore, S3Access
 
+pytest_plugins = ["tests.support.skips"]
+
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedObjectStore]:

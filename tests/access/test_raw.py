@@ -27,6 +27,7 @@ def test_what_goes_in_comes_out_with_its_header(raw):
     assert b"".join(read_raw(raw)) == b"".join(LOG)
 
 
+@pytest.mark.needs("zstd")
 def test_the_zstd_command_unpacks_it_to_the_log_and_nothing_else(raw, tmp_path):
     (tmp_path / "raw.zst").write_bytes(raw)
     unpacked = subprocess.run(["zstd", "-dc", tmp_path / "raw.zst"], capture_output=True, check=True).stdout

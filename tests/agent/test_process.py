@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.black_hole import black_hole
+from tests.support.needs import PYTHONS, find_python
 
 pytestmark = pytest.mark.integration
 
 AGENT = Path(__file__).parents[2] / "include" / "agent" / "pingmesh_agent" / "__main__.py"
-PYTHONS = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
 CLOSED_PORT = [["b", "127.0.0.22", 1, "tcp", "intra_tor", 0]]
 
 
@@ -66,6 +66,14 @@ def start(home, pinglist, tell):
     return start
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent has no command line."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def wait_for(condition, seconds: float = 10.0):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -107,36 +115,10 @@ def connecting(port: int) -> bool:
     return any(line[1].startswith(agent) and line[2].endswith(f":{port:04X}") for line in sockets)
 
 
-def gone(pid: int) -> bool:
-    """Whether a process has ended, reaped or not.
-
-    An ordinary user may not look into /proc/PID/fd of a process that was not reaped.
-    """
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def interpreter(version: str) -> str:
-    """One of PINGMESH_TEST_PYTHONS (paths, colon-separated), of pyenv, or on the PATH."""
-    candidates = os.environ.get("PINGMESH_TEST_PYTHONS", "").split(":")
-    if shutil.which("pyenv"):
-        root = subprocess.run(
-            ["pyenv", "root"], capture_output=True, text=True, check=False
-        ).stdout.strip()
-        candidates += map(str, Path(root).glob(f"versions/{version}.*/bin/python"))
-    for candidate in filter(None, [*candidates, shutil.which(f"python{version}")]):
-        program = "import sys; print('%d.%d' % sys.version_info[:2])"
-        said = subprocess.run(
-            [candidate, "-c", program], capture_output=True, text=True, check=False
-        )
-        if said.stdout.strip() == version:
-            return candidate
-    pytest.skip(f"no Python {version} here")
-
-
-@pytest.mark.parametrize("version", PYTHONS)
+@pytest.mark.parametrize(
+    "version",
+    [pytest.param(version, marks=pytest.mark.needs(f"python{version}")) for version in PYTHONS],
+)
 def test_it_runs_under_every_python_of_a_host(
     version, start, home, pinglist, free_port, records, server
 ):
@@ -145,11 +127,11 @@ def test_it_runs_under_every_python_of_a_host(
         for protocol in ("tcp", "tcp_echo", "udp")
     ]
     targets += target_of(server)
-    started = start(interpreter(version), targets=targets, interval_s=0.2)
+    started = start(find_python(version), targets=targets, interval_s=0.2)
     assert (started.returncode, started.stderr) == (0, "")
     assert json.loads(started.stdout)["python"].startswith(version + ".")
     wait_for_probes(server, 3)  # so that each of the others was probed twice
-    assert call("stop", "--home", home, python=interpreter(version)).returncode == 0
+    assert call("stop", "--home", home, python=find_python(version)).returncode == 0
     headers, rows = records(home)
     assert len(rows) == sum(header["sent"] for header in headers)
     assert sum(header["scheduled"] for header in headers) >= 9
@@ -159,14 +141,14 @@ def test_it_runs_under_every_python_of_a_host(
         ("udp", 0),
     }
     [segment, *_] = (home / "spool").iterdir()
-    dumped = call("dump", segment, python=interpreter(version))
+    dumped = call("dump", segment, python=find_python(version))
     assert (dumped.returncode, dumped.stderr) == (0, "")
     assert {json.loads(line)["DstIP"] for line in dumped.stdout.splitlines()} == {
         "127.0.0.21",
         "127.0.0.22",
     }
     way = ("--target", "127.0.0.21", "--port", "1", "--source", "127.0.0.9", "--ports", "2")
-    traced = call("trace", *way, python=interpreter(version))
+    traced = call("trace", *way, python=find_python(version))
     assert (traced.returncode, traced.stderr) == (0, "")
     assert [path["hops"][0][3] for path in json.loads(traced.stdout)["paths"]] == ["refused"] * 2
 
@@ -346,7 +328,7 @@ def test_an_agent_whose_directory_was_removed_goes_and_writes_nothing_where_anot
     while home.exists():
         shutil.rmtree(home, ignore_errors=True)  # again, where the agent wrote in the middle of it
     (home / "spool").mkdir(parents=True)
-    wait_for(lambda: gone(pid))
+    wait_for(lambda: not is_running(pid))
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.21", free_port), 1)
     assert [path.name for path in home.rglob("*") if path.is_file()] == []

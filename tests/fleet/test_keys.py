@@ -27,6 +27,7 @@ def install(home: Path) -> str:
     return answer.stdout.strip()
 
 
+@pytest.mark.needs("ssh-keygen")
 def test_a_key_pair_is_made_once_and_private(tmp_path: Path):
     path = tmp_path / "ssh" / "id_ed25519"
     first = key_of(path).ensure()

@@ -28,6 +28,7 @@ def pin(path: Path, address: str, port: int, key: asyncssh.SSHKey) -> bool:
     return asyncio.run(pin_one())
 
 
+@pytest.mark.needs("ssh-keygen")
 def test_a_host_is_named_as_ssh_keygen_looks_for_it(tmp_path: Path):
     path = tmp_path / "known_hosts"
     assert pin(path, "10.0.0.7", 2200, new_key())
@@ -63,6 +64,7 @@ def test_lines_of_the_operator_stay_also_without_a_final_newline(tmp_path: Path)
     assert path.read_text().startswith(theirs + "\n10.0.0.7 ")
 
 
+@pytest.mark.needs("ssh-keygen")
 def test_a_host_is_found_behind_a_hashed_name_and_its_line_is_told(tmp_path: Path):
     path = tmp_path / "known_hosts"
     for address in ("10.0.0.6", "10.0.0.7"):

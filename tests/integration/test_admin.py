@@ -59,6 +59,7 @@ def test_cleaning_with_remove_key_leaves_nothing_on_either(run, fleet):
     assert keys_of(fleet) == [False, False]
 
 
+@pytest.mark.needs("cc", "make")
 def test_the_hook_goes_to_data_servers_only(run, fleet):
     act(run, "install_keys")
     assert act(run, "deploy_hook") == {"ok": 1}

@@ -17,6 +17,7 @@ from time import monotonic
 from urllib.parse import parse_qsl
 
 import pytest
+from aiosmtpd.controller import Controller
 
 from pingmesh_tasks.alerting import AlertState, Policy
 from pingmesh_tasks.alerting.channel import ChannelError
@@ -85,7 +86,6 @@ def web():
 @pytest.fixture
 def post_office():
     """A mail server; its `handler.mails` are what arrived."""
-    controllers = pytest.importorskip("aiosmtpd.controller", reason="receives mail with aiosmtpd")
 
     class Handler:
         mails: list[object]
@@ -102,7 +102,7 @@ def post_office():
 
     handler = Handler()
     handler.mails = []
-    controller = controllers.Controller(handler, hostname="127.0.0.1", port=free_port())
+    controller = Controller(handler, hostname="127.0.0.1", port=free_port())
     controller.start()
     yield controller
     controller.stop()

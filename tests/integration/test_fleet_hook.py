@@ -19,10 +19,8 @@ from pingmesh_tasks.fleet.keys import ensure_keys
 from tests.support.fleet import LIMITS, FleetOfTest, running_fleet
 from tests.support.hook import Hook, build, whole_lines
 
-if not (shutil.which("cc") and shutil.which("make")):
-    pytest.skip("no C compiler or no make on this machine", allow_module_level=True)
-
 pytestmark = pytest.mark.integration
+compiles = pytest.mark.needs("cc", "make")
 
 DIRECTORY = "~/mdsplus/lib"
 SOURCE = HookSource.load()
@@ -65,6 +63,7 @@ def running_mdsip(stubs: Hook, libraries: Path, *options: str) -> Iterator[int]:
         server.communicate(b"")
 
 
+@compiles
 def test_a_deploy_builds_a_library_that_a_server_can_load_and_leaves_nothing_else(fleet: FleetOfTest, tmp_path: Path):
     found = deploy(fleet)
     assert [(o.host, o.stage, o.outcome) for o in found] == [("host01", "hook", "ok"), ("host02", "hook", "ok")]
@@ -78,6 +77,7 @@ def test_a_deploy_builds_a_library_that_a_server_can_load_and_leaves_nothing_els
     assert whole_lines(done.stdout)[0]["node"].endswith("N000000007")
 
 
+@compiles
 def test_a_second_deploy_changes_nothing(fleet: FleetOfTest):
     deploy(fleet)
     before = (place(fleet) / LIBRARY).stat()
@@ -86,6 +86,7 @@ def test_a_second_deploy_changes_nothing(fleet: FleetOfTest):
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+@compiles
 def test_a_library_that_an_administrator_built_by_hand_of_the_same_source_is_unchanged(
     fleet: FleetOfTest, tmp_path: Path
 ):
@@ -95,6 +96,7 @@ def test_a_library_that_an_administrator_built_by_hand_of_the_same_source_is_unc
     assert [o.outcome for o in deploy(fleet)] == ["unchanged", "ok"]
 
 
+@compiles
 def test_a_new_source_replaces_the_file_and_names_the_server_that_has_the_old_one(fleet: FleetOfTest, tmp_path: Path):
     stubs = build(tmp_path)
     deploy(fleet)
@@ -113,12 +115,14 @@ def test_a_new_source_replaces_the_file_and_names_the_server_that_has_the_old_on
         assert str(pid) not in again[0].detail
 
 
+@compiles
 def test_a_dry_run_looks_and_leaves_no_trace(fleet: FleetOfTest):
     found = deploy(fleet, dry_run=True)
     assert [o.outcome for o in found] == ["unchanged"] * 2 and "would build" in found[0].detail
     assert not place(fleet).exists()
 
 
+@compiles
 def test_a_library_of_another_maker_stays(fleet: FleetOfTest):
     place(fleet).mkdir(parents=True)
     theirs = place(fleet) / LIBRARY
@@ -128,6 +132,7 @@ def test_a_library_of_another_maker_stays(fleet: FleetOfTest):
     assert theirs.read_bytes() == b"\x7fELF the laboratory's own"
 
 
+@compiles
 def test_a_build_that_fails_says_why_and_leaves_the_old_library(fleet: FleetOfTest):
     deploy(fleet)
     before = (place(fleet) / LIBRARY).read_bytes()
@@ -138,12 +143,11 @@ def test_a_build_that_fails_says_why_and_leaves_the_old_library(fleet: FleetOfTe
     assert (place(fleet) / LIBRARY).read_bytes() == before
 
 
+@pytest.mark.needs("cc", "make", "mount")
 def test_a_full_disk_is_told_as_such(fleet: FleetOfTest):
     full = fleet.home("host01") / "full"
     full.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", full], check=False, capture_output=True)
-    if made.returncode:
-        pytest.skip("no right to mount a small file system")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", full], check=True)
     try:
         assert deploy(fleet, directory="~/full")[0].outcome == "disk_full"
         assert list(full.iterdir()) == []
@@ -168,12 +172,14 @@ def test_a_host_without_a_compiler_or_make_is_told_apart(tmp_path: Path, missing
             assert [o.outcome for o in found] == ["no_compiler"] * 2 and "install gcc and make" in found[0].detail
 
 
+@compiles
 def test_a_directory_that_cannot_be_made_is_a_failure_with_the_reason(fleet: FleetOfTest):
     (fleet.home("host01") / "mdsplus").write_text("a file")
     found = deploy(fleet)
     assert [o.outcome for o in found] == ["failed", "ok"] and "mdsplus" in found[0].detail
 
 
+@compiles
 def test_a_dead_host_does_not_hold_up_the_other(fleet: FleetOfTest):
     fleet.stop_host("host01")
     assert [o.outcome for o in deploy(fleet)] == ["unreachable", "ok"]

@@ -23,6 +23,7 @@ from pingmesh_tasks.fleet.keys import ensure_keys
 from pingmesh_tasks.fleet.private_key import key_of
 from pingmesh_tasks.topology.inventory import Host
 from tests.support.fleet import LIMITS, PASSWORD, FleetOfTest, running_fleet
+from tests.support.needs import require
 from tests.support.waiting import await_true
 
 pytestmark = pytest.mark.integration
@@ -152,6 +153,7 @@ def test_arguments_reach_the_host_whatever_characters_they_hold(fleet: FleetOfTe
 @pytest.fixture
 def ssh_agent(tmp_path: Path) -> Iterator[str]:
     """The socket of an SSH agent of the invoking user's."""
+    require("ssh-agent")
     path = tmp_path / "agent.sock"
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
     while not path.exists():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import smtplib
 import socket
@@ -20,6 +19,7 @@ import pytest
 from slack_sdk import WebClient
 from slack_sdk.webhook import WebhookClient
 
+from tests.support.browser import headless_chromium
 from tests.support.fleet import free_port
 
 pytestmark = pytest.mark.integration
@@ -98,20 +98,13 @@ def test_a_port_that_is_taken_is_told_in_one_line(inbox: Running, tmp_path: Path
 @pytest.fixture
 def page(inbox: Running) -> Iterator[Any]:
     """The page in Chromium. Fails the test for an error in the console, but for what a policy blocks on purpose."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium here (package chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with headless_chromium() as browser:
         page = browser.new_page()
         faults: list[str] = []
         page.on("pageerror", lambda fault: faults.append(str(fault)))
         page.goto(inbox.url)
         page.wait_for_selector("#live.on")
         yield page
-        browser.close()
     assert faults == []
 
 

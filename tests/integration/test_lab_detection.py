@@ -27,9 +27,9 @@ from pingmesh_tasks.fleet.trace import parse_trace
 from pingmesh_tasks.fleet.trace_paths import PathTrace
 from pingmesh_tasks.latency.summary import summarize_pairs
 from pingmesh_tasks.windows import Window
-from tests.support.lab import LabError, find_tool
 from tests.support.lab_agent import AGENT, PROBE_PORT, LabAgent
 from tests.support.lab_clos import ClosLab, clos_laboratory
+from tests.support.needs import missing, require
 
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
@@ -71,17 +71,15 @@ Span = tuple[datetime, datetime]
 
 @dataclass(frozen=True)
 class Run:
-    """The whole run. `spans` are the times in which a fault held; `skipped` says why one could not be."""
+    """The whole run. `spans` are the times in which a fault held."""
 
     lab: ClosLab
     probes: pl.DataFrame
     planned: pl.DataFrame
     spans: dict[str, Span]
-    skipped: dict[str, str]
 
     def pairs(self, name: str) -> pl.DataFrame:
-        if name in self.skipped:
-            pytest.skip(self.skipped[name])
+        require(*NEEDS.get(name, ()))
         begin, end = self.spans[name]
         probes = self.probes.filter((pl.col("ts") >= begin) & (pl.col("ts") < end))
         shift = WINDOW.start - begin
@@ -107,14 +105,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             list(pool.map(lambda host: agents[host].start(targets[host], **SETTINGS), agents))
         time.sleep(1.0)  # whoever probed a peer before it listened was refused
         spans: dict[str, Span] = {}
-        skipped: dict[str, str] = {}
         for name, fault in FAULTS.items():
-            with ExitStack() as held:
-                try:
-                    held.enter_context(fault(lab, agents))
-                except (pytest.skip.Exception, LabError) as error:
-                    skipped[name] = str(error)
-                    continue
+            if missing(NEEDS.get(name, ())):
+                continue
+            with fault(lab, agents):
                 begin = datetime.now(UTC)
                 time.sleep(HOLD_S + TIMEOUT_S)
                 spans[name] = begin, begin + timedelta(seconds=HOLD_S)  # what was sent later may be saved by the end
@@ -123,7 +117,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             list(pool.map(lambda agent: agent.stop(), agents.values()))
         probes = pl.concat([agent.probes() for agent in agents.values()])
         plan = pl.DataFrame(planned, schema=["src", "dst", "protocol", "scope"], orient="row")
-        yield Run(lab, probes, plan, spans, skipped)
+        yield Run(lab, probes, plan, spans)
 
 
 SETTINGS = {"interval_s": INTERVAL_S, "timeout_s": TIMEOUT_S, "window_s": 300}
@@ -158,8 +152,6 @@ def slow_leaf(lab: ClosLab, agents: Agents) -> Iterator[None]:
 @contextmanager
 def congested_uplinks(lab: ClosLab, agents: Agents) -> Iterator[None]:
     """Both uplinks of a ToR carry 2 Mbit/s at most, and are asked for three times as much."""
-    if not find_tool("tc"):
-        pytest.skip("not installed: tc (package iproute2), which narrows a link")
     shape = ["root", "tbf", "rate", "2mbit", "burst", "3200", "latency", "30ms"]
     with ExitStack() as held:
         for link in ("up1", "up2"):
@@ -191,6 +183,9 @@ FAULTS: dict[str, Callable[[ClosLab, Agents], AbstractContextManager[object]]] =
     "frozen_agent": frozen_agent,
     "healed": nothing,
 }
+
+#: What a fault takes besides the laboratory; without it, its tests are skipped and the others run.
+NEEDS = {"slow_leaf": ("iptables", "ping")}
 
 
 # ---- what is said

@@ -3,7 +3,6 @@ import gzip
 import io
 import json
 import re
-import shutil
 import subprocess
 from itertools import pairwise
 
@@ -22,8 +21,7 @@ from pingmesh_tasks.render.timeline import (
 )
 from pingmesh_tasks.topology.inventory import Host, Inventory
 from tests.support.mesh_frames import WINDOW, Faults, inventory_of, mesh_frame
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from tests.support.needs import chromium, require
 
 
 def windows_of(inventory, count, dead_in=()):
@@ -133,8 +131,7 @@ def test_a_hostile_name_cannot_close_the_script_that_holds_it():
 @pytest.fixture
 def opened(tmp_path):
     """Open a page in headless Chromium and return its DOM after `ms` of the page's own time."""
-    if not CHROMIUM:
-        pytest.skip("no chromium on this machine; apt-get install chromium")
+    require("chromium")
 
     def open_page(html, anchor="", ms=1_500):
         (tmp_path / "page.html").write_bytes(html)
@@ -146,7 +143,7 @@ def opened(tmp_path):
             "--hide-scrollbars",
         ]
         command = [
-            CHROMIUM,
+            chromium(),
             *flags,
             f"--virtual-time-budget={ms}",
             "--dump-dom",

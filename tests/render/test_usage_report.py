@@ -2,7 +2,6 @@ import base64
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 import warnings
 from datetime import timedelta
@@ -15,10 +14,10 @@ from pingmesh_tasks.access.usage import online_over_time, summarize_usage
 from pingmesh_tasks.render.usage_report import drawable, render_usage, render_usage_html, usage_sheet
 from pingmesh_tasks.windows import Window
 from tests.support import access_frames
+from tests.support.needs import chromium, require
 from tests.support.pictures import assert_readable, shown_texts
 from tests.support.usage_frames import DAY, HOSTILE, ONLINE, WINDOW, busy, online_rows
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NOBODY = ONLINE.to_frame()
 NAMES = tuple(f"user{i}" for i in range(12))
 
@@ -156,15 +155,14 @@ def test_a_hostile_name_cannot_close_the_script_that_holds_it():
 @pytest.fixture
 def opened(tmp_path):
     """Open a page in headless Chromium, run `act` as a reader's hand (its policy off), and return the DOM."""
-    if not CHROMIUM:
-        pytest.skip("no chromium on this machine; apt-get install chromium")
+    require("chromium")
 
     def open_page(html, act=""):
         if act:
             html = re.sub(rb"<meta http-equiv=[^>]*>", b"", html) + f"<script>{act}</script>".encode()
         (tmp_path / "page.html").write_bytes(html)
         flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-        command = [CHROMIUM, *flags, "--virtual-time-budget=1500", "--dump-dom", f"file://{tmp_path}/page.html"]
+        command = [chromium(), *flags, "--virtual-time-budget=1500", "--dump-dom", f"file://{tmp_path}/page.html"]
         return subprocess.run(command, capture_output=True, timeout=60, check=True, text=True).stdout
 
     return open_page

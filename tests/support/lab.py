@@ -17,7 +17,6 @@ import json
 import os
 import re
 import select
-import shutil
 import subprocess
 import sys
 import time
@@ -28,11 +27,9 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-import pytest
+from tests.support.needs import PATH, find_tool, lack, require
 
 ROUTER, ROUTER_ADDRESS = "tor", "10.252.0.1"
-TOOLS = {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2", "nft": "nftables", "ping": "iputils-ping"}
-PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"  # where a user's shell does not look
 ENVIRONMENT = {**os.environ, "PATH": PATH}
 
 # What `lose_first` may lose.
@@ -68,10 +65,6 @@ class LabError(Exception):
     """A command in the laboratory failed; says which, where and what it printed."""
 
 
-def find_tool(name: str) -> str | None:
-    return shutil.which(name, path=PATH)
-
-
 @contextmanager
 def laboratory(hosts: Sequence[str], *, as_root: bool | None = None) -> Iterator[Lab]:
     """Build the hosts and the router, give the laboratory, and end everything in it. Host i has address 10.0.0.i.
@@ -87,8 +80,7 @@ def laboratory(hosts: Sequence[str], *, as_root: bool | None = None) -> Iterator
 @contextmanager
 def opened(lab: AnyLab) -> Iterator[AnyLab]:
     """Start the world of a laboratory, build what is in it, and end it. Skips the test where it cannot be."""
-    if missing := [f"{tool} (package {package})" for tool, package in TOOLS.items() if not find_tool(tool)]:
-        pytest.skip("not installed: " + ", ".join(missing))
+    require("ip", "nft", lab.namespaces)
     try:
         lab.start_world()
         lab.build_network()
@@ -123,6 +115,11 @@ class Lab:
         self._world: subprocess.Popen[bytes] | None = None
         self._enter: list[str] = []
 
+    @property
+    def namespaces(self) -> str:
+        """What the laboratory needs of the kernel, by its name in tests/support/needs.py."""
+        return "namespaces" if self._as_root else "user namespaces"
+
     def address(self, host: str) -> str:
         return self.addresses[host]
 
@@ -142,8 +139,7 @@ class Lab:
         self._world = world
         assert world.stdout and world.stderr
         if world.stdout.readline() != b"up\n":
-            reason = world.stderr.read().decode().strip()
-            pytest.skip(f"no network namespaces {'as root' if self._as_root else 'without root'}: {reason}")
+            lack("veth and nftables", detail=world.stderr.read().decode().strip())
         spaces = {"user": "user", "mount": "mnt", "net": "net", "pid": "pid_for_children"}
         if not as_user:
             del spaces["user"]
@@ -304,8 +300,7 @@ class Lab:
     @contextmanager
     def delay_in(self, router: str, delay_ms: float, *match: str) -> Iterator[None]:
         """Hold what a router forwards, all of it or what `match` (of iptables) says, for `delay_ms` each time."""
-        if not find_tool("iptables-legacy"):
-            pytest.skip("not installed: iptables-legacy (package iptables), which the delay needs")
+        require("iptables")
         queue = str(next(self._numbers))
         rule = ["FORWARD", *match, "-j", "NFQUEUE", "--queue-num", queue, "--queue-bypass"]
         real_time = ["chrt", "-f", "10"] if self._as_root and find_tool("chrt") else []
@@ -319,7 +314,11 @@ class Lab:
     # ---- measuring
 
     def ping_ms(self, source: str, destination: str, pings: int = 5, interval_s: float = 0.02) -> list[float]:
-        """The round trips of `pings` echo requests; those that were lost are missing."""
+        """Return the round trips of `pings` echo requests; those that were lost are missing.
+
+        Skips the test without `ping`.
+        """
+        require("ping")
         command = f"ping -n -c {pings} -i {interval_s} -W 1 {self.address(destination)}"
         out = self.run(source, *command.split(), check=False)
         return [float(ms) for ms in re.findall(r"time=([\d.]+) ms", out)]

@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from tests.support.lab import Lab, LabError, find_tool
+from tests.support.lab import Lab, LabError
+from tests.support.needs import find_tool, require
 
 USER, UID, HOME = "pm", 4242, "/run/home/pm"
 PASSWORD = "first contact"
@@ -96,10 +95,7 @@ class OpenSsh:
 @contextmanager
 def openssh_servers(lab: Lab, hosts: Sequence[str], root: Path) -> Iterator[dict[str, OpenSsh]]:
     """Run a server on each of `hosts`, with its files under `root`; they end with the block."""
-    if os.geteuid() != 0:
-        pytest.skip("OpenSSH servers in the laboratory need root")
-    if not find_tool("sshd"):
-        pytest.skip("not installed: sshd (package openssh-server)")
+    require("root", "sshd", "ssh-keygen")
     lab.run(None, "sh", "-ec", _ACCOUNT)
     servers = {host: OpenSsh(lab, host, root / host) for host in hosts}
     for server in servers.values():

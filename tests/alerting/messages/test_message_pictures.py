@@ -10,10 +10,10 @@ import pytest
 
 from pingmesh_tasks.alerting.messages.message import AlertMessage, compose
 from tests.support import notices
+from tests.support.browser import headless_chromium
 from tests.support.slack_preview import slack_page
 
 pytestmark = pytest.mark.integration
-CHROMIUM = Path("/usr/bin/chromium")
 CASES = {
     "opened": notices.notice(),
     "flood": notices.notice(finding=notices.FLOOD, source="data1"),
@@ -25,13 +25,8 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="draws messages with Playwright")
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no {CHROMIUM}")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    with headless_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
