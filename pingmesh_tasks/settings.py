@@ -19,7 +19,7 @@ from pingmesh_tasks.windows import cron
 
 PREFIX = "PINGMESH_"
 #: Variables with our prefix that are not settings: where tests find things, what the demo listens on.
-FOREIGN = ("PINGMESH_TEST_", "PINGMESH_SAMPLES", "PINGMESH_DEMO_")
+FOREIGN = ("PINGMESH_TEST_", "PINGMESH_DEMO_")
 #: Bytes as they came for a week, tables and pictures for a month, hours and what was said for a year, days for five.
 KEEP_D: Mapping[str, int | None] = {
     "raw": 7,

@@ -1,8 +1,6 @@
-import os
 import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -10,8 +8,8 @@ import pytest
 from pingmesh_tasks.access.errors_log import MAX_NAME_CHARS, MAX_TEXT_CHARS, parse_errors_log
 from pingmesh_tasks.store.schemas import check_schema
 from pingmesh_tasks.windows import Window
+from tests.support.samples import log_sample
 
-SAMPLES = Path(os.environ.get("PINGMESH_SAMPLES", Path(__file__).parents[3] / "shared" / "samples")) / "mdsplus"
 WINDOW = Window(datetime(2026, 11, 21, 22, 50, tzinfo=UTC), 300)
 UNTIL = WINDOW.end + timedelta(seconds=7)
 
@@ -38,9 +36,7 @@ COUNTS = {
 
 @pytest.mark.parametrize("sample", COUNTS)
 def test_every_line_of_a_real_errors_log_is_what_grep_says(sample):
-    if not (SAMPLES / sample).exists():
-        pytest.skip(f"{SAMPLES / sample} is not there; set PINGMESH_SAMPLES")
-    found = parse(SAMPLES / sample)
+    found = parse(log_sample(sample))
     assert (found.lines, found.blank, dict(kinds(found))) == COUNTS[sample]
     assert found.table.filter(pl.col("kind") == "denied")["user"].to_list() == ["banned"]
     assert "a@b@c [1.2.3.4]" in found.table["user"]

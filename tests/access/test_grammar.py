@@ -15,7 +15,9 @@ from pingmesh_tasks.access.lines import cut_pieces, lines_of
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.store.schemas import check_schema
 from pingmesh_tasks.text import safe_bytes
-from tests.support.access_lines import REPO, SMALL, reference, sample, split_lines
+from tests.support.access_lines import reference, split_lines
+from tests.support.needs import ROOT
+from tests.support.samples import log_sample
 
 DATE = b"Sat Nov 21 22:31:50 2026"
 RECEIVED = DATE + b" (4) (pid 7224) Connection received from carol@pc7.lab.example [10.1.0.7]"
@@ -99,8 +101,7 @@ def assert_agrees_with_reference(log: bytes, timezone: str = "UTC") -> AccessTab
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_the_lines_of_a_real_log_are_all_accounted_for(name):
-    if (path := sample(name)) is None:
-        pytest.skip(f"{name} is not here; PINGMESH_SAMPLES names the folder of the large samples")
+    path = log_sample(name)
     tables = assert_agrees_with_reference(path.read_bytes())
     found = (tables.lines, len(tables.client), len(tables.operation), Counter(reasons(tables)))
     assert found == SAMPLES[name]
@@ -318,7 +319,7 @@ def noisy_log(rng: random.Random, whole: list[bytes], count: int) -> bytes:
 @pytest.fixture(scope="module")
 def whole_lines() -> list[bytes]:
     log = b"".join(
-        (SMALL / f"{name}.log").read_bytes() for name in ("access-multi", "access-multi-tcpv6", "access-inetd")
+        log_sample(f"{name}.log").read_bytes() for name in ("access-multi", "access-multi-tcpv6", "access-inetd")
     )
     log += GET_DATA + b", nid=263, thread=7961, client=192.0.2.17\n" + RECEIVED.replace(b"(4) ", b"") + b"\r\n"
     return sorted(set(log.splitlines(keepends=True)))
@@ -420,7 +421,7 @@ def test_a_line_of_a_gigabyte_without_an_end_takes_no_memory(tmp_path):
     with log.open("wb") as file:  # what a truncation leaves of a log that is not opened for appending: a hole
         file.write(GET_DATA + b"\n")
         file.truncate(1 << 30)
-    ran = subprocess.run([sys.executable, "-c", ENDLESS, log], cwd=REPO, capture_output=True, text=True, check=True)
+    ran = subprocess.run([sys.executable, "-c", ENDLESS, log], cwd=ROOT, capture_output=True, text=True, check=True)
     *found, grown_mb = ran.stdout.split()
     start = len(GET_DATA) + 1
     assert found == ["2", "1", str(start), "too_long", str((1 << 30) - start)]

@@ -12,7 +12,7 @@ from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store.schemas import SESSION, check_schema
 from pingmesh_tasks.windows import Window
 from tests.support.access_frames import WINDOW, Log, errors
-from tests.support.access_lines import sample
+from tests.support.samples import log_names, log_sample
 
 
 def pair(log, carried=None, window=WINDOW, **options):
@@ -56,14 +56,11 @@ PROCESS_PER_CONNECTION = {
 
 
 def of_sample(name):
-    path = sample(name)
-    if path is None:
-        pytest.skip(f"the sample {name} is not here; set PINGMESH_SAMPLES")
     window = Window(datetime(2026, 11, 21, 22, tzinfo=UTC), 3_600)
-    tables = parse_access_log(path, server="east", timezone="UTC")
-    error_log = sample(name.replace("access", "errors"))
-    lines = error_log and parse_errors_log(
-        error_log, server="east", window=window, collected_from=None, collected_until=window.end
+    tables = parse_access_log(log_sample(name), server="east", timezone="UTC")
+    error_log = name.replace("access", "errors")
+    lines = error_log in log_names() and parse_errors_log(
+        log_sample(error_log), server="east", window=window, collected_from=None, collected_until=window.end
     )
     found = pair_sessions(
         tables.client, None, window, operation=tables.operation, errors=lines.table if lines else None

@@ -16,7 +16,7 @@ from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store.schemas import CLIENT, OPERATION, USAGE, check_schema
 from pingmesh_tasks.windows import Window
 from tests.support.access_frames import SERVER, WINDOW, Log, errors
-from tests.support.access_lines import sample
+from tests.support.samples import log_sample
 
 HOUR = Window(datetime(2026, 11, 21, 22, tzinfo=UTC), 3_600)
 
@@ -404,7 +404,7 @@ def test_rows_of_another_hour_are_refused():
 # so on, `grep -ac ') GetNci called'`, `grep -ac 'Connection received from alice@'`.
 # The peaks of access-inetd-200x20 by an awk script over each pid's first and last second.
 def test_the_usage_of_real_logs_is_what_grep_says():
-    path, error_log = sample("access-multi.log"), sample("errors-multi.log")
+    path, error_log = log_sample("access-multi.log"), log_sample("errors-multi.log")
     tables = parse_access_log(path, server=SERVER, timezone="UTC")
     said = parse_errors_log(error_log, server=SERVER, window=HOUR, collected_from=None, collected_until=HOUR.end).table
     sessions = pair_sessions(tables.client, None, HOUR, operation=tables.operation, errors=said).table
@@ -422,10 +422,7 @@ def test_the_usage_of_real_logs_is_what_grep_says():
 
 
 def test_two_hundred_real_sessions_at_once():
-    path = sample("access-inetd-200x20.log")
-    if path is None:
-        pytest.skip("the sample access-inetd-200x20.log is not here; set PINGMESH_SAMPLES")
-    tables = parse_access_log(path, server=SERVER, timezone="UTC")
+    tables = parse_access_log(log_sample("access-inetd-200x20.log"), server=SERVER, timezone="UTC")
     sessions = pair_sessions(tables.client, None, HOUR, operation=tables.operation).table
     usage = summarize_usage(HOUR, tables.client, tables.operation, sessions, tables.rejected, country_of, server=SERVER)
     assert (figure(usage, "connects"), figure(usage, "operations"), figure(usage, "operations_untied")) == (

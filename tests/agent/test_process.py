@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.black_hole import black_hole
-from tests.support.needs import PYTHONS, find_python
+from tests.support.needs import OLD_PYTHONS, PYTHONS, find_python
 
 pytestmark = pytest.mark.integration
 
@@ -194,9 +194,12 @@ def test_an_agent_imports_its_modules_from_their_bytecode(start):
     assert cached >= {file.stem for file in AGENT.parent.glob("*.py")} - {"__main__"}
 
 
-@pytest.mark.parametrize("version", ["3.6", "3.7"])
+@pytest.mark.parametrize(
+    "version",
+    [pytest.param(version, marks=pytest.mark.needs(f"python{version}")) for version in OLD_PYTHONS],
+)
 def test_an_older_python_is_told_which_one_the_agent_needs(version, home):
-    done = call("status", "--home", home, python=interpreter(version))
+    done = call("status", "--home", home, python=find_python(version))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("the agent needs Python 3.8 or later, this is " + version)
     assert len(done.stderr.splitlines()) == 1

@@ -16,7 +16,6 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -36,8 +35,8 @@ from pingmesh_tasks.demo.data_server import (
 )
 from pingmesh_tasks.demo.population import TREES
 from pingmesh_tasks.errors import ConfigError
+from tests.support.samples import log_sample
 
-SAMPLES = Path(os.environ.get("PINGMESH_SAMPLES", Path(__file__).parents[3] / "shared" / "samples")) / "mdsplus"
 _DAYS, _MONTHS = b"Mon|Tue|Wed|Thu|Fri|Sat|Sun", b"Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 DATE = rb"(?:%s) (?:%s) (?: \d|\d\d) \d\d:\d\d:\d\d \d{4}" % (_DAYS, _MONTHS)
 CLIENT = re.compile(
@@ -83,9 +82,7 @@ def hooks_by_pid(log: bytes) -> dict[bytes, list[tuple[str, str, str]]]:
 
 @pytest.mark.parametrize("sample", ["access-multi.log", "access-inetd-200x20.log", "access-server-mode.log"])
 def test_the_reference_reads_logs_of_real_servers(sample):
-    if not (SAMPLES / sample).exists():
-        pytest.skip(f"no {SAMPLES / sample}; set PINGMESH_SAMPLES to where the samples are")
-    data = (SAMPLES / sample).read_bytes()
+    data = log_sample(sample).read_bytes()
     found = counted(data)
     assert found.total() == data.count(b"\n")
     assert found["rejected"] == data.count(b"this is not yet supported\n")

@@ -24,13 +24,13 @@ from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.schemas import check_schema
 from pingmesh_tasks.windows import Window
+from tests.support.needs import lack, require
+from tests.support.samples import log_names, log_sample
 
 pytestmark = pytest.mark.integration
 
 REPO = Path(__file__).parents[2]
 JOB = REPO / "spark_jobs" / "build_access_tables.py"
-SAMPLES = REPO / "tests" / "samples" / "mdsplus"
-MORE_SAMPLES = Path(os.environ.get("PINGMESH_SAMPLES", REPO.parent / "shared" / "samples")) / "mdsplus"
 FIRST = Window.parse("20261121T225500Z", 300)
 SECOND = FIRST.shifted(1)  # in the next hour: another partition
 TIMEOUT_S = 300
@@ -51,8 +51,8 @@ class Log:
 
 
 def logs() -> dict[str, Log]:
-    samples = {path.name: path for folder in (MORE_SAMPLES, SAMPLES) for path in sorted(folder.glob("*.log"))}
-    found = {path.stem: Log((FIRST, SECOND)[i % 2], path.read_bytes()) for i, path in enumerate(samples.values())}
+    paths = [log_sample(name) for name in log_names()]
+    found = {path.stem: Log((FIRST, SECOND)[i % 2], path.read_bytes()) for i, path in enumerate(paths)}
     made = b"".join(generate(lines=40_000, seed=7, profile=BENCHMARK))
     return found | {
         "busy": Log(FIRST, made, "Asia/Shanghai"),
@@ -87,10 +87,8 @@ def arguments(root: str, servers: dict[str, Log], end: Window) -> list[str]:
 
 @pytest.fixture(scope="module")
 def home() -> Path:
-    try:
-        return spark.spark_home()
-    except ConfigError as error:
-        pytest.skip(str(error))
+    require("java", "spark")
+    return spark.spark_home()
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +250,7 @@ def test_the_operator_builds_the_tables_through_s3a_and_shows_no_secret(home, ra
         operator.submit(ran_window, {})
     except ConfigError as error:
         if "Maven Central" in str(error):
-            pytest.skip(str(error))
+            lack("maven central")
         raise
     finally:
         watch.stop()
@@ -274,9 +272,8 @@ def test_the_operator_builds_the_tables_through_s3a_and_shows_no_secret(home, ra
     assert os.environ.get("AWS_SECRET_ACCESS_KEY") != secret
 
 
+@pytest.mark.needs("locked spark")
 def test_where_maven_central_is_not_reached_the_error_says_what_to_do(home, ran_window, tmp_path, monkeypatch):
-    if not spark.s3a_packages(home) or home != spark.OWN_SPARK:
-        pytest.skip(f"{home} needs nothing from Maven Central, or has a cache of its own")
     monkeypatch.setattr(spark, "OWN_IVY", tmp_path / "ivy")
     nowhere = "-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=1"
     monkeypatch.setenv("SPARK_SUBMIT_OPTS", f"{nowhere} -Duser.home={tmp_path}")
@@ -295,9 +292,8 @@ def test_without_a_spark_the_error_says_how_to_get_one(tmp_path):
         spark.spark_home({"SPARK_HOME": str(tmp_path)})
 
 
+@pytest.mark.needs("locked spark")
 def test_the_packages_fit_the_hadoop_of_the_locked_spark(home):
-    if home != spark.OWN_SPARK:
-        pytest.skip("SPARK_HOME is not the Spark of the lock")
     assert "exclude_packages" in spark.s3a_packages(home)
     client = next(line for line in (REPO / "requirements.lock").read_text().splitlines() if "pyspark-client==" in line)
     assert client.split()[0].replace("pyspark-client", "pyspark") in (REPO / "requirements-spark.lock").read_text()

@@ -1,7 +1,5 @@
 import json
-import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -10,9 +8,8 @@ from pingmesh_tasks.latency.records_2018 import read_2018
 from pingmesh_tasks.latency.summary import summarize_pairs
 from pingmesh_tasks.store.schemas import check_schema
 from pingmesh_tasks.windows import Window
+from tests.support.samples import PINGMESH_2018
 
-ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = Path(os.environ.get("PINGMESH_SAMPLES", ROOT / "../shared/samples")) / "pingmesh2018"
 ENTRY = [1524502747, "192.168.1.1", 8910, "192.168.1.41", 8911, "tcp", "tor", 0, 0.000823, 0]
 
 
@@ -45,9 +42,8 @@ def test_a_line_that_is_no_record_is_named(tmp_path, line):
         read_2018(file_of(tmp_path, json.dumps({"entries": [ENTRY]}), line))
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no 2018 records at {SAMPLES}; set PINGMESH_SAMPLES")
 def test_the_recordings_of_2018_are_a_full_mesh_of_eight_servers():
-    probes = read_2018(SAMPLES)
+    probes = read_2018(PINGMESH_2018)
     assert len(probes) == 224
     pairs = summarize_pairs(probes, Window(datetime(2018, 4, 23, tzinfo=UTC), 86_400))
     assert len(pairs) == 56

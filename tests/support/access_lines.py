@@ -6,22 +6,12 @@ apart, dates are right when ctime() gives them back, times go through zoneinfo.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
-REPO = Path(__file__).parents[2]
-SMALL = REPO / "tests" / "samples" / "mdsplus"
-LARGE = Path(os.environ.get("PINGMESH_SAMPLES", REPO.parent / "shared" / "samples")) / "mdsplus"
-
 PRINTABLE = frozenset(range(0x21, 0x7F))
-
-
-def sample(name: str) -> Path | None:
-    return next((folder / name for folder in (SMALL, LARGE) if (folder / name).is_file()), None)
 
 
 def split_lines(log: bytes) -> Iterator[tuple[int, bytes]]:

@@ -11,10 +11,10 @@ from pingmesh_tasks.access.errors_log import parse_errors_log
 from pingmesh_tasks.demo.data_server import Hammer
 from pingmesh_tasks.detect.access.evaluate import evaluate_access
 from pingmesh_tasks.detect.access.view import node_name
-from tests.support.access_lines import LARGE, SMALL, sample
 from tests.support.access_views import SERVER, START, dates, hot_view, made_up, made_up_logs, read, window_views
+from tests.support.samples import log_names, log_sample
 
-REAL = sorted({file.name for folder in (SMALL, LARGE) for file in folder.glob("access-*.log")})
+REAL = [name for name in log_names() if name.startswith("access-")]
 MODES = ["multi", "inetd"]
 FROM_S, PER_S = 120, 20.0
 
@@ -31,7 +31,7 @@ def hammered_node(seed=1):
 
 @pytest.mark.parametrize("name", REAL)
 def test_nothing_is_wrong_in_the_log_of_a_real_server_even_under_a_load_test(name):
-    tables = read(sample(name), "UTC")
+    tables = read(log_sample(name), "UTC")
     moments = dates(tables).unique().sort().gather_every(20).to_list()
     for moment in moments:
         for seconds in (1, 4, 30):
