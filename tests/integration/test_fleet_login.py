@@ -326,11 +326,11 @@ def test_a_refused_key_is_not_tried_again(fleet: FleetOfTest, monkeypatch: pytes
     assert seen.count("host01") == 1
 
 
+@pytest.mark.needs("pgrep")
 def test_a_slow_host_is_cut_off_and_its_command_ends(fleet: FleetOfTest):
-    started = time.monotonic()
     found = outcomes(fleet, script(f"exec sleep 1{os.getpid()}"), replace(LIMITS, host_timeout_s=1))
     assert [o.outcome for o in found] == ["timeout"] * 2
-    assert time.monotonic() - started < 4
+    assert all(1_000 <= o.duration_ms < LIMITS.host_timeout_s * 1_000 for o in found), found
     pgrep = ["pgrep", "-f", f"sleep 1{os.getpid()}"]
     await_true("ended", lambda: not subprocess.run(pgrep, capture_output=True).stdout)
 

@@ -65,24 +65,25 @@ def test_a_host_that_is_down_is_a_reason_and_the_other_end_still_answers(fleet: 
 def test_an_agent_of_an_older_release_is_a_reason(fleet: FleetOfTest):
     for home in (fleet.home("host01"), fleet.home("host02")):
         (home / ".pingmesh" / "agent.py").write_text("import sys; print('usage', file=sys.stderr); sys.exit(2)")
-    for found in trace(fleet, ("host01", "host02")):
-        assert found.reason is not None and "cannot trace" in found.reason
+    reasons = [found.reason for found in trace(fleet, ("host01", "host02"))]
+    assert len(reasons) == 2
+    assert all(reason and "cannot trace" in reason for reason in reasons), reasons
 
 
 def test_what_is_not_there_in_time_is_dropped_and_said(fleet: FleetOfTest):
     slow = fleet.home("host01") / ".pingmesh" / "agent.py"
-    slow.write_text("import time; time.sleep(60)")
+    slow.write_text("import time; time.sleep(600)")
     began = time.monotonic()
-    there, back = trace(fleet, ("host01", "host03"), budget_s=4)
-    assert time.monotonic() - began < 8
+    there, back = trace(fleet, ("host01", "host03"))
+    assert PATIENT_S <= time.monotonic() - began < 600
     assert there.paths == () and not there.complete
-    assert there.reason is not None
-    assert back.paths or back.reason  # a slow machine may not make it either
+    assert there.reason == f"not there within {PATIENT_S:.0f} s"
+    assert len(back.paths) == 16 and back.reason is None, "the other end is not held up"
 
 
 def test_a_budget_of_nothing_asks_nobody(fleet: FleetOfTest):
-    for found in trace(fleet, ("host01", "host02"), budget_s=0):
-        assert found.reason == "not there within 0 s"
+    found = trace(fleet, ("host01", "host02"), budget_s=0)
+    assert [one.reason for one in found] == ["not there within 0 s"] * 2
 
 
 def test_a_host_that_floods_us_is_cut_off(fleet: FleetOfTest):

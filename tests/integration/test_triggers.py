@@ -74,6 +74,40 @@ class Fired:
             assert time.monotonic() < deadline, f"{self.count} of {count} keys were told"
             await asyncio.sleep(0.02)
 
+    async def until_key(self, newest: str) -> None:
+        """Wait for the event whose last key is `newest`."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.events or self.events[-1]["to"] != newest:
+            assert time.monotonic() < deadline, f"the key {newest} was not told"
+            await asyncio.sleep(0.02)
+
+
+@dataclass
+class Polls:
+    """How often the store was asked for new keys."""
+
+    done: int = 0
+
+    async def pass_by(self, count: int) -> None:
+        """Wait until so many polls have ended from now on; the first may have begun before."""
+        until, deadline = self.done + count, time.monotonic() + PATIENCE_S
+        while self.done < until:
+            assert time.monotonic() < deadline, "the trigger no longer asks the store"
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def polls(monkeypatch: pytest.MonkeyPatch) -> Polls:
+    polls, ask = Polls(), ObjectStore.keys_after_async
+
+    async def counted(*args: Any, **options: Any) -> list[str]:
+        keys = await ask(*args, **options)
+        polls.done += 1
+        return keys
+
+    monkeypatch.setattr(ObjectStore, "keys_after_async", counted)
+    return polls
+
 
 @asynccontextmanager
 async def running(trigger: BaseEventTrigger, into: Fired | None = None) -> AsyncIterator[Fired]:
@@ -97,12 +131,14 @@ async def running(trigger: BaseEventTrigger, into: Fired | None = None) -> Async
         assert not others, "a cancelled trigger leaves nothing running"
 
 
-async def test_a_notable_batch_fires_at_once_and_a_quiet_one_with_the_next_heartbeat(hot_store: ObjectStore):
+async def test_a_notable_batch_fires_at_once_and_a_quiet_one_with_the_next_heartbeat(
+    hot_store: ObjectStore, polls: Polls
+):
     async with running(ArrivalTrigger(heartbeat_s=3600, poll_s=0.05, min_gap_s=0)) as fired:
         await hot_store.put_async(first := key(), b"")
         await fired.until(1)  # the first of all does not wait
         await hot_store.put_async(second := key(number=2), b"")
-        await asyncio.sleep(0.5)
+        await polls.pass_by(3)
         assert fired.count == 1
         await hot_store.put_async(third := key(number=3, notable=True), b"")
         await fired.until(3)
@@ -117,7 +153,10 @@ async def test_five_thousand_keys_in_any_order_are_told_once_each(hot_store: Obj
     async with running(ArrivalTrigger(heartbeat_s=1, poll_s=0.05, min_gap_s=0.2, busy_gap_s=1)) as fired:
         await put_all(hot_store, keys)
         await fired.until(5_000)
-        await asyncio.sleep(0.5)
+        keys.append(key(ago_ms=-1_000, number=5_000, notable=True))
+        await hot_store.put_async(keys[-1], b"")
+        # Whatever was found twice comes with the newest key, or before it.
+        await fired.until_key(keys[-1])
     assert fired.count == len(set(keys))
     assert len(fired.events) < 100, "keys that come together are one event"
     assert min(e["from"] for e in fired.events) == min(keys) and max(e["to"] for e in fired.events) == max(keys)

@@ -5,7 +5,9 @@ Answers are held back by routes of the browser, so that each race is lost for ce
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -81,15 +83,12 @@ def test_an_hour_is_asked_for_anew_where_it_has_the_id_of_the_window_that_was_sh
     page.locator("#picked", has_text="30 of 30 answered").wait_for()
     page.evaluate("scrollTo(0, 9999)")
     page.wait_for_selector("#bars canvas")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.select_option("#level", "hour")
-    page.locator("#clock", has_text="02:00–03:00").wait_for()
-    settle(page)
-    page.wait_for_timeout(300)  # charts wait for a moment without changes
-    for question in ("pair?", "series?", "groups?"):
-        assert any(question in url and "level=hour" in url for url in asked), question
-    assert any("anomalies?from=20261122T020000Z&to=20261122T030000Z" in url for url in asked)
+    with ExitStack() as asked:  # each waits at the end of the block until it was asked
+        for question in ("pair?", "series?", "groups?"):
+            asked.enter_context(page.expect_request(re.compile(rf"/{re.escape(question)}.*level=hour")))
+        asked.enter_context(page.expect_request("**/anomalies?from=20261122T020000Z&to=20261122T030000Z*"))
+        page.select_option("#level", "hour")
+        page.locator("#clock", has_text="02:00–03:00").wait_for()
 
 
 def test_a_click_on_a_bar_selects_the_server_of_the_window_that_is_drawn(demo: str, open_page: OpenPage):
@@ -118,17 +117,25 @@ def worst_server(page: Any, address: str, window: str) -> str:
 @pytest.mark.parametrize("chart", ["series", "groups", "cdf"])
 def test_a_chart_that_comes_late_is_not_drawn_over_a_newer_one(chart: str, demo: str, open_page: OpenPage):
     card = {"groups": "bars"}.get(chart, chart)
+    newer = label_of_chart(open_page(f"{demo}#w=20261122T020500Z"), card)
     page = open_page(f"{demo}#w=20261122T020000Z")
+    label_of_chart(page, card)
+    question = f"/{chart}?" + ("of=host&src" if chart == "series" else "window=20261122T010000Z")
+    late = hold(page, question)
+    with page.expect_request(lambda request: question in request.url):
+        change(page, "sel=host01>" if chart == "series" else "w=20261122T010000Z")
+    with page.expect_request("**/groups?window=20261122T020500Z*"):  # the charts ask together
+        change(page, "w=20261122T020500Z")
+    page.locator(f'#{card} .chart[aria-label="{newer}"]').wait_for()
+    release(page, late)
+    assert label_of_chart(page, card) == newer
+
+
+def label_of_chart(page: Any, card: str) -> str:
+    """Scroll to the charts, wait for one, and return the text that describes what it shows."""
     page.evaluate("scrollTo(0, 9999)")
     page.wait_for_selector(f"#{card} canvas")
-    late = hold(page, f"/{chart}?" + ("of=host&src" if chart == "series" else "window=20261122T010000Z"))
-    change(page, "sel=host01>" if chart == "series" else "w=20261122T010000Z")
-    page.wait_for_timeout(300)
-    change(page, "w=20261122T020500Z")
-    page.wait_for_timeout(300)
-    drawn = page.get_attribute(f"#{card} .chart", "aria-label")
-    release(page, late)
-    assert page.get_attribute(f"#{card} .chart", "aria-label") == drawn
+    return page.get_attribute(f"#{card} .chart", "aria-label")
 
 
 def change(page: Any, link: str) -> None:
