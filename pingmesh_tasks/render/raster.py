@@ -258,4 +258,5 @@ def _write(cell: NDArray[np.uint8], content: str, colour: str, *, corner: bool =
 
 @lru_cache(maxsize=32)
 def _face(px: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(FONT_PATH), px)
+    """Return the type of a cell. Pillow's other layout engine is there with libfribidi only."""
+    return ImageFont.truetype(str(FONT_PATH), px, layout_engine=ImageFont.Layout.BASIC)
