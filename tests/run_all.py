@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from tests.support import needs
 from tests.support.skips import Skips, table
 
 STREAMS = {
@@ -79,7 +80,10 @@ def main(options: list[str]) -> int:
             sys.stdout.write((folder / f"{stream}.log").read_text(errors="replace"))
         counts, skips = merge(folder)
     if skips:
-        print("\n======== tests that were skipped, by what they need", *table(skips), sep="\n")
+        # Also what no skip names because something else was found missing first.
+        packages = needs.packages_of(needs.missing(needs.NEEDS))
+        print("\n======== tests that were skipped, by what they need")
+        print("\n".join(table(skips, packages)))
     failed = [stream for stream, process in running.items() if process.returncode]
     result = f"FAILED: {', '.join(failed)}" if failed else "passed"
     figures = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())

@@ -59,13 +59,15 @@ def skips_of(reports: Iterable[pytest.TestReport | pytest.CollectReport]) -> Ski
     return skips
 
 
-def table(skips: Mapping[str, list[str]]) -> list[str]:
-    """Return the lines that list what was not run, and the command that installs what lacks."""
+def table(skips: Mapping[str, list[str]], packages: list[str]) -> list[str]:
+    """Return the lines that list what was not run, and the command that installs `packages`."""
     lines = []
     for name, tests in sorted(skips.items(), key=lambda item: (-len(item[1]), item[0])):
-        cure = needs.remedy([name]) if name in needs.NEEDS else ""
-        lines.append(f"{len(tests):6}  {name:18}  {cure}".rstrip())
-    if packages := needs.packages_of(name for name in skips if name in needs.NEEDS):
+        need = needs.NEEDS.get(name, needs.Need(None))
+        cures = [f"Debian: {' '.join(need.packages)}"] if need.packages else []
+        cures += [need.otherwise] if need.otherwise else []
+        lines.append(f"{len(tests):6}  {name:18}  {'; '.join(cures)}".rstrip())
+    if packages:
         lines += ["", f"To run more of them, as root: apt-get install -y {' '.join(packages)}"]
     return lines
 
@@ -132,7 +134,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     skips = _skips(config)
     if skips and not config.getoption("--results-to"):
         terminalreporter.section("tests that were skipped, by what they need")
-        terminalreporter.write_line("\n".join(table(skips)))
+        packages = needs.packages_of(name for name in skips if name in needs.NEEDS)
+        terminalreporter.write_line("\n".join(table(skips, packages)))
     if found := _refused(config):
         terminalreporter.section("skips that are not allowed", red=True)
         for name, tests in found.items():
