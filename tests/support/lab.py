@@ -118,7 +118,7 @@ class Lab:
     @property
     def namespaces(self) -> str:
         """What the laboratory needs of the kernel, by its name in tests/support/needs.py."""
-        return "namespaces" if self._as_root else "user namespaces"
+        return "namespaces" if self._as_root == (os.geteuid() == 0) else "user namespaces"
 
     def address(self, host: str) -> str:
         return self.addresses[host]

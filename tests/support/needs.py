@@ -121,6 +121,7 @@ def _has_java() -> bool:
 
 
 _AS_ROOT = "run the tests as root"
+_AS_USER = ("--user", "--map-root-user")
 
 NEEDS: dict[str, Need] = {
     "chromium": Need(lambda: chromium() is not None, ("chromium",)),
@@ -142,9 +143,10 @@ NEEDS: dict[str, Need] = {
     "nft": _tool("nft", "nftables"),
     "iptables": _tool("iptables-legacy", "iptables"),
     "ping": _tool("ping", "iputils-ping"),
-    "namespaces": Need(_makes_world, otherwise=_AS_ROOT),
-    "user namespaces": Need(lambda: _makes_world("--user", "--map-root-user"),
-                            otherwise=f"{_AS_ROOT}, or where users may make namespaces"),
+    "namespaces": Need(lambda: _makes_world(*([] if os.geteuid() == 0 else _AS_USER)),
+                       otherwise=f"{_AS_ROOT}, or where users may make namespaces"),
+    "user namespaces": Need(lambda: _makes_world(*_AS_USER),
+                            otherwise="run the tests where users may make namespaces"),
     "veth and nftables": Need(None, otherwise="a kernel with veth pairs and nf_tables"),
     "ipv6": Need(_has_ipv6, otherwise="a kernel with the address ::1"),
     # Spark
