@@ -75,8 +75,8 @@ def fill(bucket: str, hosts: int, windows: int, pairs: bool, ended_s: int) -> No
 def build(bucket: str) -> dict[str, float]:
     """Run the stage on the newest window's `pair_latency`."""
     from pingmesh_tasks.fleet.connect import SshAccess
-    from pingmesh_tasks.pipeline.mesh import Part, Run
     from pingmesh_tasks.pipeline.mesh_matrix import build_mesh_map
+    from pingmesh_tasks.pipeline.run import Part, Run
     from pingmesh_tasks.queries.page import Page
     from pingmesh_tasks.settings import load_settings
 

@@ -138,7 +138,7 @@ def summarize_usage(server):
 )
 def detect_anomalies(server):
     from pingmesh_tasks.orchestration import context
-    from pingmesh_tasks.pipeline import evaluate
+    from pingmesh_tasks.pipeline import evaluate_windows as evaluate
 
     get_current_context()["server"] = server
     return evaluate.judge_access(context.current_run(), server)

@@ -64,7 +64,7 @@ def alert_admin():
     @task(doc_md="Do the form's action on the alarm's memory; the log has a line an incident and silence.")
     def change_alerts() -> dict[str, int]:
         from pingmesh_tasks.orchestration import context
-        from pingmesh_tasks.pipeline import evaluate
+        from pingmesh_tasks.pipeline import evaluate_windows as evaluate
 
         return evaluate.administer(context.current_run(), dict(get_current_context()["params"]))
 

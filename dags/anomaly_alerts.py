@@ -55,7 +55,7 @@ def anomaly_alerts():
     @task(doc_md="Look at the last minute of every host and log; note what opened, grew or ended.")
     def detect() -> dict[str, int]:
         from pingmesh_tasks.orchestration import context
-        from pingmesh_tasks.pipeline import evaluate
+        from pingmesh_tasks.pipeline import evaluate_windows as evaluate
 
         return evaluate.look(context.current_run())
 

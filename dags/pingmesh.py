@@ -76,9 +76,9 @@ def pingmesh():
     @task(doc_md="Read the inventory and plan who probes whom. One mapped group a shard of hosts follows.")
     def plan_pinglists() -> list[dict[str, str]]:
         from pingmesh_tasks.orchestration import context
-        from pingmesh_tasks.pipeline import mesh
+        from pingmesh_tasks.pipeline import plan
 
-        return [part.document() for part in mesh.plan_window(context.current_run())]
+        return [part.document() for part in plan.plan_window(context.current_run())]
 
     @task_group(group_id="shard")
     def each_shard(part):
@@ -150,7 +150,7 @@ def summarize_latency(part):
 )
 def detect_anomalies():
     from pingmesh_tasks.orchestration import context
-    from pingmesh_tasks.pipeline import evaluate
+    from pingmesh_tasks.pipeline import evaluate_windows as evaluate
 
     return evaluate.judge_mesh(context.current_run(), _first_part())
 
@@ -200,21 +200,22 @@ render_cdf, render_bars, render_timeline = _picture("cdf"), _picture("bars"), _p
 
 def _first_part():
     """Any part tells the plan. Pulled: as an argument it would make the plan an upstream, and hide skipped shards."""
-    from pingmesh_tasks.pipeline import mesh
+    from pingmesh_tasks.pipeline.run import Part
 
-    return mesh.Part(**get_current_context()["ti"].xcom_pull(task_ids="plan_pinglists")[0])
+    return Part(**get_current_context()["ti"].xcom_pull(task_ids="plan_pinglists")[0])
 
 
 def _stage(name, part):
     """Run the stage called `name` on one part; it is imported here, since every task process reads this file."""
     from pingmesh_tasks.orchestration import context
     from pingmesh_tasks.pipeline import mesh
+    from pingmesh_tasks.pipeline.run import Part
 
     get_current_context()["shard"] = part["shard"]
     run = context.current_run()
     if name in ("ensure_keys", "dispatch_agents") and not run.dispatches:
         raise AirflowSkipException("this run looks back: the agents are left alone")
-    return getattr(mesh, name)(run, mesh.Part(**part))
+    return getattr(mesh, name)(run, Part(**part))
 
 
 pingmesh()

@@ -55,13 +55,13 @@ def plan(inventory: str | None, host: str | None) -> None:
     INVENTORY is a path or an s3:// URI; without it, PINGMESH_INVENTORY is read. The policy is that
     of the PINGMESH_* settings. A plan over the budget is a fault, as it is for the DAG.
     """
-    from pingmesh_tasks.pipeline.mesh import policy_of
     from pingmesh_tasks.pipeline.plan_figures import plan_figures
+    from pingmesh_tasks.pipeline.run import probe_policy
     from pingmesh_tasks.topology.pinglist import plan_pinglists
 
     settings = _settings(inventory)
     planned = _load(settings.inventory)
-    policy = policy_of(settings)
+    policy = probe_policy(settings)
     wanted = planned.host(host).name if host else None
     with progress("planning", length=len(planned.hosts)) as bar:
         figures = plan_figures(planned, policy, bar.update)

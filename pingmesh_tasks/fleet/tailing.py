@@ -310,7 +310,7 @@ class _HostWork(_Work):
 class _LogWork(_Work):
     def __init__(self, follower: Follower, server: LogServer, contact: Contact) -> None:
         super().__init__(follower, contact)
-        self.target = Host(server.name, server.address, ssh_port=server.ssh_port, ssh_user=server.ssh_user)
+        self.target = server.as_host()
         self._paths = {"access": server.path} | ({"errors": server.errors_path} if server.errors_path else {})
         self._tails = {kind: LogTail(kind, server.name) for kind in self._paths}
         self._watch = LogWatch(follower._notable)

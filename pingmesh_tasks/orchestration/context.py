@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.orchestration.connections import bootstrap_access, open_store, ssh_access
-from pingmesh_tasks.pipeline.mesh import Run
+from pingmesh_tasks.pipeline.run import Run
 from pingmesh_tasks.settings import Settings, load_settings
 from pingmesh_tasks.windows import Window, last_complete_window, window_containing
 

@@ -31,7 +31,7 @@ from pingmesh_tasks.topology.inventory import LogServer
 from pingmesh_tasks.windows import Window
 
 if TYPE_CHECKING:
-    from pingmesh_tasks.pipeline.mesh import Run
+    from pingmesh_tasks.pipeline.run import Run
     from pingmesh_tasks.store.objects import S3Access
 
 #: Where `make spark` puts a Spark and what it fetches from Maven Central; nowhere outside of a checkout.
@@ -155,7 +155,7 @@ class BuildAccessTables(SparkSubmitOperator):
 
     def submit(self, run: Run, context: Any) -> None:
         """Run the job to its end. Raises ConfigError where there is nothing to run it with or no jar of S3A."""
-        from pingmesh_tasks.pipeline.mesh import load_run_inventory
+        from pingmesh_tasks.pipeline.run import load_run_inventory
 
         servers = load_run_inventory(run).log_servers
         home = spark_home()

@@ -67,7 +67,7 @@ class FollowTrigger(BaseEventTrigger):
         """Import, ask for connections, read rules: what takes its time, in a thread."""
         from pingmesh_tasks.fleet.tailing import FollowLimits
         from pingmesh_tasks.orchestration import connections
-        from pingmesh_tasks.pipeline import hot_data
+        from pingmesh_tasks.pipeline import hot_pairs as hot_data
         from pingmesh_tasks.pipeline.tail_hosts import follow_into
         from pingmesh_tasks.settings import load_settings
         from pingmesh_tasks.topology.inventory import load_inventory

@@ -21,7 +21,8 @@ from pingmesh_tasks.access.raw import read_raw, read_raw_header
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet import keys
 from pingmesh_tasks.fleet.connect import HostOutcome, Session, for_each_host
-from pingmesh_tasks.pipeline.mesh import HEALTHY, Run, load_run_inventory
+from pingmesh_tasks.pipeline.fleet import HEALTHY
+from pingmesh_tasks.pipeline.run import Run, load_run_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import LOG_STATUS, UTC_US

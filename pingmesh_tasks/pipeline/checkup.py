@@ -15,8 +15,8 @@ from typing import Literal, Protocol
 
 from pingmesh_tasks import bundled
 from pingmesh_tasks.errors import PingmeshError, faults_of
-from pingmesh_tasks.pipeline.mesh import policy_of
 from pingmesh_tasks.pipeline.rulebook import read_rules
+from pingmesh_tasks.pipeline.run import probe_policy
 from pingmesh_tasks.settings import Settings, load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
@@ -163,7 +163,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _plan(inventory: Inventory, settings: Settings) -> str:
-    plan_pinglists(inventory, policy_of(settings), sources=[inventory.hosts[0].name])
+    plan_pinglists(inventory, probe_policy(settings), sources=[inventory.hosts[0].name])
     return f"within the budget of {settings.budget_probes_per_s} probes/s"
 
 

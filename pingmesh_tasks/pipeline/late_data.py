@@ -21,8 +21,8 @@ from pingmesh_tasks.alerting.notification_table import write_notifications
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.pipeline.mesh import Run
 from pingmesh_tasks.pipeline.message_parts import MessageParts
+from pingmesh_tasks.pipeline.run import Run
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.text import cut
 

@@ -15,7 +15,8 @@ import polars as pl
 
 from pingmesh_tasks.detect.mesh.matrix_pattern import pattern_of
 from pingmesh_tasks.matrix import build, groups, usual_medians
-from pingmesh_tasks.pipeline.mesh import Part, Run, read_inventory
+from pingmesh_tasks.pipeline.plan import read_inventory
+from pingmesh_tasks.pipeline.run import Part, Run
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.pieces import ParquetObject

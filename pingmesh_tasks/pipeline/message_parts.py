@@ -19,7 +19,7 @@ from pingmesh_tasks.detect.traces.hops import find_loss, hop_evidence
 from pingmesh_tasks.detect.traces.netbouncer import rank_traces
 from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.fleet.trace import trace_pairs
-from pingmesh_tasks.pipeline.mesh import Run, load_run_inventory
+from pingmesh_tasks.pipeline.run import Run, load_run_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.windows import window_containing
 

@@ -15,8 +15,8 @@ from pingmesh_tasks.alerting.notification_table import write_notifications
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.alerting.trace_store import write_traces
 from pingmesh_tasks.errors import NotificationError
-from pingmesh_tasks.pipeline.mesh import Run
 from pingmesh_tasks.pipeline.message_parts import collect_parts
+from pingmesh_tasks.pipeline.run import Run
 
 log = logging.getLogger(__name__)
 

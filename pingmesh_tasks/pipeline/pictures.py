@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from pingmesh_tasks.pipeline.mesh import Part, Run, read_inventory
+from pingmesh_tasks.pipeline.plan import read_inventory
+from pingmesh_tasks.pipeline.run import Part, Run
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.tables import has_table, read_parts, read_table

@@ -26,8 +26,8 @@ from pingmesh_tasks.detect.mesh.sla import SlaBuilder
 from pingmesh_tasks.latency import rollup
 from pingmesh_tasks.matrix.build import METADATA
 from pingmesh_tasks.pipeline import mesh_matrix, pictures
-from pingmesh_tasks.pipeline.mesh import Run, load_run_inventory
 from pingmesh_tasks.pipeline.rulebook import read_rules
+from pingmesh_tasks.pipeline.run import Run, load_run_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.pieces import ParquetObject

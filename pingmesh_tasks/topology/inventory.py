@@ -67,6 +67,10 @@ class LogServer:
     drop: tuple[str, ...] = ()
     countries: Mapping[str, str] = field(default_factory=dict, hash=False)
 
+    def as_host(self) -> Host:
+        """Return the server as a host to log in to."""
+        return Host(self.name, self.address, ssh_port=self.ssh_port, ssh_user=self.ssh_user)
+
 
 @dataclass(frozen=True, slots=True)
 class Inventory:

@@ -28,9 +28,12 @@ from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.latency.segment import decode_segment
 from pingmesh_tasks.matrix.groups import KINDS
 from pingmesh_tasks.pipeline import access_logs as access_stages
-from pingmesh_tasks.pipeline import evaluate, pictures, rollups
+from pingmesh_tasks.pipeline import evaluate_windows as evaluate
 from pingmesh_tasks.pipeline import mesh as mesh_stages
+from pingmesh_tasks.pipeline import pictures, rollups
 from pingmesh_tasks.pipeline.mesh_matrix import build_mesh_map
+from pingmesh_tasks.pipeline.plan import plan_window
+from pingmesh_tasks.pipeline.run import Run, load_run_inventory
 from pingmesh_tasks.queries import group_series, pairs, table_lists, worst
 from pingmesh_tasks.queries.page import Page
 from pingmesh_tasks.settings import load_settings
@@ -75,7 +78,7 @@ def run_all(folder: Path) -> Recording:
     return recording
 
 
-def _new_run(folder: Path) -> mesh_stages.Run:
+def _new_run(folder: Path) -> Run:
     inventory = mesh.write_inventory(folder / "inventory.yaml")
     settings = load_settings(
         {
@@ -85,19 +88,19 @@ def _new_run(folder: Path) -> mesh_stages.Run:
         }
     )
     ssh = SshAccess("nobody", folder / "known_hosts")
-    return mesh_stages.Run(mesh.WINDOWS[0], settings, mesh.MemoryObjects(), ssh, dispatches=False)
+    return Run(mesh.WINDOWS[0], settings, mesh.MemoryObjects(), ssh, dispatches=False)
 
 
 # ---------------------------------------------------------------- the mesh
 
 
-def _mesh_windows(run: mesh_stages.Run, recording: Recording) -> list[tuple[Evaluation, datetime]]:
+def _mesh_windows(run: Run, recording: Recording) -> list[tuple[Evaluation, datetime]]:
     looks = []
-    inventory = mesh_stages.load_run_inventory(run)
+    inventory = load_run_inventory(run)
     lists = plan_pinglists(inventory, run.policy)
     for number, window in enumerate(mesh.WINDOWS):
         here = replace(run, window=window)
-        parts = mesh_stages.plan_window(here)
+        parts = plan_window(here)
         segments = mesh.segments_of(number, inventory, lists)
         for name, data in segments:
             if window in RECORDED:
@@ -127,8 +130,8 @@ def _mesh_windows(run: mesh_stages.Run, recording: Recording) -> list[tuple[Eval
     return looks
 
 
-def _write_status(run: mesh_stages.Run, alive: set[str]) -> None:
-    names = [host.name for host in mesh_stages.load_run_inventory(run).hosts]
+def _write_status(run: Run, alive: set[str]) -> None:
+    names = [host.name for host in load_run_inventory(run).hosts]
     rows = [
         {
             "window": run.window.start,
@@ -161,9 +164,7 @@ def _findings(recording: Recording, look: str, evaluation: Evaluation) -> None:
 # ---------------------------------------------------------------- the access log
 
 
-def _access_windows(
-    run: mesh_stages.Run, recording: Recording
-) -> list[tuple[Evaluation, datetime]]:
+def _access_windows(run: Run, recording: Recording) -> list[tuple[Evaluation, datetime]]:
     looks = []
     name = mesh.SERVER
     for window, logs in zip(mesh.WINDOWS, mesh.logs_of_server(), strict=False):
@@ -231,11 +232,9 @@ def _samples(recording: Recording) -> None:
 # ---------------------------------------------------------------- incidents and messages
 
 
-def _incidents(
-    run: mesh_stages.Run, recording: Recording, looks: list[tuple[Evaluation, datetime]]
-) -> None:
+def _incidents(run: Run, recording: Recording, looks: list[tuple[Evaluation, datetime]]) -> None:
     """Follow the incidents, look by look, and compose the message of each new notice."""
-    inventory = mesh_stages.load_run_inventory(run)
+    inventory = load_run_inventory(run)
     seen: set[str] = set()
     told: list[Notification] = []
     for evaluation, at in sorted(looks, key=lambda look: look[1]):
@@ -325,15 +324,15 @@ def _message(
 # ---------------------------------------------------------------- pictures, objects, page
 
 
-def _draw(run: mesh_stages.Run) -> None:
+def _draw(run: Run) -> None:
     for window in RECORDED:
         here = replace(run, window=window)
-        part = mesh_stages.plan_window(here)[0]
+        part = plan_window(here)[0]
         for kind in pictures.EXTENSIONS:
             pictures.draw(kind, here, part)
 
 
-def _objects(run: mesh_stages.Run, recording: Recording) -> None:
+def _objects(run: Run, recording: Recording) -> None:
     """Record every object of the store; of windows that are not RECORDED, the number of objects.
 
     The first windows are complete too: the data server has its logs there.
@@ -355,7 +354,7 @@ def _objects(run: mesh_stages.Run, recording: Recording) -> None:
             )
 
 
-def _page(run: mesh_stages.Run, recording: Recording) -> None:
+def _page(run: Run, recording: Recording) -> None:
     page = Page(run.store, run.settings)
     for name, answer in _answers(page, run):
         if isinstance(answer, dict) and len(canonical(answer)) < 600:
@@ -364,7 +363,7 @@ def _page(run: mesh_stages.Run, recording: Recording) -> None:
             recording.hashed(PAGE, name, answer)
 
 
-def _answers(page: Page, run: mesh_stages.Run) -> Iterator[tuple[str, Any]]:
+def _answers(page: Page, run: Run) -> Iterator[tuple[str, Any]]:
     at, hour = page.window(mesh.WINDOWS[9].id), page.window(mesh.HOUR.id, "hour")
     span = (mesh.HOUR.start, mesh.HOUR.end)
     src, dst = mesh.LOSSY

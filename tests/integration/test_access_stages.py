@@ -9,8 +9,8 @@ import pytest
 
 from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.pipeline import access_logs
-from pingmesh_tasks.pipeline.evaluate import judge_access
-from pingmesh_tasks.pipeline.mesh import Run
+from pingmesh_tasks.pipeline.evaluate_windows import judge_access
+from pingmesh_tasks.pipeline.run import Run
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore

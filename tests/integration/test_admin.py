@@ -8,7 +8,7 @@ import pytest
 
 from pingmesh_tasks.errors import ConfigError, FleetError, InventoryError
 from pingmesh_tasks.pipeline import fleet_admin
-from pingmesh_tasks.pipeline.mesh import Run
+from pingmesh_tasks.pipeline.run import Run
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.windows import Window
 from tests.support.fleet import FleetOfTest, running_fleet
@@ -82,7 +82,7 @@ def test_names_pick_hosts_and_data_servers_and_an_unknown_one_is_refused(run, fl
 
 
 def test_an_action_that_is_none_is_refused(run):
-    with pytest.raises(ConfigError, match="'reboot' is no action; choose install_keys"):
+    with pytest.raises(ConfigError, match="'reboot' is not known; choose install_keys"):
         act(run, "reboot")
 
 

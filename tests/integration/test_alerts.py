@@ -19,9 +19,10 @@ from pingmesh_tasks.errors import ConfigError, NotificationError, StoreError
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.fleet.tailing import Contact, Roster
 from pingmesh_tasks.orchestration.channels import open_channels
-from pingmesh_tasks.pipeline import evaluate, mesh
-from pingmesh_tasks.pipeline.mesh import Run
+from pingmesh_tasks.pipeline import evaluate_windows as evaluate
 from pingmesh_tasks.pipeline.notify import notify
+from pingmesh_tasks.pipeline.plan import plan_window, read_inventory
+from pingmesh_tasks.pipeline.run import Run
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot_batch import HotPiece, encode_batch
@@ -89,8 +90,8 @@ def run(store: ObjectStore, tmp_path: Path) -> Run:
 def judge(run: Run, step: int, *dead: str) -> dict[str, int]:
     """Write the tables of the run's window and `step` more, with hosts that are dead, and look at them."""
     run = replace(run, window=run.window.shifted(step))
-    [part] = mesh.plan_window(run)
-    inventory = mesh.read_inventory(run, part)
+    [part] = plan_window(run)
+    inventory = read_inventory(run, part)
     frame = mesh_frame(inventory, run.window, step, Faults(dead=dead), full=True)
     write_table(run.store, "pair_latency", run.window, frame, part.shard)
     status = [

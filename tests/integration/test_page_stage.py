@@ -6,8 +6,8 @@ from pingmesh_tasks.detect.mesh.baseline import update_normal
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.matrix.codes import ALL_METRICS, decode
 from pingmesh_tasks.matrix.states import State
-from pingmesh_tasks.pipeline.mesh import Part, Run
 from pingmesh_tasks.pipeline.mesh_matrix import build_mesh_map
+from pingmesh_tasks.pipeline.run import Part, Run
 from pingmesh_tasks.queries import group_series, pairs, worst
 from pingmesh_tasks.queries.page import Page
 from pingmesh_tasks.settings import load_settings

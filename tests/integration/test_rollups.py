@@ -18,8 +18,8 @@ from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.latency.rollup import merge_pairs
 from pingmesh_tasks.matrix.codes import METRICS, decode
 from pingmesh_tasks.pipeline import late_data, rollups
-from pingmesh_tasks.pipeline.mesh import Part, Run
 from pingmesh_tasks.pipeline.mesh_matrix import build_mesh_map
+from pingmesh_tasks.pipeline.run import Part, Run
 from pingmesh_tasks.queries import group_series, pairs
 from pingmesh_tasks.queries.page import Page
 from pingmesh_tasks.settings import load_settings

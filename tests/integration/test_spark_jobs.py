@@ -19,7 +19,7 @@ from pingmesh_tasks.demo.access_log import BENCHMARK, generate
 from pingmesh_tasks.demo.made_up_sessions import Profile
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.orchestration import spark
-from pingmesh_tasks.pipeline.mesh import Run
+from pingmesh_tasks.pipeline.run import Run
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.schemas import check_schema

@@ -11,7 +11,8 @@ from pingmesh_tasks.demo.fleet import demo_inventory_csv
 from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.errors import FleetError, InventoryError, PinglistError, StoreError
 from pingmesh_tasks.pipeline import mesh, pictures
-from pingmesh_tasks.pipeline.mesh import Part, Run
+from pingmesh_tasks.pipeline.plan import plan_window
+from pingmesh_tasks.pipeline.run import Part, Run, load_run_inventory
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.objects import ObjectStore
@@ -49,7 +50,7 @@ def run(fleet: FleetOfTest, store: ObjectStore) -> Run:
         }
     )
     run = Run(WINDOW, settings, store, fleet.access, fleet.bootstrap)
-    for part in mesh.plan_window(run):
+    for part in plan_window(run):
         assert set(mesh.ensure_keys(run, part)) <= {"ok", "unchanged"}
     for host in fleet.hosts:
         leave_segment(fleet, host.name)
@@ -69,7 +70,7 @@ def leave_segment(fleet: FleetOfTest, name: str, rtt_us: int = 100) -> Path:
 
 
 def all_stages(run: Run) -> list[Part]:
-    parts = mesh.plan_window(run)
+    parts = plan_window(run)
     for part in parts:
         mesh.collect_segments(run, part)
         mesh.build_probe_table(run, part)
@@ -159,7 +160,7 @@ def test_a_forged_segment_whose_columns_do_not_unpack_is_set_aside_when_the_tabl
     table = packed([["host02", "127.0.0.12", 8765, "tcp", "intra_dc", 0]])
     fields = header(host="host01", ip="127.0.0.11", rows=1, scheduled=1, sent=1, body_bytes=len(table) + len(columns))
     store.put(layout.raw_probe(WINDOW, "host01"), forged_chunk(fields | {"table_bytes": len(table)}, table, columns))
-    for part in mesh.plan_window(run):
+    for part in plan_window(run):
         mesh.build_probe_table(run, part)
     assert store.find(layout.quarantined_segment(WINDOW, "host01")) is not None
     status = read_table(store, "host_status", WINDOW).filter(pl.col("stage") == "build")
@@ -176,7 +177,7 @@ def test_a_fleet_that_has_only_just_been_started_has_no_data_yet():
 def test_a_store_that_is_down_during_collect_loses_and_doubles_nothing(run, tmp_path):
     server = EmbeddedObjectStore(tmp_path)
     away = replace(run, store=server.start())
-    parts = mesh.plan_window(away)
+    parts = plan_window(away)
     mesh.collect_segments(away, parts[0])
     server.kill()
     with pytest.raises(StoreError):
@@ -202,13 +203,13 @@ def test_a_run_on_some_hosts_touches_only_them_and_keeps_what_is_known_of_the_ot
 
 def test_a_host_that_is_not_in_the_inventory_is_refused_before_any_is_touched(run):
     with pytest.raises(InventoryError, match="host99"):
-        mesh.plan_window(replace(run, only_hosts=("host99",)))
+        plan_window(replace(run, only_hosts=("host99",)))
 
 
 def test_a_plan_over_the_budget_is_refused_with_the_figure(run):
     with pytest.raises(PinglistError, match="probes"):
         poor = run.settings.model_copy(update={"budget_probes_per_s": 1, "interval_s": 0.1, "probe_timeout_s": 0.1})
-        mesh.plan_window(replace(run, settings=poor))
+        plan_window(replace(run, settings=poor))
 
 
 def test_an_inventory_may_lie_in_the_bucket(run, store):
@@ -216,7 +217,7 @@ def test_an_inventory_may_lie_in_the_bucket(run, store):
     store.put("control/inventory.csv", text)
     uri = f"s3://{store.access.bucket}/control/inventory.csv"
     there = replace(run, settings=run.settings.model_copy(update={"inventory": uri}))
-    assert mesh.load_run_inventory(there).hosts == load_inventory(run.settings.inventory).hosts
+    assert load_run_inventory(there).hosts == load_inventory(run.settings.inventory).hosts
 
 
 def test_a_backfill_of_an_old_window_does_not_replace_a_newer_latest(run, store):

@@ -19,7 +19,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.fleet.keys import ensure_keys
 from pingmesh_tasks.orchestration.triggers import LATE_MS, Arrivals, ArrivalTrigger, FollowTrigger
-from pingmesh_tasks.pipeline import hot_data
+from pingmesh_tasks.pipeline import hot_pairs as hot_data
 from pingmesh_tasks.pipeline.tail_hosts import HotWriter, expire_step
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot_batch import HotPiece, decode_batch, encode_batch

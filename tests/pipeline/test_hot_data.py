@@ -13,7 +13,7 @@ from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.detect.rules import DEFAULT_RULES
 from pingmesh_tasks.detect.rules_file import load_rules
 from pingmesh_tasks.fleet.tailing import Contact, Roster
-from pingmesh_tasks.pipeline.hot_data import (
+from pingmesh_tasks.pipeline.hot_pairs import (
     half_of,
     moments_to_look_at,
     present,

@@ -15,9 +15,9 @@ from pingmesh_tasks.alerting.trace_store import read_traces
 from pingmesh_tasks.errors import NotificationError, StoreError
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.pipeline import message_parts
-from pingmesh_tasks.pipeline.mesh import Run
 from pingmesh_tasks.pipeline.message_parts import HEATMAP_WINDOWS, collect_parts, worst_pairs
 from pingmesh_tasks.pipeline.notify import notify
+from pingmesh_tasks.pipeline.run import Run
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.tables import read_table

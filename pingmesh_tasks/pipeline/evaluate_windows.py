@@ -28,11 +28,12 @@ from pingmesh_tasks.alerting.hierarchy import hierarchy_of, members_of
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import MESH, Evaluation, anomaly_rows
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.pipeline import hot_data
+from pingmesh_tasks.pipeline import hot_pairs as hot_data
 from pingmesh_tasks.pipeline.access_logs import server_called
 from pingmesh_tasks.pipeline.late_data import ended_in_time
-from pingmesh_tasks.pipeline.mesh import Part, Run, load_run_inventory, read_inventory
+from pingmesh_tasks.pipeline.plan import read_inventory
 from pingmesh_tasks.pipeline.rulebook import read_rules
+from pingmesh_tasks.pipeline.run import Part, Run, load_run_inventory
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot_batch import HotPiece
