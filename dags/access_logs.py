@@ -138,10 +138,10 @@ def summarize_usage(server):
 )
 def detect_anomalies(server):
     from pingmesh_tasks.orchestration import context
-    from pingmesh_tasks.pipeline import evaluate_windows as evaluate
+    from pingmesh_tasks.pipeline import evaluate_windows
 
     get_current_context()["server"] = server
-    return evaluate.judge_access(context.current_run(), server)
+    return evaluate_windows.evaluate_access_window(context.current_run(), server)
 
 
 @task(

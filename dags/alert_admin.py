@@ -64,9 +64,9 @@ def alert_admin():
     @task(doc_md="Do the form's action on the alarm's memory; the log has a line an incident and silence.")
     def change_alerts() -> dict[str, int]:
         from pingmesh_tasks.orchestration import context
-        from pingmesh_tasks.pipeline import evaluate_windows as evaluate
+        from pingmesh_tasks.pipeline import alert_admin
 
-        return evaluate.administer(context.current_run(), dict(get_current_context()["params"]))
+        return alert_admin.administer(context.current_run(), dict(get_current_context()["params"]))
 
     change_alerts()
 

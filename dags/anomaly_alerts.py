@@ -55,9 +55,9 @@ def anomaly_alerts():
     @task(doc_md="Look at the last minute of every host and log; note what opened, grew or ended.")
     def detect() -> dict[str, int]:
         from pingmesh_tasks.orchestration import context
-        from pingmesh_tasks.pipeline import evaluate_windows as evaluate
+        from pingmesh_tasks.pipeline import evaluate_hot
 
-        return evaluate.look(context.current_run())
+        return evaluate_hot.evaluate_hot(context.current_run())
 
     @task(outlets=[assets.NOTICE], doc_md="Trace the suspects, tell every channel what is due, keep what was said.")
     def notify(run_id: str) -> dict[str, int]:

@@ -150,9 +150,9 @@ def summarize_latency(part):
 )
 def detect_anomalies():
     from pingmesh_tasks.orchestration import context
-    from pingmesh_tasks.pipeline import evaluate_windows as evaluate
+    from pingmesh_tasks.pipeline import evaluate_windows
 
-    return evaluate.judge_mesh(context.current_run(), _first_part())
+    return evaluate_windows.evaluate_mesh_window(context.current_run(), _first_part())
 
 
 @task(

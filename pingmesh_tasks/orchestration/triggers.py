@@ -67,7 +67,7 @@ class FollowTrigger(BaseEventTrigger):
         """Import, ask for connections, read rules: what takes its time, in a thread."""
         from pingmesh_tasks.fleet.tailing import FollowLimits
         from pingmesh_tasks.orchestration import connections
-        from pingmesh_tasks.pipeline import hot_pairs as hot_data
+        from pingmesh_tasks.pipeline import rulebook
         from pingmesh_tasks.pipeline.tail_hosts import follow_into
         from pingmesh_tasks.settings import load_settings
         from pingmesh_tasks.topology.inventory import load_inventory
@@ -82,7 +82,7 @@ class FollowTrigger(BaseEventTrigger):
             home=settings.agent_home,
             keep_h=self.keep_h,
             limits=FollowLimits(max_hosts=self.max_hosts, interval_s=self.interval_s),
-            notable=hot_data.notable_limits(settings, store),
+            notable=rulebook.notable_limits(settings, store),
         )
 
 

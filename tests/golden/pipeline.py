@@ -28,9 +28,8 @@ from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.latency.segment import decode_segment
 from pingmesh_tasks.matrix.groups import KINDS
 from pingmesh_tasks.pipeline import access_logs as access_stages
-from pingmesh_tasks.pipeline import evaluate_windows as evaluate
+from pingmesh_tasks.pipeline import evaluate_windows, incidents, pictures, rollups
 from pingmesh_tasks.pipeline import mesh as mesh_stages
-from pingmesh_tasks.pipeline import pictures, rollups
 from pingmesh_tasks.pipeline.mesh_matrix import build_mesh_map
 from pingmesh_tasks.pipeline.plan import plan_window
 from pingmesh_tasks.pipeline.run import Run, load_run_inventory
@@ -124,7 +123,7 @@ def _mesh_windows(run: Run, recording: Recording) -> list[tuple[Evaluation, date
             status=read_table(run.store, "host_status", window).filter(stage="collect"),
         )
         evaluation = evaluate_mesh(view)
-        evaluate.judge_mesh(here, parts[0])
+        evaluate_windows.evaluate_mesh_window(here, parts[0])
         _findings(recording, f"mesh {window.id}", evaluation)
         looks.append((evaluation, window.end))
     return looks
@@ -199,7 +198,7 @@ def _access_windows(run: Run, recording: Recording) -> list[tuple[Evaluation, da
             log_status=read_part(run.store, "log_status", window, name),
         )
         evaluation = evaluate_access(view)
-        evaluate.judge_access(here, name)
+        evaluate_windows.evaluate_access_window(here, name)
         _findings(recording, f"access {window.id}", evaluation)
         looks.append((evaluation, window.end + timedelta(seconds=10)))
     return looks
@@ -238,7 +237,7 @@ def _incidents(run: Run, recording: Recording, looks: list[tuple[Evaluation, dat
     seen: set[str] = set()
     told: list[Notification] = []
     for evaluation, at in sorted(looks, key=lambda look: look[1]):
-        after = evaluate.remember(run, inventory, [(evaluation, at)])
+        after = incidents.update_incidents(run, inventory, [(evaluation, at)])
         told += [entry.notification for entry in after.outbox if entry.notification.id not in seen]
         seen |= {entry.notification.id for entry in after.outbox}
         recording.value(

@@ -9,7 +9,7 @@ import pytest
 
 from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.pipeline import access_logs
-from pingmesh_tasks.pipeline.evaluate_windows import judge_access
+from pingmesh_tasks.pipeline.evaluate_windows import evaluate_access_window
 from pingmesh_tasks.pipeline.run import Run
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
@@ -136,23 +136,23 @@ def test_a_server_that_is_down_is_a_finding_of_every_such_window(run, fleet, log
         all_stages(run)
     finally:
         fleet.start_host("host01")
-    assert judge_access(run, "data1")["findings"] == 1
+    assert evaluate_access_window(run, "data1")["findings"] == 1
     [finding] = read_table(store, "anomaly", WINDOW).to_dicts()
     assert (finding["rule"], finding["scope"], finding["subject"]) == ("no_data", "log", "data1")
     assert "collection says unreachable" in finding["detail"]
     later = replace(run, window=WINDOW.shifted(1))
     all_stages(later)
-    assert judge_access(later, "data1")["findings"] == 0
+    assert evaluate_access_window(later, "data1")["findings"] == 0
 
 
 def test_a_maintenance_of_the_machine_is_one_of_the_data_server_on_it(run, logs, tmp_path):
     all_stages(run)
-    assert judge_access(run, "data1")["findings"] == 1
+    assert evaluate_access_window(run, "data1")["findings"] == 1
     rules = tmp_path / "rules.yaml"
     rules.write_text("maintenance: [{where: {host: host01}, until: 2030-01-01T00:00:00Z}]")
     quiet = replace(run, settings=run.settings.model_copy(update={"rules": str(rules)}))
-    seen = judge_access(quiet, "data1")
-    assert (seen["findings"], seen["unjudged"]) == (0, 1)
+    seen = evaluate_access_window(quiet, "data1")
+    assert (seen["findings"], seen["not_evaluated"]) == (0, 1)
 
 
 def test_an_object_store_that_takes_nothing_is_not_told_of_the_server(run, logs, store):

@@ -19,7 +19,7 @@ from pingmesh_tasks.errors import ConfigError, NotificationError, StoreError
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.fleet.tailing import Contact, Roster
 from pingmesh_tasks.orchestration.channels import open_channels
-from pingmesh_tasks.pipeline import evaluate_windows as evaluate
+from pingmesh_tasks.pipeline import alert_admin, evaluate_hot, evaluate_windows
 from pingmesh_tasks.pipeline.notify import notify
 from pingmesh_tasks.pipeline.plan import plan_window, read_inventory
 from pingmesh_tasks.pipeline.run import Run
@@ -101,7 +101,7 @@ def judge(run: Run, step: int, *dead: str) -> dict[str, int]:
         for host in HOSTS
     ]
     write_table(run.store, "host_status", run.window, pl_frame(status), f"collect-{part.shard}")
-    return evaluate.judge_mesh(run, part)
+    return evaluate_windows.evaluate_mesh_window(run, part)
 
 
 def notify_all(run: Run, ui_url: str | None = None) -> dict[str, int]:
@@ -160,7 +160,7 @@ def test_a_window_of_long_ago_alarms_nobody(run):
 def test_hot_batches_tell_of_a_dead_host_before_any_window_does(run, store, inbox):
     now = datetime.now(UTC)
     put_probes(store, now, dead=lambda second: second > 45)
-    seen = evaluate.look(run)
+    seen = evaluate_hot.evaluate_hot(run)
     assert seen["findings"] >= 1
     notify_all(run)
     assert len(about(inbox, "host04")) == 1
@@ -171,35 +171,35 @@ def test_hot_batches_tell_of_a_dead_host_before_any_window_does(run, store, inbo
 def test_what_came_and_went_while_nobody_looked_is_told_and_that_it_is_over(run, store, inbox):
     """As when the run before hung: a worker was killed, and the scheduler that would have noticed."""
     put_a_past_that_nobody_looked_at(store)
-    evaluate.look(run)
+    evaluate_hot.evaluate_hot(run)
     notify_all(run)
     assert len(about(inbox, "host04")) == 2, inbox.subjects
     assert "Resolved" in about(inbox, "host04")[1]
 
 
 def test_the_past_does_not_hold_the_present_up(run, store, monkeypatch):
-    monkeypatch.setattr(evaluate, "LOOK_BACK_BUDGET_S", 0)
+    monkeypatch.setattr(evaluate_hot, "CATCH_UP_BUDGET_S", 0)
     put_a_past_that_nobody_looked_at(store)
-    assert evaluate.look(run)["findings"] == 0
+    assert evaluate_hot.evaluate_hot(run)["findings"] == 0
     assert AlertFile(store).load().last_evaluated["hot mesh"] > datetime.now(UTC) - timedelta(seconds=30)
 
 
 def test_a_host_that_is_back_is_judged_by_what_it_answers_now(run, store):
     now = datetime.now(UTC)
     put_probes(store, now, dead=lambda second: 10 < second < 40)
-    assert evaluate.look(run)["findings"] == 0
+    assert evaluate_hot.evaluate_hot(run)["findings"] == 0
 
 
 def test_a_dead_host_that_is_taken_out_of_the_inventory_is_told_to_have_left_it(run, store, inbox):
     now = datetime.now(UTC)
     put_probes(store, now, dead=lambda second: second > 45)
-    evaluate.look(run)
+    evaluate_hot.evaluate_hot(run)
     notify_all(run)
     inventory = Path(run.settings.inventory)
     inventory.write_text("".join(line for line in inventory.open() if "host04" not in line))
     for _ in range(3):
         assert len(AlertFile(store).load().open) == 1
-        evaluate.look(run)
+        evaluate_hot.evaluate_hot(run)
     assert AlertFile(store).load().open == ()
     notify_all(run)
     assert about(inbox, "host04")[1] == "[Resolved] Host host04 is no longer in the inventory"
@@ -211,7 +211,7 @@ def test_a_fleet_that_was_never_heard_of_is_not_missed(run, store):
     at_us = round(now.timestamp() * 1e6)
     _put(store, now, [HotPiece("roster", "follow", "0a0b0c0d", 0, Roster(contacts, 0).encode(), at_us)])
     for _ in range(3):
-        assert evaluate.look(run)["findings"] == 0
+        assert evaluate_hot.evaluate_hot(run)["findings"] == 0
 
 
 def test_a_look_at_nothing_raises_no_alarm_and_clears_none(run, store):
@@ -220,24 +220,24 @@ def test_a_look_at_nothing_raises_no_alarm_and_clears_none(run, store):
     before = AlertFile(store).load().open
     assert len(before) == 1
     for _ in range(5):
-        evaluate.look(run)
+        evaluate_hot.evaluate_hot(run)
     assert [incident.id for incident in AlertFile(store).load().open] == [incident.id for incident in before]
 
 
 def test_a_user_who_reads_one_node_over_and_over_is_named_within_the_minute(run, store, inbox):
     now = datetime.now(UTC)
     put_log(store, now, hammered(now))
-    evaluate.look(run)
+    evaluate_hot.evaluate_hot(run)
     notify_all(run)
     assert [subject for subject in inbox.subjects if "bob" in subject or "IP" in subject], inbox.subjects
 
 
 def test_a_flood_that_is_silenced_is_one_row_of_anomaly_all_the_same(run, store, inbox):
     now = datetime.now(UTC)
-    evaluate.administer(run, {"action": "silence", "hours": 1, "source": "data1", "by": "ann"})
+    alert_admin.administer(run, {"action": "silence", "hours": 1, "source": "data1", "by": "ann"})
     for _ in range(2):
         put_log(store, now, hammered(now))
-        evaluate.look(run)
+        evaluate_hot.evaluate_hot(run)
     notify_all(run)
     assert not [subject for subject in inbox.subjects if "bob" in subject or "IP" in subject]
     windows = [window_containing(now, 60).shifted(step) for step in (0, 1)]
@@ -247,9 +247,9 @@ def test_a_flood_that_is_silenced_is_one_row_of_anomaly_all_the_same(run, store,
 
 def test_a_flood_that_ends_is_told_to_be_over_also_where_little_is_known_of_who_is_usual(run, store, inbox):
     now = datetime.now(UTC)
-    evaluate.judge_access(replace(run, window=run.window.shifted(1)), "data1")
+    evaluate_windows.evaluate_access_window(replace(run, window=run.window.shifted(1)), "data1")
     put_log(store, now, hammered(now))
-    evaluate.look(run)
+    evaluate_hot.evaluate_hot(run)
     notify_all(run)
     [incident] = AlertFile(store).load().open
     store.delete(store.keys(layout.HOT))  # a minute later it is out of sight
@@ -258,27 +258,27 @@ def test_a_flood_that_ends_is_told_to_be_over_also_where_little_is_known_of_who_
     )
     put_log(store, now, quiet.encode())
     for _ in range(4):
-        evaluate.look(run)
+        evaluate_hot.evaluate_hot(run)
     assert incident.id not in [still.id for still in AlertFile(store).load().open]
 
 
 def test_a_silenced_host_is_remembered_and_not_told(run, store, inbox):
     form = {"action": "silence", "hours": 1, "scope": "host", "subject": "host0*", "by": "ann"}
     judge(run, 0)
-    evaluate.administer(run, form)
+    alert_admin.administer(run, form)
     judge(run, 1, "host04")
     notify_all(run)
     assert not about(inbox, "host04")
     [incident] = AlertFile(store).load().open
-    evaluate.administer(run, {"action": "acknowledge", "incident": incident.id, "by": "ann"})
+    alert_admin.administer(run, {"action": "acknowledge", "incident": incident.id, "by": "ann"})
     assert AlertFile(store).load().open[0].acknowledged_by.startswith("ann")
 
 
 def test_a_form_that_cannot_be_meant_says_why(run):
     with pytest.raises(ConfigError, match="no incident 'x' is open"):
-        evaluate.administer(run, {"action": "acknowledge", "incident": "x"})
-    with pytest.raises(ConfigError, match="which incident"):
-        evaluate.administer(run, {"action": "dismiss"})
+        alert_admin.administer(run, {"action": "acknowledge", "incident": "x"})
+    with pytest.raises(ConfigError, match="no incident is named"):
+        alert_admin.administer(run, {"action": "dismiss"})
 
 
 def test_while_every_channel_refuses_the_task_is_an_error_and_the_notice_waits(run, store, monkeypatch):

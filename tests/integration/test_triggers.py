@@ -19,7 +19,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from pingmesh_tasks.demo.object_store import EmbeddedObjectStore
 from pingmesh_tasks.fleet.keys import ensure_keys
 from pingmesh_tasks.orchestration.triggers import LATE_MS, Arrivals, ArrivalTrigger, FollowTrigger
-from pingmesh_tasks.pipeline import hot_pairs as hot_data
+from pingmesh_tasks.pipeline import hot_batches
 from pingmesh_tasks.pipeline.tail_hosts import HotWriter, expire_step
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot_batch import HotPiece, decode_batch, encode_batch
@@ -183,7 +183,7 @@ async def test_a_fault_that_lasts_is_told_less_and_less_often(hot_store: ObjectS
 
 
 async def test_the_consumer_may_ask_for_a_shorter_heartbeat(hot_store: ObjectStore):
-    hot_data.save_cursor(hot_store, key(ago_ms=5_000), heartbeat_s=0.2)
+    hot_batches.save_cursor(hot_store, key(ago_ms=5_000), heartbeat_s=0.2)
     async with running(ArrivalTrigger(heartbeat_s=3600, poll_s=0.05, min_gap_s=0)) as fired:
         for number in range(3):
             await hot_store.put_async(key(number=number), b"")
@@ -197,7 +197,7 @@ async def test_a_restart_goes_on_where_the_consumer_is(hot_store: ObjectStore):
         async with running(ArrivalTrigger(heartbeat_s=1, poll_s=0.05, min_gap_s=0), fired):
             await put_all(hot_store, keys[batch * 100 : batch * 100 + 100])
             await fired.until(batch * 100 + 100)
-        hot_data.save_cursor(hot_store, max(event["to"] for event in fired.events))
+        hot_batches.save_cursor(hot_store, max(event["to"] for event in fired.events))
     assert fired.count == 600
     assert (min(e["from"] for e in fired.events), max(e["to"] for e in fired.events)) == (keys[0], keys[-1])
 
@@ -207,7 +207,7 @@ async def test_what_nobody_looked_at_before_a_crash_is_told_again(hot_store: Obj
     await put_all(hot_store, [looked_at, not_yet])
     async with running(ArrivalTrigger(poll_s=0.05)) as fired:
         await fired.until(2)
-    hot_data.save_cursor(hot_store, looked_at)
+    hot_batches.save_cursor(hot_store, looked_at)
     async with running(ArrivalTrigger(poll_s=0.05)) as fired:
         await fired.until(1)
     assert fired.events == [{"from": not_yet, "to": not_yet, "count": 1, "notable": 1}]
@@ -335,5 +335,5 @@ def test_a_batch_that_is_garbage_is_passed_over_when_the_last_minute_is_read(sto
     store.put(good, encode_batch([piece, piece]))
     store.put(bad, b"PMH1 garbage")
     now = datetime.now(UTC)
-    pieces, newest = hot_data.read_recent(store, now - timedelta(seconds=60), now + timedelta(seconds=5))
+    pieces, newest = hot_batches.read_recent(store, now - timedelta(seconds=60), now + timedelta(seconds=5))
     assert pieces == [piece] and newest == max(good, bad)

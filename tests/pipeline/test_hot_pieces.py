@@ -13,16 +13,12 @@ from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.detect.rules import DEFAULT_RULES
 from pingmesh_tasks.detect.rules_file import load_rules
 from pingmesh_tasks.fleet.tailing import Contact, Roster
-from pingmesh_tasks.pipeline.hot_pairs import (
-    half_of,
-    moments_to_look_at,
-    present,
-    recent_access,
-    recent_pairs,
-    status_rows,
-    unique,
-    with_gaps,
-)
+from pingmesh_tasks.pipeline.evaluate_hot import evaluation_times
+from pingmesh_tasks.pipeline.hot_access import current_sessions, mark_gaps, recent_access
+from pingmesh_tasks.pipeline.hot_batches import unique
+from pingmesh_tasks.pipeline.hot_contacts import status_rows
+from pingmesh_tasks.pipeline.hot_pairs import recent_pairs
+from pingmesh_tasks.pipeline.rulebook import half_of
 from pingmesh_tasks.store.hot_batch import HotPiece
 from pingmesh_tasks.store.schemas import HOST_STATUS, LOG_STATUS, PAIR_LATENCY, SESSION
 from pingmesh_tasks.topology.inventory import Host, Inventory, LogServer
@@ -69,7 +65,7 @@ GOOD, BAD = (0, 0, 200, 40_000, 0, 0), (1, 2, 0, 40_001, 1, 0)
 )
 def test_what_nobody_looked_at_is_looked_at_before_now(last_look_s, looks_s):
     last = None if last_look_s is None else UNTIL - timedelta(seconds=last_look_s)
-    moments = moments_to_look_at(last, UNTIL, timedelta(seconds=60))
+    moments = evaluation_times(last, UNTIL, timedelta(seconds=60))
     assert [(UNTIL - moment).total_seconds() for moment in moments] == looks_s
 
 
@@ -129,7 +125,7 @@ def test_every_host_that_is_not_heard_of_has_its_reason_and_age():
         ("db-1", "silent", 100),
         ("db-2", "lost_contact", 2),
         ("db-3", "starting", 5),
-        ("db-4", "not_followed", None),
+        ("db-4", "not_tailed", None),
     ]
     rows = status_rows(unheard, UNTIL, {"db-1", "db-2", "db-3", "db-4"})
     assert rows.schema == HOST_STATUS
@@ -197,7 +193,7 @@ def test_a_look_that_passed_bytes_over_says_so_and_ends_nothing():
     pieces += [HotPiece("errors", "data1", "1:8.0", 0, b"Connected: alice\n", us(30), skipped_bytes=289)]
     flood = Finding("user_rate", "user", "bob", "warning", 300, "/min", 100, SINCE, "Bob does 300 operations.")
     look = Evaluation("data1", "hot", UNTIL, frozenset({"user_rate"}), (flood,))
-    seen = with_gaps(look, recent_access(pieces, LOG, SINCE, UNTIL))
+    seen = mark_gaps(look, recent_access(pieces, LOG, SINCE, UNTIL))
     told = "5,000 bytes of its logs grew too fast to be followed"
     assert seen.findings[0].detail == f"Bob does 300 operations. At least: {told} and are not counted."
     assert seen.unjudged == {("server", "data1"): told}
@@ -206,7 +202,7 @@ def test_a_look_that_passed_bytes_over_says_so_and_ends_nothing():
         later = replace(seen, at=UNTIL + timedelta(seconds=second), findings=())
         open_one = advance(open_one, later, Policy(), later.at)
     assert [incident.lead.finding.subject for incident in open_one.open] == ["bob"]
-    assert with_gaps(look, recent_access(pieces[1:2], LOG, SINCE, UNTIL)) is look
+    assert mark_gaps(look, recent_access(pieces[1:2], LOG, SINCE, UNTIL)) is look
 
 
 def test_a_pid_means_nobody_who_has_ended_or_been_silent_for_hours():
@@ -216,7 +212,7 @@ def test_a_pid_means_nobody_who_has_ended_or_been_silent_for_hours():
         {"user": "eve", "pid": 8, "last_time": now - timedelta(hours=4), "ended_by": None},
         {"user": "tom", "pid": 9, "last_time": now - timedelta(seconds=5), "ended_by": "disconnect"},
     ]
-    assert present(pl.DataFrame(rows, schema=SESSION), now)["user"].to_list() == ["bob"]
+    assert current_sessions(pl.DataFrame(rows, schema=SESSION), now)["user"].to_list() == ["bob"]
 
 
 def test_lines_that_were_read_before_the_span_are_not_of_it():
