@@ -151,9 +151,9 @@ def detect_anomalies(server):
 )
 def render_usage():
     from pingmesh_tasks.orchestration import context
-    from pingmesh_tasks.pipeline import access_logs
+    from pingmesh_tasks.pipeline import usage_pictures
 
-    return access_logs.draw_usage(context.current_run())
+    return usage_pictures.draw_usage(context.current_run())
 
 
 def build_on_spark():

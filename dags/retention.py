@@ -74,7 +74,7 @@ def retention():
             return retention.prune(
                 open_store(settings), settings, dry_run=params["dry_run"], max_share=params["max_share"]
             )
-        except retention.TooMuch as reason:
+        except retention.TooManyExpired as reason:
             raise AirflowFailException(str(reason)) from None
 
     prune_bucket()

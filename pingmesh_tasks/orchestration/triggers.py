@@ -68,14 +68,14 @@ class FollowTrigger(BaseEventTrigger):
         from pingmesh_tasks.fleet.tailing import FollowLimits
         from pingmesh_tasks.orchestration import connections
         from pingmesh_tasks.pipeline import rulebook
-        from pingmesh_tasks.pipeline.tail_hosts import follow_into
+        from pingmesh_tasks.pipeline.tail_hosts import tail_into
         from pingmesh_tasks.settings import load_settings
         from pingmesh_tasks.topology.inventory import load_inventory
 
         settings = load_settings()
         store = connections.open_store(settings)
         return partial(
-            follow_into,
+            tail_into,
             store,
             connections.ssh_access(settings, store),
             lambda: load_inventory(self.inventory, store.read_uri),

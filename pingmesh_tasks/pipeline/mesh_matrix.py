@@ -1,9 +1,9 @@
-"""The stage that makes a window ready for the page: a dense map of codes a metric, and the figures of its groups.
+"""The stage that makes a window ready for the page: a dense matrix of codes a metric, and the figures of its groups.
 
     summarize_latency → build_mesh_map
 
-The map's parts are written in the order of `METRICS`, and a window counts as there once the last of them is. A window's
-map has `change` too, against the normal of before it, whether or not the window itself has been judged meanwhile.
+The parts of the matrix are written in the order of `METRICS`; a window counts as complete once the last of them is
+there. Its metric `change` compares with the baseline of the window before, whether or not this window was evaluated.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from pingmesh_tasks.windows import Window
 
 log = logging.getLogger(__name__)
 MAP, GROUP, NORMAL = "mesh_map", "group_latency", "normal"
-#: What is worked on at a time takes some 300 bytes a row beside the table.
+#: How many rows are laid out at a time; each takes some 300 bytes beside the table.
 ROWS_AT_ONCE = 200_000
 COLUMNS = sorted({*build.COLUMNS, *groups.COLUMNS})
 
 
 class MapMaker:
-    """Lays pairs out as the page reads them. A mesh of more than MOST_HOSTS has groups, and no map."""
+    """Lays pairs out as the page reads them. A mesh of more than MOST_HOSTS has groups and no map."""
 
     def __init__(self, axis: HostAxis, medians: usual_medians.UsualMedians | None = None) -> None:
         self.axis, self.groups = axis, groups.GroupBuilder(axis)
         self._map = build.MapBuilder(axis, medians) if len(axis.hosts) <= build.MOST_HOSTS else None
         if not self._map:
-            log.warning("no map is made of %d hosts: %d are the most", len(axis.hosts), build.MOST_HOSTS)
+            log.warning("no map is made of %d hosts: the most is %d", len(axis.hosts), build.MOST_HOSTS)
 
     def add(self, pairs: pl.DataFrame) -> None:
         """Add pairs with `COLUMNS` (and `protocol` where medians are compared), in any order."""
@@ -48,7 +48,7 @@ class MapMaker:
                 self._map.add(some)
 
     def keep(self, store: ObjectStore, window: Window, level: str = "window", **about: Any) -> int:
-        """Write groups and map of a window, with what is to be known `about` them; return the bytes written."""
+        """Write groups and map of a window, with the notes `about` in their footers; return the bytes written."""
         about |= {"window": window.id}
         written = 0
         for kind, data in groups.group_parts(self.groups.finish(), self.axis, **about):
@@ -65,19 +65,19 @@ class MapMaker:
 def build_mesh_map(run: Run, part: Part) -> dict[str, int]:
     """Write the window's map and groups from its `pair_latency`, read once, a shard at a time.
 
-    Returns how many hosts there are, and the bytes written.
+    Returns how many hosts there are, and the bytes written. Raises StoreError.
     """
     axis = HostAxis.of(read_inventory(run, part))
     before = newest_window(run.store, NORMAL, run.window)
-    maker = MapMaker(axis, _usual(run.store, before, axis))
+    maker = MapMaker(axis, _usual_medians(run.store, before, axis))
     for shard in read_parts(run.store, "pair_latency", run.window, [*COLUMNS, "protocol"]):
         maker.add(shard)
     written = maker.keep(run.store, run.window, plan=part.plan, normal=before and before.id)
     return {"hosts": len(axis.hosts), "bytes": written}
 
 
-def _usual(store: ObjectStore, window: Window | None, axis: HostAxis) -> usual_medians.UsualMedians:
-    """Return what is usual after a window, read a row group at a time; nothing where there is no window."""
+def _usual_medians(store: ObjectStore, window: Window | None, axis: HostAxis) -> usual_medians.UsualMedians:
+    """Return the baseline medians after a window, read a row group at a time; none where there is no window."""
     medians = usual_medians.UsualMedians(axis)
     for key in store.keys(layout.table_prefix(NORMAL, window)) if window else ():
         if file := ParquetObject.find(store, key):

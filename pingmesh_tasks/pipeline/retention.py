@@ -1,7 +1,7 @@
-"""What `retention` does to the bucket: say what is too old, and delete it where it may.
+"""What `retention` does to the bucket: find what is too old, and delete it unless it is a dry run.
 
-The listing is read to plan, and again to delete, a thousand objects a request. It may be killed at any moment: what it
-left is found by the next run, and plans, which tables need, go last.
+The bucket is listed to plan, and again to delete, a thousand objects a request. It may be killed at any moment: the
+next run finds what is left. Ping list plans, which tables need, are deleted last.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import expiry, layout
 from pingmesh_tasks.store.objects import Entry, ObjectStore
@@ -20,38 +21,47 @@ log = logging.getLogger(__name__)
 BATCH = 1000
 
 
-class TooMuch(Exception):
+class TooManyExpired(PingmeshError):
     """More of some kinds would go at once than is allowed; they were left alone. The message names them."""
 
 
 def prune(
     store: ObjectStore, settings: Settings, *, dry_run: bool, max_share: float, now: datetime | None = None
 ) -> dict[str, Any]:
-    """Delete what is too old, or only say it; return, in all and by kind, how many objects and bytes that is.
+    """Delete what is too old, or only log it; return how many objects and bytes that is, in all and by kind.
 
-    Raises TooMuch, after all else is deleted, if more than `max_share` (0…1) of a kind would go. `ConfigError` names
-    an age of a kind that there is not.
+    Args:
+        max_share: Largest share (0…1) of a kind that may go at once.
+
+    Raises:
+        ConfigError: The settings name an age of an unknown kind.
+        TooManyExpired: More than `max_share` of a kind is too old; all other kinds are deleted.
+        StoreError: The object store refused.
     """
     ages = expiry.Ages(settings.keep_d, settings.hot_keep_h)
     plan = expiry.survey(_listing(store), ages, now or datetime.now(UTC), max_share)
-    told = _told(plan)
-    verb = "would delete" if dry_run else "deletes"
-    for kind, pile in told["kinds"].items():
-        share = f"{pile['objects']} of {plan.all[kind].objects} objects"
-        kept = f", refused: more than {max_share:.0%}" if kind in plan.refused else ""
-        log.info("%s: %s %s, %d bytes, %s to %s%s", kind, verb, share, *list(pile.values())[1:], kept)
-    log.info("in all it %s %d objects, %d bytes", verb, told["objects"], told["bytes"])
-    if plan.strangers:
-        log.info("%d other objects of these folders do not age, or are not ours: left alone", plan.strangers)
+    summary = _summary(plan)
+    _log_plan(plan, summary, "would delete" if dry_run else "deletes", max_share)
     if dry_run:
-        return told | {"dry_run": True}
+        return summary | {"dry_run": True}
     deleted = _delete(store, plan)
     if plan.refused:
-        raise TooMuch(
+        raise TooManyExpired(
             f"more than {max_share:.0%} of {', '.join(plan.refused)} is too old and was left alone ({deleted} other "
-            "objects are deleted): is PINGMESH_KEEP_D right, and the clock? If so, run with a higher max_share"
+            "objects are deleted); check PINGMESH_KEEP_D and the clock, then run again with a higher max_share"
         )
-    return told | {"dry_run": False, "deleted": deleted}
+    return summary | {"dry_run": False, "deleted": deleted}
+
+
+def _log_plan(plan: expiry.Plan, summary: dict[str, Any], verb: str, max_share: float) -> None:
+    for kind, pile in summary["kinds"].items():
+        share = f"{pile['objects']} of {plan.all[kind].objects} objects"
+        kept = f", refused: more than {max_share:.0%}" if kind in plan.refused else ""
+        facts = (pile["bytes"], pile["oldest"], pile["newest"])
+        log.info("%s: %s %s, %d bytes, %s to %s%s", kind, verb, share, *facts, kept)
+    log.info("in all it %s %d objects, %d bytes", verb, summary["objects"], summary["bytes"])
+    if plan.strangers:
+        log.info("%d other objects of these folders do not age, or are not ours: left alone", plan.strangers)
 
 
 def _listing(store: ObjectStore) -> Iterator[Entry]:
@@ -60,17 +70,17 @@ def _listing(store: ObjectStore) -> Iterator[Entry]:
 
 
 def _delete(store: ObjectStore, plan: expiry.Plan) -> int:
-    doomed = (entry.key for entry in _listing(store) if plan.prunes(entry))
+    expired = (entry.key for entry in _listing(store) if plan.prunes(entry))
     count = 0
-    while batch := list(islice(doomed, BATCH)):
+    while batch := list(islice(expired, BATCH)):
         store.delete_batch(batch)
         count += len(batch)
         log.info("%d deleted, the last %s", count, batch[-1])
     return count
 
 
-def _told(plan: expiry.Plan) -> dict[str, Any]:
-    """Return what goes, as a task returns it."""
+def _summary(plan: expiry.Plan) -> dict[str, Any]:
+    """Return what is to be deleted, as a task returns it."""
     kinds = {
         kind: {
             "objects": pile.objects,

@@ -2,10 +2,10 @@
 
     wait_for_windows → roll_up hour → roll_up day (so far)
 
-What is merged is whatever is there of the hour when it is run; a run again takes in what came late. A level is made
-shard by shard as the plan of its newest window divides the hosts, and is laid out for the page by the same builder as
-windows are. Its footers say of how many windows it is made, so that a run after `retention` has pruned some of them
-leaves the fuller roll-up as it is.
+A roll-up merges the windows that exist when it runs; another run adds those that came late. A level is made shard by
+shard as the plan of its newest window divides the hosts, and is laid out for the page by the same builder as windows
+are. Its footers note of how many windows it is made, so that a run after `retention` deleted some of them keeps the
+fuller roll-up.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from pingmesh_tasks.detect.mesh.sla import COLUMNS as SLA_COLUMNS
 from pingmesh_tasks.detect.mesh.sla import SlaBuilder
+from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.latency import rollup
 from pingmesh_tasks.matrix.build import METADATA
 from pingmesh_tasks.pipeline import mesh_matrix, pictures
@@ -44,8 +45,8 @@ COLUMNS = sorted({*mesh_matrix.COLUMNS, *SLA_COLUMNS})
 BELOW = {"hour": "window", "day": "hour"}
 
 
-class NothingToMerge(Exception):
-    """There is no such level, or nothing of it yet; the message says why."""
+class NothingToMerge(PingmeshError):
+    """There is no such level, or no data of it yet; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,21 @@ class Source:
     window: Window
     keys: Sequence[str]
     plan: str | None
+
+
+@dataclass(frozen=True)
+class _Merge:
+    """One window of a level, and what it is to be made of.
+
+    Attributes:
+        sources: The windows below it that have data, in order; never empty.
+        missing: How many of the windows up to the run's hour have none.
+    """
+
+    level: str
+    window: Window
+    sources: Sequence[Source]
+    missing: int
 
 
 def is_ready(run: Run) -> bool:
@@ -70,8 +86,34 @@ def roll_up(run: Run, level: str) -> dict[str, int]:
     """Write the hour or day that the run's hour is (in): its pairs, its groups and map, its SLA report.
 
     Returns of how many windows it is made, how many are missing up to the run's hour, and what was merged.
-    Raises NothingToMerge.
+
+    Raises:
+        NothingToMerge: There is nothing to write, or less than what an earlier run wrote it from.
+        ConfigError: The rules have faults.
+        StoreError: The object store refused, or a part of a table is damaged.
     """
+    merge = _survey(run, level)
+    plan, inventory = _plan(run, merge.sources)
+    axis = HostAxis.of(inventory)
+    maker, sla = mesh_matrix.MapMaker(axis), SlaBuilder(axis, read_rules(run.settings, run.store))
+
+    def lay_out(merged: pa.Table) -> None:
+        pairs = _plain_names(merged.select(COLUMNS))
+        maker.add(pairs)
+        sla.add(pairs)
+
+    stats = _merge_pairs(run.store, merge, plan, inventory, lay_out)
+    sla_table = layout.at_level(SLA, level)
+    report = sla.rows(merge.window, maker.groups.finish())
+    write_table(run.store, sla_table, merge.window, report)
+    pictures.keep(run.store, sla_table, merge.window, {"csv": report.write_csv().encode()})
+    made_of = {"made_of": len(merge.sources), "missing": merge.missing}
+    maker.keep(run.store, merge.window, level, plan=plan, **made_of)
+    return made_of | {"pairs": stats.pairs, "silent": stats.silent, "rows": stats.rows}
+
+
+def _survey(run: Run, level: str) -> _Merge:
+    """Return what the level's window is to be made of. Raises NothingToMerge."""
     levels = levels_above(run.settings.window_s)
     if level not in levels:
         raise NothingToMerge(f"windows of {run.settings.window_s} s are as long as a {level}: they say it already")
@@ -81,7 +123,7 @@ def roll_up(run: Run, level: str) -> dict[str, int]:
     sources = [source for at in wanted if (source := _source(run.store, below, at)).keys]
     if not sources:
         raise NothingToMerge(f"nothing was measured in the {level} {window.id}")
-    before = _made_of(run.store, level, window)
+    before = int(_footer(run.store, level, window).get("made_of", 0))
     if before > len(sources):
         raise NothingToMerge(
             f"{level} {window.id} is made of {before} {below}s, of which only {len(sources)} are left: kept as it is"
@@ -90,31 +132,28 @@ def roll_up(run: Run, level: str) -> dict[str, int]:
     missing = len(past - {source.window for source in sources})
     if missing:
         log.warning("%s %s: %d of %d %ss are not there (yet)", level, window.id, missing, len(past), below)
-    plan, inventory = _plan(run, sources)
-    rules = read_rules(run.settings, run.store)
-    table = layout.at_level(PAIRS, level)
-    shards = _shards(sources[-1], inventory)
-    maker, sla = mesh_matrix.MapMaker(HostAxis.of(inventory)), SlaBuilder(HostAxis.of(inventory), rules)
+    return _Merge(level, window, sources, missing)
 
-    def lay_out(merged: pa.Table) -> None:
-        pairs = _plain_names(merged.select(COLUMNS))
-        maker.add(pairs)
-        sla.add(pairs)
 
+def _merge_pairs(
+    store: ObjectStore,
+    merge: _Merge,
+    plan: str,
+    inventory: Inventory,
+    lay_out: Callable[[pa.Table], None],
+) -> rollup.RollupStats:
+    """Write the pairs of the level's window, shard by shard; `lay_out` gets all merged rows."""
+    table = layout.at_level(PAIRS, merge.level)
+    shards = _shards(merge.sources[-1], inventory)
     stats = rollup.RollupStats()
     for shard, wants in shards.items():
-        pieces = [_pieces(run.store, source, shard, wants, same=source.plan == plan) for source in sources]
+        pieces = [_pieces(store, source, shard, wants, same=source.plan == plan) for source in merge.sources]
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "pairs.parquet")
-            stats += rollup.roll_up(pieces, window, file, seen=lay_out)
-            run.store.put(layout.table(table, window, shard), file)
-    drop_other_shards(run.store, table, window, len(shards))
-    report = sla.rows(window, maker.groups.finish())
-    write_table(run.store, layout.at_level(SLA, level), window, report)
-    pictures.keep(run.store, layout.at_level(SLA, level), window, {"csv": report.write_csv().encode()})
-    maker.keep(run.store, window, level, plan=plan, made_of=len(sources), missing=missing)
-    told = {"made_of": len(sources), "missing": missing}
-    return told | {"pairs": stats.pairs, "silent": stats.silent, "rows": stats.rows}
+            stats += rollup.roll_up(pieces, merge.window, file, seen=lay_out)
+            store.put(layout.table(table, merge.window, shard), file)
+    drop_other_shards(store, table, merge.window, len(shards))
+    return stats
 
 
 def _windows(whole: Window, length_s: int) -> list[Window]:
@@ -125,19 +164,14 @@ def _windows(whole: Window, length_s: int) -> list[Window]:
 
 def _source(store: ObjectStore, level: str, window: Window) -> Source:
     keys = store.keys(layout.table_prefix(layout.at_level(PAIRS, level), window))
-    told = _footer(store, level, window) if keys else {}
-    return Source(window, keys, str(told["plan"]) if "plan" in told else None)
-
-
-def _made_of(store: ObjectStore, level: str, window: Window) -> int:
-    told: int = _footer(store, level, window).get("made_of", 0)
-    return told
+    notes = _footer(store, level, window) if keys else {}
+    return Source(window, keys, str(notes["plan"]) if "plan" in notes else None)
 
 
 def _footer(store: ObjectStore, level: str, window: Window) -> dict[str, Any]:
-    """Return what the map maker noted of a window; nothing where it has not been there."""
-    found = ParquetObject.find(store, layout.table(layout.at_level(mesh_matrix.GROUP, level), window, "mesh"))
-    return found.note_json(METADATA) if found else {}
+    """Return the notes that the map maker left in a window's groups; none where it did not write them."""
+    groups = ParquetObject.find(store, layout.table(layout.at_level(mesh_matrix.GROUP, level), window, "mesh"))
+    return groups.note_json(METADATA) if groups else {}
 
 
 def _plan(run: Run, sources: Sequence[Source]) -> tuple[str, Inventory]:
@@ -157,15 +191,15 @@ def _shards(newest: Source, inventory: Inventory) -> dict[str, Callable[[str], b
 
     Sources that left the inventory within the hour belong to the first.
     """
-    found = layout.shard_of(newest.keys[0])
-    count = int(found.rpartition("-")[2]) if found else 1
+    shard = layout.shard_of(newest.keys[0])
+    count = int(shard.rpartition("-")[2]) if shard else 1
     names = [host.name for host in inventory.hosts]
-    of = {
+    shard_index = {
         name: index
         for index in range(count)
         for name in names[len(names) * index // count : len(names) * (index + 1) // count]
     }
-    return {layout.shard(index, count): partial(_belongs, of, index) for index in range(count)}
+    return {layout.shard(index, count): partial(_belongs, shard_index, index) for index in range(count)}
 
 
 def _belongs(shards: Mapping[str, int], index: int, src: str) -> bool:
@@ -189,8 +223,9 @@ def _row_groups(store: ObjectStore, key: str) -> list[rollup.SourceRange]:
     column = file.metadata.schema.names.index("src")
     pieces = []
     for group in range(file.metadata.num_row_groups):
-        told = file.metadata.row_group(group).column(column).statistics
-        first, last = (told.min, told.max) if told is not None and told.has_min_max else ("", chr(0x10FFFF))
+        bounds = file.metadata.row_group(group).column(column).statistics
+        is_known = bounds is not None and bounds.has_min_max
+        first, last = (bounds.min, bounds.max) if is_known else ("", chr(0x10FFFF))
         pieces.append(rollup.SourceRange(first, last, partial(file.read, [group], rollup.COLUMNS)))
     return pieces
 

@@ -1,9 +1,9 @@
-"""The follower at work: from hosts and logs into `hot/`, for as long as nobody stops it.
+"""Tailing at work: from hosts and logs into `hot/`, until it is cancelled.
 
-Pieces are gathered and put as one object: what is notable within a fifth of a second, the rest every two. While the
-object store is slow or down they wait, up to `MAX_WAITING_BYTES`; then the oldest go, which is logged and told in the
-next roster's `detail`: the windowed lane brings them. A batch keeps its key while its put is tried again, for half a
-minute; then it gets a new one, so that a key is never much older than the moment it can be listed.
+Pieces are gathered and put as one object: notable ones within a fifth of a second, the rest every two seconds. While
+the object store is slow or down they wait, up to `MAX_WAITING_BYTES`; then the oldest are dropped, which is logged and
+noted in the next roster's `detail`: the batch path collects them. A batch keeps its key while its put is retried, for
+half a minute; then it gets a new one, so that a key is never much older than the moment it can be listed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class HotWriter:
         self.dropped = 0
 
     def take(self, piece: HotPiece, notable: bool) -> None:
-        """Have a piece written. It is copied nowhere: what waits is bounded, the oldest is dropped beyond."""
+        """Queue a piece. What waits is bounded: beyond `MAX_WAITING_BYTES` the oldest pieces are dropped."""
         if self.dropped and piece.kind == "roster":
             piece = replace(piece, detail=f"{self.dropped} pieces were dropped: the object store took none for long")
         self._waiting.append((piece, notable))
@@ -108,7 +108,7 @@ class HotWriter:
             return
 
 
-async def follow_into(
+async def tail_into(
     store: ObjectStore,
     access: SshAccess,
     load: Callable[[], Inventory],
@@ -118,10 +118,16 @@ async def follow_into(
     limits: FollowLimits | None = None,
     notable: NotableLimits | None = None,
 ) -> None:
-    """Follow the inventory that `load` reads, now and every minute again, into `store`. Never returns.
+    """Tail the hosts and logs of the inventory that `load` reads, now and every minute, into `store`. Never returns.
 
-    Raises what the first `load` raises. Without a usable key nothing is followed until there is
-    one.
+    Without a usable key nothing is tailed until there is one.
+
+    Args:
+        home: The agent's directory on the hosts.
+        keep_h: Age in hours at which hot objects are deleted.
+
+    Raises:
+        InventoryError: From the first `load`; later faults are logged, and the hosts stay as they are.
     """
     inventory = await asyncio.to_thread(load)
     writer_name = secrets.token_hex(4)
@@ -136,7 +142,7 @@ async def _reload(follower: Follower, inventory: Inventory, load: Callable[[], I
         try:
             now = await asyncio.to_thread(load)
         except PingmeshError as error:
-            log.warning("the inventory cannot be read, what is followed stays as it is: %s", error)
+            log.warning("the inventory cannot be read, the hosts that are tailed stay the same: %s", error)
             continue
         if now != inventory:
             inventory = now
@@ -144,7 +150,7 @@ async def _reload(follower: Follower, inventory: Inventory, load: Callable[[], I
 
 
 async def _expire(store: ObjectStore, keep_h: float) -> None:
-    """Delete what is older than `keep_h`, the oldest first, in steps that are small beside a minute's batches."""
+    """Delete hot objects older than `keep_h`, the oldest first, a thousand a minute at most."""
     while True:
         try:
             await expire_step(store, keep_h)
@@ -164,7 +170,7 @@ async def expire_step(store: ObjectStore, keep_h: float) -> int:
 
 
 async def _all(*work: Coroutine[Any, Any, None]) -> None:
-    """Run all until one raises or we are cancelled; none is left running."""
+    """Run all until one raises or this task is cancelled; then cancel the others and wait for them."""
     tasks = [asyncio.create_task(one) for one in work]
     try:
         await asyncio.gather(*tasks)

@@ -28,7 +28,7 @@ from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.latency.segment import decode_segment
 from pingmesh_tasks.matrix.groups import KINDS
 from pingmesh_tasks.pipeline import access_logs as access_stages
-from pingmesh_tasks.pipeline import evaluate_windows, incidents, pictures, rollups
+from pingmesh_tasks.pipeline import evaluate_windows, incidents, pictures, rollups, usage_pictures
 from pingmesh_tasks.pipeline import mesh as mesh_stages
 from pingmesh_tasks.pipeline.mesh_matrix import build_mesh_map
 from pingmesh_tasks.pipeline.plan import plan_window
@@ -182,7 +182,7 @@ def _access_windows(run: Run, recording: Recording) -> list[tuple[Evaluation, da
         access_stages.pair_sessions(here, name)
         access_stages.summarize_usage(here, name)
         if window == mesh.WINDOWS[mesh.ACCESS_WINDOWS - 1]:
-            access_stages.draw_usage(here)
+            usage_pictures.draw_usage(here)
         view = AccessView(
             name,
             window.end,

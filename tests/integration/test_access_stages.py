@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.errors import ConfigError, StoreError
-from pingmesh_tasks.pipeline import access_logs
+from pingmesh_tasks.pipeline import access_logs, usage_pictures
 from pingmesh_tasks.pipeline.evaluate_windows import evaluate_access_window
 from pingmesh_tasks.pipeline.run import Run
 from pingmesh_tasks.settings import load_settings
@@ -172,7 +172,7 @@ def test_an_object_store_that_takes_nothing_is_not_told_of_the_server(run, logs,
 def test_usage_is_drawn_for_the_window_and_its_day(run, logs, store):
     (logs / "access.log").write_bytes(b"".join(LINES))
     all_stages(run)
-    keys = access_logs.draw_usage(run)
+    keys = usage_pictures.draw_usage(run)
     for key in (layout.artifact("usage", WINDOW, "png"), layout.latest_artifact("usage_day", "html")):
         assert key in keys
         assert len(store.get(key)) > 1000
@@ -180,9 +180,9 @@ def test_usage_is_drawn_for_the_window_and_its_day(run, logs, store):
 
 def test_usage_cannot_be_drawn_of_nothing(run):
     with pytest.raises(ConfigError, match="no usage to draw"):
-        access_logs.draw_usage(run)
+        usage_pictures.draw_usage(run)
 
 
 def test_a_server_that_left_the_inventory_is_named(run):
-    with pytest.raises(ConfigError, match="no log server 'data9' any more"):
+    with pytest.raises(ConfigError, match="no longer has the log server 'data9'"):
         access_logs.build_access_tables(run, "data9")

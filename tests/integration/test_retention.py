@@ -105,7 +105,9 @@ def test_a_guard_stops_the_kind_that_it_is_about_and_says_how_to_go_on(store):
     for key in probes:
         store.put(key, b"")
     assert prune(store, dry_run=True)["refused"] == ["tables/probe"]
-    with pytest.raises(retention.TooMuch, match=r"more than 50% of tables/probe .*\(7 other objects are deleted\)"):
+    with pytest.raises(
+        retention.TooManyExpired, match=r"more than 50% of tables/probe .*\(7 other objects are deleted\)"
+    ):
         prune(store)
     assert set(probes) < set(store.keys(""))
     assert prune(store, max_share=1)["deleted"] == len(probes) - 1
