@@ -22,6 +22,9 @@ from datetime import timedelta
 from airflow.sdk import Param, dag, get_current_context, task
 
 from pingmesh_tasks.orchestration.defaults import DEFAULT_ARGS
+from pingmesh_tasks.orchestration.environment import dag_environment
+
+ENVIRONMENT = dag_environment()
 
 
 def _text(title: str, description: str, default: str | None = None) -> Param:
@@ -55,10 +58,10 @@ PARAMS = {
     dagrun_timeout=timedelta(minutes=10),
     default_args=DEFAULT_ARGS | {"execution_timeout": timedelta(minutes=2)},
     params=PARAMS,
-    doc_md=__doc__,
+    doc_md=ENVIRONMENT.doc(__doc__),
     dag_display_name="Alert admin",
     description="By hand: acknowledge, silence or dismiss an alert.",
-    tags=["pingmesh", "alarm", "admin"],
+    tags=ENVIRONMENT.tags("alarm", "admin"),
 )
 def alert_admin():
     @task(doc_md="Do the form's action on the alarm's memory; the log has a line an incident and silence.")

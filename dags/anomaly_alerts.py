@@ -33,23 +33,23 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from pingmesh_tasks.orchestration import assets
 from pingmesh_tasks.orchestration.defaults import DEFAULT_ARGS
-from pingmesh_tasks.settings import load_settings
+from pingmesh_tasks.orchestration.environment import dag_environment
 
-SETTINGS = load_settings()
+ENVIRONMENT = dag_environment()
 
 
 @dag(
-    schedule=assets.hot(SETTINGS) | assets.ANOMALY,
+    schedule=assets.hot(ENVIRONMENT.settings) | assets.ANOMALY,
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     max_consecutive_failed_dag_runs=0,  # it is red while no channel works, and must not be paused for it
     dagrun_timeout=timedelta(minutes=3),  # one run at a time: a run that hangs would be the end of all alarms
     default_args=DEFAULT_ARGS | {"retry_delay": timedelta(seconds=2), "execution_timeout": timedelta(seconds=100)},
-    doc_md=__doc__,
+    doc_md=ENVIRONMENT.doc(__doc__),
     dag_display_name="Anomaly alerts",
     description="When something arrives: look at the last minute, remember, tell Slack and e-mail.",
-    tags=["pingmesh", "alarm"],
+    tags=ENVIRONMENT.tags("alarm"),
 )
 def anomaly_alerts():
     @task(doc_md="Look at the last minute of every host and log; note what opened, grew or ended.")

@@ -24,6 +24,9 @@ from datetime import timedelta
 from airflow.sdk import Param, dag, get_current_context, task
 
 from pingmesh_tasks.orchestration.defaults import DEFAULT_ARGS, HOSTS_PARAM, INVENTORY_PARAM
+from pingmesh_tasks.orchestration.environment import dag_environment
+
+ENVIRONMENT = dag_environment()
 
 PARAMS = {
     "action": Param(
@@ -59,13 +62,16 @@ OPTIONS = ("dry_run", "remove_key", "hook_directory")
     dagrun_timeout=timedelta(hours=1),
     default_args=DEFAULT_ARGS | {"execution_timeout": timedelta(minutes=50), "retries": 1},
     params=PARAMS,
-    doc_md=__doc__,
+    doc_md=ENVIRONMENT.doc(__doc__),
     dag_display_name="Pingmesh: fleet admin",
     description="By hand: install keys, stop agents, clean hosts. Dry run by default.",
-    tags=["pingmesh", "admin"],
+    tags=ENVIRONMENT.tags("admin"),
 )
 def fleet_admin():
-    @task(doc_md="Do the form's action on every chosen host; the log has a line a host.")
+    @task(
+        pool=ENVIRONMENT.settings.ssh_pool,
+        doc_md="Do the form's action on every chosen host; the log has a line a host.",
+    )
     def act_on_hosts() -> dict[str, int]:
         from pingmesh_tasks.orchestration import context
         from pingmesh_tasks.pipeline import fleet_admin

@@ -31,25 +31,25 @@ Skipped are hours and days in which nothing was measured, and levels that are no
 from datetime import timedelta
 
 from airflow.sdk import TriggerRule, dag, task
-from airflow.sdk.exceptions import AirflowSkipException
 
 from pingmesh_tasks.orchestration import assets
 from pingmesh_tasks.orchestration.callbacks import late_data_alert
 from pingmesh_tasks.orchestration.defaults import ONE_BY_ONE, every_window
+from pingmesh_tasks.orchestration.environment import dag_environment
 from pingmesh_tasks.orchestration.sensors import HourSensor
-from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.windows import LEVELS_S
 
+ENVIRONMENT = dag_environment()
 TABLES = ("pair_latency", "group_latency", "mesh_map", "sla")
 
 
 @dag(
     schedule=every_window(LEVELS_S["hour"]),
-    deadline=late_data_alert(load_settings(), timedelta(minutes=45)),
-    doc_md=__doc__,
+    deadline=late_data_alert(ENVIRONMENT.settings, timedelta(minutes=45)),
+    doc_md=ENVIRONMENT.doc(__doc__),
     dag_display_name="Latency roll-ups",
     description="Every hour: merge its windows, and the hours of its day; report who kept the limits.",
-    tags=["pingmesh", "mesh"],
+    tags=ENVIRONMENT.tags("mesh"),
     **ONE_BY_ONE,
 )
 def latency_rollups():
@@ -68,7 +68,11 @@ def latency_rollups():
     doc_md="Merge the windows of the hour.",
 )
 def roll_up_hour():
-    return _roll_up("hour")
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import rollups
+
+    with context.skipped_on(rollups.NothingToMerge):
+        return rollups.roll_up(context.current_run(LEVELS_S["hour"]), "hour")
 
 
 @task(
@@ -79,26 +83,11 @@ def roll_up_hour():
     doc_md="Merge the hours of the day so far.",
 )
 def roll_up_day():
-    return _roll_up("day", ends="latency_rollups")
-
-
-def _roll_up(level, *, ends=None):
-    """Roll up a level; `ends` is the DAG whose run is then over, whether there was something to merge or not."""
     from pingmesh_tasks.orchestration import context
     from pingmesh_tasks.pipeline import rollups
 
-    run, skipped = context.current_run(LEVELS_S["hour"]), None
-    try:
-        told = rollups.roll_up(run, level)
-    except rollups.NothingToMerge as reason:
-        skipped = AirflowSkipException(str(reason))
-    if ends:
-        from pingmesh_tasks.pipeline import late_data
-
-        late_data.run_ended(run, ends)
-    if skipped:
-        raise skipped
-    return told
+    with context.skipped_on(rollups.NothingToMerge):
+        return rollups.finish_roll_up(context.current_run(LEVELS_S["hour"]), "day", dag_id="latency_rollups")
 
 
 latency_rollups()

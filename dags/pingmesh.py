@@ -8,7 +8,7 @@ turns it into tables and draws them.
 **Inputs** the inventory (`PINGMESH_INVENTORY`), the hosts over SSH (connections `pingmesh_ssh`, and
 `pingmesh_bootstrap` until the key is installed). **Outputs** tables `probe`, `pair_latency` and `host_status`, and the
 artifacts `heatmap`, `history`, `cdf`, `bars` and `timeline`, each under the window's key and under `artifacts/latest/`;
-what is wrong is in `anomaly`, what is normal in `normal`, and `anomaly_alerts` tells it.
+what is wrong is in `anomaly`, the baseline in `normal`, and `anomaly_alerts` notifies.
 
 **Run again** as often as you like: each stage replaces what it wrote for the window. A **backfill** of past windows
 collects from the hosts' spools (24 h by default) and leaves the agents alone.
@@ -17,22 +17,30 @@ collects from the hosts' spools (24 h by default) and leaves the agents alone.
 
 | task | look at |
 |---|---|
-| `plan_pinglists` | its log lists every fault of the inventory, or by how much the plan is over the budget |
+| `plan_pinglists` | its log lists every fault of settings or inventory, or by how much the plan is over the budget |
 | tasks in `shard` | the object store was down: they are retried; hosts that fail do not turn them red |
+| tasks in `shard` that stay scheduled | `airflow pools list`: the pool of `PINGMESH_SSH_POOL` must exist |
 | `check_fleet` | more hosts failed than the Param allows; its log names the first ten and why |
 
 The very first run ends skipped: its agents have only just been started. **Owner** the network team.
 """
 
-from airflow.sdk import Param, TriggerRule, dag, get_current_context, task, task_group
+from airflow.sdk import Param, TriggerRule, dag, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from pingmesh_tasks.orchestration import assets
 from pingmesh_tasks.orchestration.callbacks import late_data_alert
-from pingmesh_tasks.orchestration.defaults import HOSTS_PARAM, INVENTORY_PARAM, ONE_BY_ONE, every_window
-from pingmesh_tasks.settings import load_settings
+from pingmesh_tasks.orchestration.defaults import (
+    HOSTS_PARAM,
+    INVENTORY_PARAM,
+    MAPPED_AT_ONCE,
+    ONE_BY_ONE,
+    every_window,
+)
+from pingmesh_tasks.orchestration.environment import dag_environment
 
-SETTINGS = load_settings()
+ENVIRONMENT = dag_environment()
+SETTINGS = ENVIRONMENT.settings
 
 PARAMS = {
     "inventory": INVENTORY_PARAM,
@@ -62,59 +70,78 @@ PARAMS = {
 }
 
 
+#: Tasks of one shard, named after it in the UI; those that talk to hosts share a pool.
+OF_SHARD = {
+    "map_index_template": "{{ task.op_kwargs['part']['shard'] }}",
+    "max_active_tis_per_dag": MAPPED_AT_ONCE,
+}
+ON_HOSTS = OF_SHARD | {"pool": SETTINGS.ssh_pool}
+
+
 @dag(
     schedule=every_window(SETTINGS.window_s),
     deadline=late_data_alert(SETTINGS),
     params=PARAMS,
-    doc_md=__doc__,
+    doc_md=ENVIRONMENT.doc(__doc__),
     dag_display_name="Pingmesh",
-    description="Every window: keep the agents running, collect, build tables, look for faults, draw.",
-    tags=["pingmesh", "mesh"],
+    description="Every window: keep the agents running, collect, build tables, evaluate, draw.",
+    tags=ENVIRONMENT.tags("mesh"),
     **ONE_BY_ONE,
 )
 def pingmesh():
-    @task(doc_md="Read the inventory and plan who probes whom. One mapped group a shard of hosts follows.")
-    def plan_pinglists() -> list[dict[str, str]]:
-        from pingmesh_tasks.orchestration import context
-        from pingmesh_tasks.pipeline import plan
-
-        return [part.document() for part in plan.plan_window(context.current_run())]
-
     @task_group(group_id="shard")
     def each_shard(part):
-        keys, agents = ensure_keys(part), dispatch_agents(part)
-        keys >> agents >> collect_segments(part) >> build_probe_table(part) >> summarize_latency(part)
+        (
+            ensure_keys(part=part)
+            >> dispatch_agents(part=part)
+            >> collect_segments(part=part)
+            >> build_probe_table(part=part)
+            >> summarize_latency(part=part)
+        )
 
     parts = plan_pinglists()
     pictures = [render_heatmap(), render_history(), render_cdf(), render_bars(), render_timeline()]
     each_shard.expand(part=parts) >> [detect_anomalies(), build_mesh_map(), *pictures, check_fleet(parts)]
 
 
-@task(
-    map_index_template="{{ shard }}", doc_md="Make sure that our key opens every host; pin host keys at first contact."
-)
+@task(doc_md="Read the inventory and plan who probes whom. One mapped group a shard of hosts follows.")
+def plan_pinglists() -> list[dict[str, str]]:
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import plan
+
+    return [part.document() for part in plan.plan_window(context.current_run())]
+
+
+@task(**ON_HOSTS, doc_md="Make sure that our key opens every host; pin host keys at first contact.")
 def ensure_keys(part):
-    return _stage("ensure_keys", part)
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import mesh
+
+    return mesh.ensure_keys(context.live_run(), context.part_of(part))
 
 
 @task(
-    map_index_template="{{ shard }}",
+    **ON_HOSTS,
     doc_md="Copy agent and ping list where they differ, start agents that do not run, renew every lease.",
 )
 def dispatch_agents(part):
-    return _stage("dispatch_agents", part)
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import mesh
+
+    return mesh.dispatch_agents(context.live_run(), context.part_of(part))
 
 
 @task(
-    map_index_template="{{ shard }}",
+    **ON_HOSTS,
     trigger_rule=TriggerRule.NONE_FAILED,
     outlets=[assets.RAW_PROBES, assets.HOST_STATUS],
     doc_md="Fetch the window's segments straight to `raw/`; a damaged one goes to `quarantine/`.",
 )
 def collect_segments(part):
+    from pingmesh_tasks.orchestration import context
     from pingmesh_tasks.pipeline import mesh
 
-    counts = _stage("collect_segments", part)
+    counts = mesh.collect_segments(context.current_run(), context.part_of(part))
     if mesh.has_no_data_yet(counts):
         raise AirflowSkipException(
             "no data yet: the agents of this shard were started after the window began; the next window has some"
@@ -123,36 +150,42 @@ def collect_segments(part):
 
 
 @task(
-    map_index_template="{{ shard }}",
+    **OF_SHARD,
     inlets=[assets.RAW_PROBES],
     outlets=[assets.PROBE],
     doc_md="Turn raw segments into the shard's part of the table `probe`.",
 )
 def build_probe_table(part):
-    return _stage("build_probe_table", part)
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import mesh
+
+    return mesh.build_probe_table(context.current_run(), context.part_of(part))
 
 
 @task(
-    map_index_template="{{ shard }}",
+    **OF_SHARD,
     inlets=[assets.PROBE],
     outlets=[assets.PAIR_LATENCY],
-    doc_md="Turn probes into the shard's part of `pair_latency`; planned pairs that stayed silent are rows too.",
+    doc_md="Turn probes into the shard's part of `pair_latency`; planned pairs that gave nothing are rows too.",
 )
 def summarize_latency(part):
-    return _stage("summarize_latency", part)
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import mesh
+
+    return mesh.summarize_latency(context.current_run(), context.part_of(part))
 
 
 @task(
     trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
     inlets=[assets.PAIR_LATENCY, assets.HOST_STATUS],
     outlets=[assets.ANOMALY],
-    doc_md="Look for what is wrong: rows of `anomaly`, and incidents that `anomaly_alerts` tells.",
+    doc_md="Evaluate the window: rows of `anomaly`, and incidents that `anomaly_alerts` notifies.",
 )
 def detect_anomalies():
     from pingmesh_tasks.orchestration import context
     from pingmesh_tasks.pipeline import evaluate_windows
 
-    return evaluate_windows.evaluate_mesh_window(context.current_run(), _first_part())
+    return evaluate_windows.evaluate_mesh_window(context.current_run(), context.planned_part())
 
 
 @task(
@@ -165,7 +198,7 @@ def build_mesh_map():
     from pingmesh_tasks.orchestration import context
     from pingmesh_tasks.pipeline import mesh_matrix
 
-    return mesh_matrix.build_mesh_map(context.current_run(), _first_part())
+    return mesh_matrix.build_mesh_map(context.current_run(), context.planned_part())
 
 
 @task(
@@ -174,7 +207,10 @@ def build_mesh_map():
     doc_md="Fail the run where more hosts failed than the Param allows.",
 )
 def check_fleet(parts):
-    return _stage("check_fleet", parts[0])
+    from pingmesh_tasks.orchestration import context
+    from pingmesh_tasks.pipeline import mesh
+
+    return mesh.check_fleet(context.current_run(), context.part_of(parts[0]))
 
 
 def _picture(kind):
@@ -189,33 +225,12 @@ def _picture(kind):
         from pingmesh_tasks.orchestration import context
         from pingmesh_tasks.pipeline import pictures
 
-        return pictures.draw(kind, context.current_run(), _first_part())
+        return pictures.draw(kind, context.current_run(), context.planned_part())
 
     return render
 
 
 render_heatmap, render_history = _picture("heatmap"), _picture("history")
 render_cdf, render_bars, render_timeline = _picture("cdf"), _picture("bars"), _picture("timeline")
-
-
-def _first_part():
-    """Any part tells the plan. Pulled: as an argument it would make the plan an upstream, and hide skipped shards."""
-    from pingmesh_tasks.pipeline.run import Part
-
-    return Part(**get_current_context()["ti"].xcom_pull(task_ids="plan_pinglists")[0])
-
-
-def _stage(name, part):
-    """Run the stage called `name` on one part; it is imported here, since every task process reads this file."""
-    from pingmesh_tasks.orchestration import context
-    from pingmesh_tasks.pipeline import mesh
-    from pingmesh_tasks.pipeline.run import Part
-
-    get_current_context()["shard"] = part["shard"]
-    run = context.current_run()
-    if name in ("ensure_keys", "dispatch_agents") and not run.dispatches:
-        raise AirflowSkipException("this run looks back: the agents are left alone")
-    return getattr(mesh, name)(run, Part(**part))
-
 
 pingmesh()

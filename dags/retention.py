@@ -27,14 +27,15 @@ What Airflow keeps of its own runs is not in the bucket: see "Operating" in the 
 from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
 
 from pingmesh_tasks.orchestration.defaults import DEFAULT_ARGS
-from pingmesh_tasks.settings import load_settings
+from pingmesh_tasks.orchestration.environment import dag_environment
+
+ENVIRONMENT = dag_environment()
 
 PARAMS = {
     "dry_run": Param(
-        load_settings().keep_dry_run,
+        ENVIRONMENT.settings.keep_dry_run,
         type="boolean",
         title="Dry run",
         description="Only say what would be deleted.",
@@ -58,24 +59,21 @@ PARAMS = {
     dagrun_timeout=timedelta(hours=6),
     default_args=DEFAULT_ARGS | {"execution_timeout": timedelta(hours=2)},
     params=PARAMS,
-    doc_md=__doc__,
+    doc_md=ENVIRONMENT.doc(__doc__),
     dag_display_name="Pingmesh: retention",
     description="Daily: delete what is older than the settings say. Dry run by default.",
-    tags=["pingmesh", "admin"],
+    tags=ENVIRONMENT.tags("admin"),
 )
 def retention():
     @task(doc_md="Delete the windows that are too old, or only say which; the log has a line a kind.")
     def prune_bucket() -> dict[str, object]:
         from pingmesh_tasks.orchestration.connections import open_store
         from pingmesh_tasks.pipeline import retention
+        from pingmesh_tasks.settings import load_settings
 
         params, settings = get_current_context()["params"], load_settings()
-        try:
-            return retention.prune(
-                open_store(settings), settings, dry_run=params["dry_run"], max_share=params["max_share"]
-            )
-        except retention.TooManyExpired as reason:
-            raise AirflowFailException(str(reason)) from None
+        store = open_store(settings)
+        return retention.prune(store, settings, dry_run=params["dry_run"], max_share=params["max_share"])
 
     prune_bucket()
 

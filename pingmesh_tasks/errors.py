@@ -7,7 +7,9 @@
      ├── FleetError         too many hosts failed for a run to mean anything
      ├── NotificationError  no channel takes messages
      ├── SegmentError       an agent's segment that is damaged; names the chunk
+     ├── RetentionError     more of a kind is too old than may be deleted at once
      └── StoreError         the object store refused, or a table is not of its schema
+          └── StoreAuthError   the object store refused the credentials
 
 An error says what is wrong, where, and what to do. A single sick host is no error: it is a row of `host_status`.
 """
@@ -57,8 +59,16 @@ class SegmentError(PingmeshError):
         super().__init__(f"chunk {chunk}: {reason}")
 
 
+class RetentionError(PingmeshError):
+    """More of some kinds is too old than may be deleted at once; they were left alone. The message names them."""
+
+
 class StoreError(PingmeshError):
     """The object store refused a request, or a table does not fit its schema."""
+
+
+class StoreAuthError(StoreError):
+    """The object store refused the credentials: trying again does not help."""
 
 
 def faults_of(error: PingmeshError) -> list[str]:

@@ -1,7 +1,8 @@
 """Settings: everything an operator chooses, read once from `PINGMESH_*` and checked as a whole.
 
 Credentials are not here: they are Airflow connections. `.env.example` lists every variable with its meaning; a test
-holds the two together. A bad environment raises one ConfigError that names every fault.
+holds the two together. A bad environment raises one ConfigError that names every fault (`load_settings`). DAG files
+must parse nevertheless: they take the valid part of it (`valid_settings`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.windows import cron
@@ -20,6 +22,8 @@ from pingmesh_tasks.windows import cron
 PREFIX = "PINGMESH_"
 #: Variables with our prefix that are not settings: where tests find things, what the demo listens on.
 FOREIGN = ("PINGMESH_TEST_", "PINGMESH_DEMO_")
+#: The inventory of `valid_settings` where none is given.
+NO_INVENTORY = "PINGMESH_INVENTORY-is-not-set"
 #: Bytes as they came for a week, tables and pictures for a month, hours and what was said for a year, days for five.
 KEEP_D: Mapping[str, int | None] = {
     "raw": 7,
@@ -69,6 +73,7 @@ class Settings(BaseModel):
         Path("~/.pingmesh-controller")
     )
     ssh_concurrency: Annotated[int, Field(ge=1, le=1000, description="Hosts one task talks to at a time")] = 50
+    ssh_pool: Annotated[str, Field(min_length=1, description="Airflow pool of the tasks that use SSH")] = "default_pool"
     ssh_timeout_s: Annotated[float, Field(gt=0, description="Most time a task spends on one host")] = 30
     shard_size: Annotated[int, Field(ge=1, description="Hosts one mapped task takes care of")] = 250
     collect_grace_s: Annotated[float, Field(ge=0, le=60, description="Wait for a segment that is being closed")] = 10
@@ -115,9 +120,11 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _lease_outlasts_a_window(self) -> Settings:
         if self.lease_s <= self.window_s:
-            raise ValueError(
-                f"PINGMESH_LEASE_S={self.lease_s} is not above PINGMESH_WINDOW_S={self.window_s}: agents would stop "
-                f"between two runs; write {3 * self.window_s}"
+            raise PydanticCustomError(
+                "settings_together",
+                "PINGMESH_LEASE_S={lease_s} is not above PINGMESH_WINDOW_S={window_s}: agents would stop "
+                "between two runs; write {enough_s}",
+                {"lease_s": self.lease_s, "window_s": self.window_s, "enough_s": 3 * self.window_s},
             )
         return self
 
@@ -145,30 +152,59 @@ class Settings(BaseModel):
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Return the settings that `environ` (default: the process's) gives. Raises ConfigError with every fault in it."""
-    environ = os.environ if environ is None else environ
-    given = {
+    settings, fault = valid_settings(environ)
+    if fault is not None:
+        raise fault
+    return settings
+
+
+def valid_settings(environ: Mapping[str, str] | None = None) -> tuple[Settings, ConfigError | None]:
+    """Return the settings of the valid variables in `environ`, defaults in place of the others, and the fault.
+
+    The fault is what `load_settings` would raise, None where there is none. For reading DAG files: a task that
+    measures, deletes or alerts must not run on part of what its operator wrote.
+    """
+    given = _given(os.environ if environ is None else environ)
+    faults = [_unknown(name) for name in sorted(given.keys() - Settings.model_fields.keys())]
+    valid = {name: value for name, value in given.items() if name in Settings.model_fields}
+    while True:
+        try:
+            settings = Settings.model_validate(valid)
+        except ValidationError as error:
+            problems = [dict(problem) for problem in error.errors()]
+            faults += [_fault(problem) for problem in problems]
+            for name in {name for problem in problems for name in _names(problem)}:
+                valid.pop(name, None)
+            valid.setdefault("inventory", NO_INVENTORY)
+            continue
+        if not faults:
+            return settings, None
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        return settings, ConfigError(f"the environment has faults:\n{listed}")
+
+
+def _given(environ: Mapping[str, str]) -> dict[str, object]:
+    """Return what is set, by the name of the setting; an empty variable means the default."""
+    return {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environ.items()
         if name.startswith(PREFIX) and not name.startswith(FOREIGN) and value != ""
     }
-    faults = [_unknown(name) for name in sorted(given.keys() - Settings.model_fields.keys())]
-    try:
-        settings = Settings.model_validate(given)
-    except ValidationError as error:
-        faults += [_fault(dict(problem)) for problem in error.errors()]
-    if faults:
-        raise ConfigError("the environment has faults:\n" + "\n".join(f"  - {fault}" for fault in faults))
-    return settings
+
+
+def _names(problem: dict[str, Any]) -> list[str]:
+    """Return the settings that a problem is about; a problem of several settings lists them in its context."""
+    return [str(problem["loc"][0])] if problem["loc"] else [name for name in problem["ctx"] if name != "enough_s"]
 
 
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-    return f"{PREFIX}{name.upper()} is no setting" + (f"; did you mean {PREFIX}{near[0].upper()}?" if near else "")
+    return f"{PREFIX}{name.upper()} is not a setting" + (f"; did you mean {PREFIX}{near[0].upper()}?" if near else "")
 
 
 def _fault(problem: dict[str, Any]) -> str:
     if not problem["loc"]:  # of two settings together
-        return str(problem["msg"]).removeprefix("Value error, ")
+        return str(problem["msg"])
     name = str(problem["loc"][0])
     variable, meaning = PREFIX + name.upper(), Settings.model_fields[name].description
     if problem["type"] == "missing":

@@ -31,7 +31,7 @@ def test_every_fault_of_an_environment_is_reported_at_once():
 
 
 def test_a_misspelled_setting_is_refused_with_a_suggestion():
-    with pytest.raises(ConfigError, match="PINGMESH_WINDOWS_S is no setting; did you mean PINGMESH_WINDOW_S"):
+    with pytest.raises(ConfigError, match="PINGMESH_WINDOWS_S is not a setting; did you mean PINGMESH_WINDOW_S"):
         load_settings(MINIMAL | {"PINGMESH_WINDOWS_S": "300"})
 
 

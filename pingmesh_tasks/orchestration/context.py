@@ -1,21 +1,23 @@
 """From Airflow to us: the one place that turns a run into a `Window`, with the accesses of
 `connections`.
 
-A task calls `current_run()` and hands the answer to a stage; no stage asks Airflow for anything.
+A task calls `current_run()` and hands the answer to a use case of `pipeline`; no use case asks Airflow for anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowSkipException
 from pydantic import ValidationError
 
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.orchestration.connections import bootstrap_access, open_store, ssh_access
-from pingmesh_tasks.pipeline.run import Run
+from pingmesh_tasks.pipeline.run import Part, Run
 from pingmesh_tasks.settings import Settings, load_settings
 from pingmesh_tasks.windows import Window, last_complete_window, window_containing
 
@@ -28,7 +30,11 @@ RECENT_WINDOWS = 3
 def current_run(length_s: int | None = None) -> Run:
     """Return what the running task works on: window, Params, settings and the accesses that the connections give.
 
-    The window is as long as the settings say, or `length_s`, in a DAG whose runs are of other lengths.
+    Args:
+        length_s: Length of the window in a DAG whose runs are not windows of the settings.
+
+    Raises:
+        ConfigError: The settings, the Params or a connection have faults; the message lists them.
     """
     context: Mapping[str, Any] = get_current_context()
     settings = load_settings()
@@ -45,6 +51,38 @@ def current_run(length_s: int | None = None) -> Run:
         only_hosts=tuple(params.get("hosts") or ()),
         dispatches=not is_past(context["dag_run"], window),
     )
+
+
+def live_run() -> Run:
+    """Return `current_run()`; skip the task in a run that looks back, which leaves the agents alone."""
+    run = current_run()
+    if not run.dispatches:
+        raise AirflowSkipException("this run looks back: the agents are left alone")
+    return run
+
+
+def part_of(document: Mapping[str, str]) -> Part:
+    """Return the part that an XCom holds."""
+    return Part(**document)
+
+
+def planned_part(task_id: str = "plan_pinglists") -> Part:
+    """Return any part of the run's plan: each names the plan.
+
+    The XCom is pulled: as an argument it would make the plan an upstream task, and a task that follows skipped shards
+    would run.
+    """
+    parts: list[dict[str, str]] = get_current_context()["ti"].xcom_pull(task_ids=task_id)
+    return part_of(parts[0])
+
+
+@contextmanager
+def skipped_on(*reasons: type[Exception]) -> Iterator[None]:
+    """Skip the task where the block raises one of `reasons`, with its message."""
+    try:
+        yield
+    except reasons as reason:
+        raise AirflowSkipException(str(reason)) from None
 
 
 def with_form(settings: Settings, params: Mapping[str, Any]) -> Settings:

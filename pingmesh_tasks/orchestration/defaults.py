@@ -7,9 +7,13 @@ from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, Param
 
+from pingmesh_tasks.orchestration.retry import RETRY_POLICY
 from pingmesh_tasks.windows import cron
 
 OWNER = "network"
+#: Most mapped instances of one task at a time, over all runs of the DAG: of the 16 tasks that Airflow lets a DAG run at
+#: once, a backfill of a large fleet leaves half to the scheduled run. A shard's tables take up to 250 MB.
+MAPPED_AT_ONCE = 8
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": OWNER,
@@ -17,6 +21,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_delay": timedelta(seconds=10),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=2),
+    "retry_policy": RETRY_POLICY,
     "execution_timeout": timedelta(minutes=10),
 }
 

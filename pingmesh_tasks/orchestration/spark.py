@@ -1,4 +1,4 @@
-"""Start our Spark jobs: what `SparkSubmitOperator` is told, and what only the process' environment is.
+"""Start our Spark jobs: the arguments of `SparkSubmitHook`, and the environment of the spark-submit that it starts.
 
 The lock's `pyspark-client` brings no Spark. One comes from `make spark` (`.spark/`: the same version with its jars; the
 demo does without) or is the `SPARK_HOME` of a cluster. The driver of a job is a child of the task and runs in the
@@ -6,9 +6,11 @@ task's Python, so `spark_default` may be any master in client mode.
 
 S3A is not in a Spark from PyPI. spark-submit fetches `hadoop-aws` from Maven Central once and keeps it; of the AWS SDK
 it takes the modules that S3A calls, 14 MB, and not the bundle of all of AWS, 686 MB.
- The key pair is in no argument, so in no log, no rendered field and no `ps`: it is in the
-environment of spark-submit, where Spark itself looks for it and hands it to the executors.
-Credentials of a role are those of the moment the job starts, and a job that outlives them fails.
+
+The key pair is in no argument, so in no log, no rendered field and no `ps`: it is in the environment of spark-submit
+only, where Spark itself looks for it and hands it to the executors. (The hook's `env_vars` would make arguments of it
+on YARN and Kubernetes.) The environment of the task's own process is not changed. Credentials of a
+role are those of the moment the job starts, and a job that outlives them fails.
 """
 
 from __future__ import annotations
@@ -17,13 +19,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk import BaseOperator
 
 from pingmesh_tasks import bundled
 from pingmesh_tasks.errors import ConfigError
@@ -31,6 +32,8 @@ from pingmesh_tasks.topology.inventory import LogServer
 from pingmesh_tasks.windows import Window
 
 if TYPE_CHECKING:
+    from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
+
     from pingmesh_tasks.pipeline.run import Run
     from pingmesh_tasks.store.objects import S3Access
 
@@ -47,8 +50,15 @@ LEFT_OUT = ("software.amazon.awssdk:bundle", "io.netty:*", "org.slf4j:*")
 
 @dataclass(frozen=True)
 class Submission:
-    """`arguments` of SparkSubmitOperator, for everyone to see, and `environment` of spark-submit, for nobody."""
+    """How to start a job.
 
+    Attributes:
+        application: Path of the program.
+        arguments: Of SparkSubmitHook; they are logged.
+        environment: What spark-submit gets beside the task's own environment; it holds the key pair.
+    """
+
+    application: str
     arguments: dict[str, Any]
     environment: dict[str, str] = field(repr=False)
 
@@ -62,8 +72,8 @@ def access_tables(
         for server in servers
     ]
     return Submission(
+        str(bundled.files("spark_jobs") / "build_access_tables.py"),
         {
-            "application": str(bundled.files("spark_jobs") / "build_access_tables.py"),
             "name": f"build_access_tables {window.id}",
             "application_args": [
                 *("--root", f"s3a://{store.bucket}", "--window-s", str(window.length_s)),
@@ -71,6 +81,7 @@ def access_tables(
                 *(word for entry in formats for word in ("--server", json.dumps(entry, separators=(",", ":")))),
             ],
             "conf": _conf(store, home),
+            "spark_binary": str(home / "bin" / "spark-submit"),
             **s3a_packages(home),
         },
         _environment(store, master, home),
@@ -140,43 +151,62 @@ def _environment(store: S3Access, master: str, home: Path) -> dict[str, str]:
     return environment
 
 
-class BuildAccessTables(SparkSubmitOperator):
+class BuildAccessTables(BaseOperator):
     """Build the window's access tables on the Spark of the connection `spark_default`."""
 
-    template_fields = ()
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(conn_id=CONNECTION, **kwargs)
+    _hook: SparkSubmitHook | None = None
 
     def execute(self, context: Any) -> None:
+        """Run the job of the task's window to its end. Raises what `submit` does."""
         from pingmesh_tasks.orchestration.context import current_run
 
-        self.submit(current_run(), context)
+        self.submit(current_run())
 
-    def submit(self, run: Run, context: Any) -> None:
-        """Run the job to its end. Raises ConfigError where there is nothing to run it with or no jar of S3A."""
+    def submit(self, run: Run) -> None:
+        """Run the job to its end.
+
+        Raises:
+            ConfigError: There is no Spark, no provider, no Java, no connection, or Maven Central is out of reach.
+            InventoryError: The inventory has faults.
+            AirflowException: The job failed; the end of its output is in the message.
+        """
+        from airflow.sdk.exceptions import AirflowException
+
         from pingmesh_tasks.pipeline.run import load_run_inventory
 
         servers = load_run_inventory(run).log_servers
         home = spark_home()
-        submission = access_tables(servers, run.window, run.store.access, master=_master(), home=home)
-        for name, value in submission.arguments.items():
-            setattr(self, name, value)
-        self._spark_binary = str(home / "bin" / "spark-submit")
+        job = access_tables(servers, run.window, run.store.access, master=_master(), home=home)
+        self._hook = _hook_class()(conn_id=CONNECTION, **job.arguments)
         try:
-            with _environ(submission.environment):
-                super().execute(context)
-        except Exception as error:
+            self._hook.submit(job.application, env={**os.environ, **job.environment})
+        except AirflowException as error:
             if "unresolved dependenc" in str(error).lower():
                 raise ConfigError(
-                    f"Spark could not get {submission.arguments['packages']} from Maven Central, and its cache has not "
-                    f"all of it; run it once where Maven Central is reached, or put these jars into {home / 'jars'}"
+                    f"Spark could not get {job.arguments['packages']} from Maven Central, and its cache has not all of "
+                    f"it; run it once where Maven Central is reached, or put these jars into {home / 'jars'}"
                 ) from error
             raise
 
+    def on_kill(self) -> None:
+        """End the job with its task."""
+        if self._hook is not None:
+            self._hook.on_kill()
+
+
+def _hook_class() -> type[SparkSubmitHook]:
+    """Return the hook of Airflow's Spark provider, which is an extra of this package. Raises ConfigError."""
+    try:
+        from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "the engine spark needs Airflow's Spark provider; install it: pip install 'pingmesh-airflow[spark]'"
+        ) from None
+    return SparkSubmitHook
+
 
 def _master() -> str:
-    """Return the master of the connection; without one the hook would take `yarn` without a word."""
+    """Return the master of the connection; without a connection the hook would silently take `yarn`."""
     from airflow.sdk import Connection
     from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -187,18 +217,3 @@ def _master() -> str:
             f"define the Airflow connection {CONNECTION!r}, e.g. AIRFLOW_CONN_SPARK_DEFAULT="
             '\'{"conn_type": "spark", "host": "local[2]"}\''
         ) from None
-
-
-@contextmanager
-def _environ(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables of this process, for its children to inherit, as long as the block runs."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -12,17 +12,13 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from pingmesh_tasks.errors import PingmeshError
+from pingmesh_tasks.errors import RetentionError
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import expiry, layout
 from pingmesh_tasks.store.objects import Entry, ObjectStore
 
 log = logging.getLogger(__name__)
 BATCH = 1000
-
-
-class TooManyExpired(PingmeshError):
-    """More of some kinds would go at once than is allowed; they were left alone. The message names them."""
 
 
 def prune(
@@ -35,7 +31,7 @@ def prune(
 
     Raises:
         ConfigError: The settings name an age of an unknown kind.
-        TooManyExpired: More than `max_share` of a kind is too old; all other kinds are deleted.
+        RetentionError: More than `max_share` of a kind is too old; all other kinds are deleted.
         StoreError: The object store refused.
     """
     ages = expiry.Ages(settings.keep_d, settings.hot_keep_h)
@@ -46,7 +42,7 @@ def prune(
         return summary | {"dry_run": True}
     deleted = _delete(store, plan)
     if plan.refused:
-        raise TooManyExpired(
+        raise RetentionError(
             f"more than {max_share:.0%} of {', '.join(plan.refused)} is too old and was left alone ({deleted} other "
             "objects are deleted); check PINGMESH_KEEP_D and the clock, then run again with a higher max_share"
         )

@@ -27,6 +27,7 @@ from pingmesh_tasks.errors import PingmeshError
 from pingmesh_tasks.latency import rollup
 from pingmesh_tasks.matrix.build import METADATA
 from pingmesh_tasks.pipeline import mesh_matrix, pictures
+from pingmesh_tasks.pipeline.late_data import run_ended
 from pingmesh_tasks.pipeline.rulebook import read_rules
 from pingmesh_tasks.pipeline.run import Run, load_run_inventory
 from pingmesh_tasks.store import layout
@@ -110,6 +111,20 @@ def roll_up(run: Run, level: str) -> dict[str, int]:
     made_of = {"made_of": len(merge.sources), "missing": merge.missing}
     maker.keep(run.store, merge.window, level, plan=plan, **made_of)
     return made_of | {"pairs": stats.pairs, "silent": stats.silent, "rows": stats.rows}
+
+
+def finish_roll_up(run: Run, level: str, dag_id: str) -> dict[str, int]:
+    """Do the last `roll_up` of a run of the DAG `dag_id`, and note that the run ended.
+
+    A run with nothing to merge has ended too. Raises what `roll_up` does.
+    """
+    try:
+        merged = roll_up(run, level)
+    except NothingToMerge:
+        run_ended(run, dag_id)
+        raise
+    run_ended(run, dag_id)
+    return merged
 
 
 def _survey(run: Run, level: str) -> _Merge:

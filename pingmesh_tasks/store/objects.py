@@ -19,10 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    NotFoundError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 from obstore.store import S3Store
 
-from pingmesh_tasks.errors import ConfigError, StoreError
+from pingmesh_tasks.errors import ConfigError, StoreAuthError, StoreError
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config, S3Credential
@@ -354,4 +361,15 @@ class ObjectStore:
     def _refused(self, request: str, key: str, error: Exception) -> StoreError:
         where = self.access.endpoint or "AWS"
         reason = str(error).split("\n\nDebug source")[0].strip() or type(error).__name__
-        return StoreError(f"{request} {key!r} in bucket {self.access.bucket!r} at {where}: {reason[:500]}")
+        kind = StoreAuthError if _is_refused_login(error) else StoreError
+        return kind(f"{request} {key!r} in bucket {self.access.bucket!r} at {where}: {reason[:500]}")
+
+
+def _is_refused_login(error: Exception) -> bool:
+    """Whether an error of obstore or boto3 says that the credentials were refused (HTTP 401 or 403)."""
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        return True
+    if isinstance(error, BaseError):  # obstore has no class of its own for a listing that is refused
+        return "403 Forbidden" in str(error) or "401 Unauthorized" in str(error)
+    answer = getattr(error, "response", None)  # of boto3
+    return isinstance(answer, dict) and answer.get("ResponseMetadata", {}).get("HTTPStatusCode") in (401, 403)

@@ -4,14 +4,12 @@ import os
 import subprocess
 import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from pingmesh_tasks.errors import ConfigError
+from tests.dags.conftest import DAG_FILES, REPO
 
-REPO = Path(__file__).parents[2]
-DAG_FILES = sorted((REPO / "dags").glob("*.py"))
 HEAVY = ("polars", "pyarrow", "matplotlib", "asyncssh", "obstore", "boto3")
 EXPECTED = {
     *("pingmesh", "access_logs", "latency_rollups", "anomaly_alerts", "alert_admin", "fleet_admin", "retention"),
@@ -32,24 +30,6 @@ TASKS_OF_PINGMESH = {
     "render_timeline",
     "check_fleet",
 }
-
-
-@pytest.fixture(scope="module")
-def dags(tmp_path_factory):
-    home = tmp_path_factory.mktemp("airflow")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("AIRFLOW_HOME", str(home))
-    patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
-    patch.setenv("PINGMESH_INVENTORY", "include/inventories/example.yaml")
-    from airflow.dag_processing.dagbag import DagBag
-
-    bag = DagBag(str(REPO / "dags"), collect_dags=False)
-    for file in DAG_FILES:
-        bag.process_file(str(file))
-    assert bag.import_errors == {}
-    assert not bag.captured_warnings
-    yield bag.dags
-    patch.undo()
 
 
 def test_the_dags_are_the_known_ones_and_named_after_their_files(dags):
@@ -112,19 +92,12 @@ def test_params_are_checked_before_a_run_starts(dags):
             params.validate()
 
 
-def test_without_the_spark_provider_the_dag_is_there_and_its_task_says_what_to_install(dags, monkeypatch):
-    from airflow.dag_processing.dagbag import DagBag
+def test_without_the_spark_provider_the_engine_spark_says_what_to_install(monkeypatch):
+    from pingmesh_tasks.orchestration import spark
 
-    monkeypatch.setitem(sys.modules, "airflow.providers.apache.spark.operators", None)
-    for name in ("airflow.providers.apache.spark.operators.spark_submit", "pingmesh_tasks.orchestration.spark"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    bag = DagBag(str(REPO / "dags"), collect_dags=False)
-    bag.process_file(str(REPO / "dags" / "access_logs.py"))
-    assert bag.import_errors == {}
-    task = bag.dags["access_logs"].get_task("build_on_spark")
-    assert bag.dags["access_logs"].task_ids == dags["access_logs"].task_ids
+    monkeypatch.setitem(sys.modules, "airflow.providers.apache.spark.hooks.spark_submit", None)
     with pytest.raises(ConfigError, match=r"pip install 'pingmesh-airflow\[spark\]'"):
-        task.python_callable()
+        spark._hook_class()
 
 
 @pytest.mark.parametrize("file", DAG_FILES, ids=lambda file: file.name)

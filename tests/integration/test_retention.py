@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pingmesh_tasks.errors import ConfigError, StoreError
+from pingmesh_tasks.errors import ConfigError, RetentionError, StoreError
 from pingmesh_tasks.pipeline import retention
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
@@ -105,9 +105,7 @@ def test_a_guard_stops_the_kind_that_it_is_about_and_says_how_to_go_on(store):
     for key in probes:
         store.put(key, b"")
     assert prune(store, dry_run=True)["refused"] == ["tables/probe"]
-    with pytest.raises(
-        retention.TooManyExpired, match=r"more than 50% of tables/probe .*\(7 other objects are deleted\)"
-    ):
+    with pytest.raises(RetentionError, match=r"more than 50% of tables/probe .*\(7 other objects are deleted\)"):
         prune(store)
     assert set(probes) < set(store.keys(""))
     assert prune(store, max_share=1)["deleted"] == len(probes) - 1
