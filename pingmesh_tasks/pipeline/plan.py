@@ -43,7 +43,9 @@ class Shard:
         return [host for host in self.hosts if not only or host.name in only]
 
     def lists(self, hosts: Sequence[Host]) -> dict[str, PingList]:
-        """Return the ping lists of some hosts."""
+        """Return the ping lists of some hosts, none of no host: a run may touch hosts of other shards only."""
+        if not hosts:
+            return {}
         inventory, policy = self.plan
         return pinglist.plan_pinglists(inventory, policy, sources=[host.name for host in hosts])
 

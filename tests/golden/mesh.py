@@ -12,16 +12,13 @@ five minutes:
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from obstore.store import MemoryStore
 
 from pingmesh_tasks.access.raw import encode_raw
 from pingmesh_tasks.demo.access_log import DataServer
 from pingmesh_tasks.demo.made_up_sessions import Hammer, Profile
-from pingmesh_tasks.store.objects import ObjectStore, S3Access
 from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.topology.pinglist import PingList
 from pingmesh_tasks.windows import Window
@@ -37,20 +34,6 @@ SLOW_PAIR = ("d2p1t2h1", "d2p1t2h2")
 TOR_DOWN, SLOW_PODSET = "d1p2t1", "d2p2"
 _FAULTY, _WORSE = range(6, 10), range(8, 10)
 _LEVEL_US = {"intra_tor": 60, "intra_dc": 150, "inter_dc": 2_000}
-
-
-class MemoryObjects(ObjectStore):
-    """An object store in memory."""
-
-    def __init__(self) -> None:
-        super().__init__(S3Access("golden", "key", "secret", "memory"))
-
-    @cached_property
-    def _s3(self) -> MemoryStore:  # type: ignore[override]
-        return MemoryStore()
-
-    def ensure_bucket(self) -> None:
-        """The bucket exists."""
 
 
 def write_inventory(path: Path) -> Path:

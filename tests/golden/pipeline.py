@@ -50,6 +50,7 @@ from pingmesh_tasks.windows import Window, window_containing
 from tests.golden import mesh
 from tests.golden.recording import Recording, canonical
 from tests.support import notices
+from tests.support.memory_store import MemoryObjects
 
 REPO = Path(__file__).parents[2]
 SAMPLES = REPO / "tests" / "samples" / "mdsplus"
@@ -87,7 +88,7 @@ def _new_run(folder: Path) -> Run:
         }
     )
     ssh = SshAccess("nobody", folder / "known_hosts")
-    return Run(mesh.WINDOWS[0], settings, mesh.MemoryObjects(), ssh, dispatches=False)
+    return Run(mesh.WINDOWS[0], settings, MemoryObjects(), ssh, dispatches=False)
 
 
 # ---------------------------------------------------------------- the mesh
