@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store.objects import ObjectStore
 
 #: What is asked for first; a longer footer takes a second request.
@@ -28,14 +29,17 @@ class ParquetObject:
 
     @classmethod
     def find(cls, store: ObjectStore, key: str) -> ParquetObject | None:
-        """Read the footer; None where there is no object."""
+        """Read the footer; None where there is no object. Raises StoreError for an object that is damaged."""
         tail = store.find_tail(key, FOOTER_BYTES)
         if tail is not None:
             wanted = int.from_bytes(tail[-_TRAILER:-4], "little") + _TRAILER
             tail = tail if wanted <= len(tail) else store.find_tail(key, wanted)
         if tail is None:
             return None
-        return cls(store, key, pq.read_metadata(io.BytesIO(tail)))
+        try:
+            return cls(store, key, pq.read_metadata(io.BytesIO(tail)))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise StoreError(f"{key!r} is damaged ({error}); run its window again") from error
 
     def note(self, name: str) -> bytes | None:
         """Return a note that the writer left in the footer."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 
-import numpy as np
 import pytest
 from aiosmtpd.controller import Controller
 
@@ -25,23 +24,25 @@ from pingmesh_tasks.pipeline.plan import plan_window, read_inventory
 from pingmesh_tasks.pipeline.run import Run
 from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.hot_batch import HotPiece, encode_batch
+from pingmesh_tasks.store.hot_batch import HotPiece
 from pingmesh_tasks.store.objects import ObjectStore
 from pingmesh_tasks.store.schemas import HOST_STATUS
 from pingmesh_tasks.store.tables import read_table, write_table
-from pingmesh_tasks.topology.inventory import parse_inventory
 from pingmesh_tasks.windows import window_containing
 from tests.support.fleet import free_port
+from tests.support.hot_mesh import (
+    HOSTS,
+    INVENTORY,
+    LOG_SERVERS,
+    hammered,
+    put_log,
+    put_missed_minutes,
+    put_pieces,
+    put_probes,
+)
 from tests.support.mesh_frames import Faults, mesh_frame
-from tests.support.segments import segment
 
 pytestmark = pytest.mark.integration
-HOSTS = [f"host{number:02d}" for number in range(1, 9)]
-INVENTORY = "hosts:\n" + "".join(
-    f"  - {{name: {name}, address: 127.0.1.{number}, dc: dc1, podset: ps{number % 2}, tor: tor1}}\n"
-    for number, name in enumerate(HOSTS, 1)
-)
-LOG_SERVERS = "log_servers: [{name: data1, address: 127.0.1.99, path: /nowhere/access.log, timezone: UTC}]\n"
 
 
 class Inbox:
@@ -170,7 +171,7 @@ def test_hot_batches_tell_of_a_dead_host_before_any_window_does(run, store, inbo
 
 def test_what_came_and_went_while_nobody_looked_is_told_and_that_it_is_over(run, store, inbox):
     """As when the run before hung: a worker was killed, and the scheduler that would have noticed."""
-    put_a_past_that_nobody_looked_at(store)
+    put_missed_minutes(store, datetime.now(UTC))
     evaluate_hot.evaluate_hot(run)
     notify_all(run)
     assert len(about(inbox, "host04")) == 2, inbox.subjects
@@ -179,7 +180,7 @@ def test_what_came_and_went_while_nobody_looked_is_told_and_that_it_is_over(run,
 
 def test_the_past_does_not_hold_the_present_up(run, store, monkeypatch):
     monkeypatch.setattr(evaluate_hot, "CATCH_UP_BUDGET_S", 0)
-    put_a_past_that_nobody_looked_at(store)
+    put_missed_minutes(store, datetime.now(UTC))
     assert evaluate_hot.evaluate_hot(run)["findings"] == 0
     assert AlertFile(store).load().last_evaluated["hot mesh"] > datetime.now(UTC) - timedelta(seconds=30)
 
@@ -209,7 +210,7 @@ def test_a_fleet_that_was_never_heard_of_is_not_missed(run, store):
     contacts = tuple(Contact(name, "host", 0, False, None, "failed: no key yet") for name in HOSTS)
     now = datetime.now(UTC)
     at_us = round(now.timestamp() * 1e6)
-    _put(store, now, [HotPiece("roster", "follow", "0a0b0c0d", 0, Roster(contacts, 0).encode(), at_us)])
+    put_pieces(store, now, [HotPiece("roster", "follow", "0a0b0c0d", 0, Roster(contacts, 0).encode(), at_us)])
     for _ in range(3):
         assert evaluate_hot.evaluate_hot(run)["findings"] == 0
 
@@ -332,53 +333,3 @@ def test_rules_that_cannot_be_read_name_the_setting(run, tmp_path):
     bad = replace(run, settings=run.settings.model_copy(update={"rules": str(tmp_path / "none.yaml")}))
     with pytest.raises(ConfigError, match="PINGMESH_RULES"):
         judge(bad, 0)
-
-
-def put_probes(store: ObjectStore, now: datetime, dead: Callable[[float], bool]) -> None:
-    """Write the batch that a follower has of the last minute, in which host04 was dead at some seconds."""
-    start = now - timedelta(seconds=60)
-    start_us = round(start.timestamp() * 1e6)
-    window = window_containing(start, 60)
-    hosts = {host.name: host for host in parse_inventory(INVENTORY, "x.yaml").hosts}
-    pieces = []
-    for src in HOSTS:
-        table = [[name, hosts[name].address, 8765, "tcp", "intra_dc", 0] for name in HOSTS if name != src]
-        rows = []
-        for target, (name, *_) in enumerate(table):
-            for second in np.arange(target * 0.1, 58, 2.0):
-                if src == "host04" and dead(second):
-                    continue
-                lost = name == "host04" and dead(second)
-                rows.append((round(second * 1e6), target, 0 if lost else 200, 40000 + target, int(lost), 0))
-        rows.sort()
-        data = segment([rows], table, host=src, ip=hosts[src].address, window=window.id, window_s=60, start_us=start_us)
-        pieces.append(HotPiece("probe", src, window.id, 0, data, round(now.timestamp() * 1e6), 0))
-    _put(store, now, pieces)
-
-
-def put_a_past_that_nobody_looked_at(store: ObjectStore) -> None:
-    """Write the batches of three minutes, at whose beginning somebody looked; host04 was dead from 2:40 to 1:50 ago."""
-    now = datetime.now(UTC)
-    AlertFile(store).update(lambda before: replace(before, last_evaluated={"hot mesh": now - timedelta(seconds=180)}))
-    for ago_s, dead in ((120, (20, 60)), (60, (0, 10)), (0, (60, 60))):
-        put_probes(store, now - timedelta(seconds=ago_s), dead=lambda second, dead=dead: dead[0] < second < dead[1])
-
-
-def hammered(now: datetime) -> bytes:
-    """Lines of a server that starts a process a client: bob's reads one node 40 times a second for half a minute."""
-    begin = now - timedelta(seconds=30)
-    date = begin.strftime("%a %b %e %H:%M:%S %Y")
-    lines = [f"{date} (0) (pid 4711) Connection received from bob@ws1.example.org [198.51.100.7]"]
-    for tick in range(1200):
-        date = (begin + timedelta(seconds=tick / 40)).strftime("%a %b %e %H:%M:%S %Y")
-        lines.append(f"{date} (pid 4711) GetData called for tree=east, shot=12345, node=\\EAST::TOP.DATA:IP")
-    return ("\n".join(lines) + "\n").encode()
-
-
-def put_log(store: ObjectStore, now: datetime, lines: bytes) -> None:
-    _put(store, now, [HotPiece("access", "data1", "1:2", 0, lines, round(now.timestamp() * 1e6))])
-
-
-def _put(store: ObjectStore, now: datetime, pieces: list[HotPiece]) -> None:
-    written_ms = round(now.timestamp() * 1000) - 100
-    store.put(layout.hot_batch(written_ms, "0a0b0c0d", 1, notable=True), encode_batch(pieces))
