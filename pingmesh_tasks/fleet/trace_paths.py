@@ -38,11 +38,6 @@ class PortPath:
     hops: tuple[Hop, ...]
     directly: Hop | None = None
 
-    @property
-    def last_heard(self) -> Hop | None:
-        """The farthest hop that ever answered."""
-        return next((hop for hop in reversed(self.hops) if hop.answered), None)
-
 
 @dataclass(frozen=True, slots=True)
 class PathTrace:

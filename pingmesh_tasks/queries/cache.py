@@ -34,10 +34,6 @@ class BytesCache:
         self._slots: OrderedDict[Hashable, _Slot] = OrderedDict()
         self._lock = threading.Lock()
 
-    @property
-    def held_bytes(self) -> int:
-        return self._held
-
     def get(
         self, key: Hashable, make: Callable[[], T], size_of: Callable[[T], int], seconds: float = float("inf")
     ) -> T:

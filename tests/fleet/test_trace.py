@@ -36,7 +36,7 @@ def test_a_good_answer_becomes_paths_with_hops():
     good, refused = trace.paths
     assert (good.source_port, good.reached, good.directly) == (40000, True, None)
     assert good.hops[1] == Hop(2, None, None, "silent", 2, 0)
-    assert good.last_heard == Hop(3, "10.0.0.2", 95, "open", 1, 1)
+    assert good.hops[-1] == Hop(3, "10.0.0.2", 95, "open", 1, 1)
     assert not refused.reached
     assert refused.hops[0].what == "icmp 3/13"
 
