@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pingmesh_tasks import bundled
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.orchestration import spark
@@ -72,7 +73,7 @@ def environment(home: Path) -> dict[str, str]:
 def test_spark_submit_gets_the_window_and_its_servers(run, home):
     spark.BuildAccessTables(task_id="build").submit(run)
     words = called(home)
-    at = words.index(str(spark.ROOT / "spark_jobs" / "build_access_tables.py"))
+    at = words.index(str(bundled.files("spark_jobs") / "build_access_tables.py"))
     arguments = words[at + 1 :]
     assert arguments[:8] == [
         *("--root", "s3a://bucket", "--window-s", "300"),
@@ -143,7 +144,7 @@ def test_only_a_local_master_gets_this_machines_python(home):
     assert job(home).environment["SPARK_LOCAL_IP"] == "127.0.0.1"
     assert not {"PYSPARK_PYTHON", "SPARK_LOCAL_IP"} & set(job(home, "yarn").environment)
     assert job(home).environment["SPARK_HOME"] == str(home)
-    assert job(home).environment["PYTHONPATH"] == str(spark.ROOT)
+    assert job(home).environment["PYTHONPATH"] == str(spark.CHECKOUT)
 
 
 def test_aws_needs_no_endpoint(home):

@@ -114,7 +114,7 @@ def test_a_fault_that_came_and_went_in_missed_minutes_is_opened_and_resolved(run
     told = evaluate_hot.evaluate_hot(run, NOW + timedelta(milliseconds=1))
     state = AlertFile(run.store).load()
     assert [incident.lead.finding.subject for incident in state.closed] == ["host04"]
-    assert [entry.notice.kind for entry in state.outbox] == ["opened", "resolved"]
+    assert [entry.notification.kind for entry in state.outbox] == ["opened", "resolved"]
     assert (told["open"], told["waiting"]) == (0, 2)
 
 

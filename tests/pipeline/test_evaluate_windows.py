@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from pingmesh_tasks.alerting.incident import Policy
+from pingmesh_tasks.alerting import Policy
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import Evaluation, Finding
 from pingmesh_tasks.errors import ConfigError
@@ -99,7 +99,7 @@ def test_a_backfill_writes_its_findings_and_leaves_the_incidents_alone(run, stor
 def test_a_run_that_ended_in_time_closes_the_late_data_alert(run, store):
     now = datetime.now(UTC)
     for dag_id in ("pingmesh", "access_logs"):
-        finding = late_data.late_data(dag_id, "run", 600, now)
+        finding = late_data.late_data_finding(dag_id, "run", 600, now)
         late = Evaluation(dag_id, "window", now, frozenset({finding.rule}), (finding,))
         update_incidents(run, load_run_inventory(run), [(late, now)])
     assert len(leads(run)) == 2

@@ -12,8 +12,8 @@ from pingmesh_tasks.alerting.outbox import post
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.pipeline.late_data import ended_in_time, late_data_finding, notify_late_data
-from tests.golden.mesh import MemoryObjects
 from tests.support.channels import MemoryChannel
+from tests.support.memory_store import MemoryObjects
 from tests.support.notices import NOON, notice
 
 LATE = late_data_finding("pingmesh", "run 1", 600, NOON)

@@ -22,9 +22,9 @@ from pingmesh_tasks.settings import load_settings
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.tables import read_table
 from pingmesh_tasks.windows import window_containing
-from tests.golden.mesh import MemoryObjects
 from tests.support import notices
 from tests.support.channels import MemoryChannel
+from tests.support.memory_store import MemoryObjects
 
 NOW = datetime.now(UTC)
 OPENED = notices.notice(at=NOW)

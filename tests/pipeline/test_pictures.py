@@ -11,7 +11,7 @@ from pingmesh_tasks.pipeline import mesh_matrix, pictures
 from pingmesh_tasks.pipeline.plan import plan_window, read_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.tables import write_table
-from pingmesh_tasks.topology.axis import MapAxis
+from pingmesh_tasks.topology.axis import HostAxis
 from pingmesh_tasks.windows import window_containing
 from tests.pipeline.conftest import HOSTS, WINDOW
 from tests.support.memory_store import contents
@@ -112,7 +112,7 @@ def test_the_medians_of_the_baseline_are_those_of_the_newest_window_before(run, 
     from pingmesh_tasks.detect.mesh.baseline import update_normal
     from pingmesh_tasks.store.tables import read_table
 
-    axis = MapAxis.of(read_inventory(run, part))
+    axis = HostAxis.of(read_inventory(run, part))
     mesh_matrix.build_mesh_map(run, part)
     without = contents(store, layout.table_prefix("mesh_map", WINDOW))
     pairs = read_table(store, "pair_latency", WINDOW.shifted(-2))

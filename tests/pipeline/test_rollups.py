@@ -172,7 +172,7 @@ def test_a_day_of_windows_of_an_hour_is_made_of_windows(new_run):
 
 
 def open_late_alert(run):
-    finding = late_data.late_data("latency_rollups", "run", 2700, HOUR.end)
+    finding = late_data.late_data_finding("latency_rollups", "run", 2700, HOUR.end)
     late = Evaluation("latency_rollups", "window", HOUR.end, frozenset({finding.rule}), (finding,))
     update_incidents(run, load_run_inventory(run), [(late, HOUR.end)])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 
@@ -51,9 +52,14 @@ def put_missed_minutes(store: ObjectStore, now: datetime) -> None:
 
     host04 was dead from 2:40 to 1:50 ago.
     """
-    AlertFile(store).update(lambda before: replace(before, last_evaluated={"hot mesh": now - timedelta(seconds=180)}))
+    begin = now - timedelta(seconds=180)
+    AlertFile(store).update(lambda before: replace(before, last_evaluated={"hot mesh": begin}))
     for ago_s, dead in ((120, (20, 60)), (60, (0, 10)), (0, (60, 60))):
-        put_probes(store, now - timedelta(seconds=ago_s), dead=lambda second, dead=dead: dead[0] < second < dead[1])
+        put_probes(store, now - timedelta(seconds=ago_s), partial(_is_between, *dead))
+
+
+def _is_between(first: float, last: float, second: float) -> bool:
+    return first < second < last
 
 
 def hammered(now: datetime) -> bytes:
