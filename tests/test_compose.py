@@ -429,6 +429,29 @@ def test_init_refuses_a_short_secret(monkeypatch):
     assert load("init").weak_secrets(["SOME_SECRET"]) == []
 
 
+def test_init_makes_the_ssh_pool_unless_it_is_there(tmp_path, monkeypatch):
+    airflow = tmp_path / "airflow"
+    airflow.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n[ "$2" != get ] || test -f {tmp_path}/there\n')
+    airflow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert load("init").prepare_database("pingmesh_ssh") == 0
+    (tmp_path / "there").touch()
+    assert load("init").prepare_database("pingmesh_ssh") == 0
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        *("db migrate", "pools get pingmesh_ssh", "pools set pingmesh_ssh 4 Tasks of Pingmesh that use SSH"),
+        *("db migrate", "pools get pingmesh_ssh"),
+    ]
+
+
+def test_init_makes_no_pool_in_a_database_that_is_not_up_to_date(tmp_path, monkeypatch):
+    airflow = tmp_path / "airflow"
+    airflow.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\nexit 3\n')
+    airflow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert load("init").prepare_database("pingmesh_ssh") == 3
+    assert (tmp_path / "calls").read_text().splitlines() == ["db migrate"]
+
+
 def test_init_writes_the_password_for_our_eyes_only_and_can_run_again(tmp_path):
     file = tmp_path / "state" / "passwords.json"
     for password in ("first", 'sec"ond'):

@@ -1,7 +1,8 @@
 """Prepare what the services of docker-compose.yml share: the service `airflow-init`, once, before all others.
 
 Checks the settings and the inventory (a fault ends here, with all faults told, and not in a task at night), writes
-the password of the page's user, brings the database up to date. Safe to run again.
+the password of the page's user, brings the database up to date, makes the pool of the tasks that use SSH. Safe to run
+again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pingmesh_tasks.topology.inventory import load_inventory
 USER = "admin"
 MIN_SECRET_CHARS = 32
 NEEDED_GIB = 4
+SSH_POOL_SLOTS = 4
 
 
 def check_settings() -> str:
@@ -55,6 +57,16 @@ def write_password(file: Path, password: str) -> None:
     new.replace(file)
 
 
+def prepare_database(ssh_pool: str) -> int:
+    """Bring Airflow's database up to date and make the pool unless it is there; return the exit status."""
+    if status := subprocess.run(["airflow", "db", "migrate"], check=False).returncode:
+        return status
+    if subprocess.run(["airflow", "pools", "get", ssh_pool], check=False, capture_output=True).returncode == 0:
+        return 0
+    words = [ssh_pool, str(SSH_POOL_SLOTS), "Tasks of Pingmesh that use SSH"]
+    return subprocess.run(["airflow", "pools", "set", *words], check=False).returncode
+
+
 def main() -> int:
     try:
         print(check_settings())
@@ -69,7 +81,7 @@ def main() -> int:
     write_password(
         Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]), os.environ["AIRFLOW_ADMIN_PASSWORD"]
     )
-    return subprocess.run(["airflow", "db", "migrate"], check=False).returncode
+    return prepare_database(load_settings().ssh_pool)
 
 
 if __name__ == "__main__":

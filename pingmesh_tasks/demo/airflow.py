@@ -120,6 +120,14 @@ class DemoAirflow:
             answer = client.get(f"/api/v2/dags/{dag_id}/dagRuns", params=query).raise_for_status()
         return list(answer.json()["dag_runs"])
 
+    def ensure_pool(self, name: str, slots: int, description: str) -> None:
+        """Make a pool unless there is one of that name. Raises httpx.HTTPError."""
+        pool = {"name": name, "slots": slots, "description": description, "include_deferred": False}
+        with closing(self.log_in()) as client:
+            answer = client.post("/api/v2/pools", json=pool)
+        if answer.status_code != httpx.codes.CONFLICT:
+            answer.raise_for_status()
+
     def await_up(self, timeout_s: float = START_TIMEOUT_S) -> None:
         deadline = time.monotonic() + timeout_s
         while not self.is_up():

@@ -49,6 +49,8 @@ DATA_SERVER = "--rate 100 --rotate-every-s 180 --mode inetd"
 OUTAGE = f"--outage-host {OUTAGE_HOST} --outage-after-windows 6 --outage-windows 2"
 HAMMER = f"--hammer-user {HAMMER_USER} --hammer-after-s 660 --hammer-for-s 90 --hammer-rate 20 --hammer-every-s 3600"
 MAIL_TO = "oncall@example.org"
+#: The pool of the tasks that use SSH.
+SSH_POOL, SSH_POOL_SLOTS = "pingmesh_ssh", 4
 KINDS = EXTENSIONS | {"usage": ("png", "html")}
 
 
@@ -119,6 +121,7 @@ class Demo:
             "PINGMESH_AGENT_LAB": "true",
             "PINGMESH_S3_ENDPOINT": f"http://127.0.0.1:{self.ports.s3}",
             "PINGMESH_SSH_DIR": str(self.root / "ssh"),
+            "PINGMESH_SSH_POOL": SSH_POOL,
             "PINGMESH_ALERT_EMAIL_TO": MAIL_TO,
             "AIRFLOW_CONN_PINGMESH_SLACK": json.dumps(slack),
             "AIRFLOW_CONN_PINGMESH_SMTP": json.dumps(smtp),
@@ -147,6 +150,7 @@ class Demo:
         if self.airflow.daemon.pid is None:
             self.airflow.start()
         self.airflow.await_up()
+        self.airflow.ensure_pool(SSH_POOL, SSH_POOL_SLOTS, "Tasks of Pingmesh that use SSH")
         return store
 
     def _start_fleet(self) -> None:

@@ -5,6 +5,7 @@ plan_window → parts → Shard(run, part): the hosts, their ping lists
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from pingmesh_tasks.topology import pinglist
 from pingmesh_tasks.topology.inventory import Host, Inventory
 from pingmesh_tasks.topology.pinglist import PingList, PinglistPolicy
 
+log = logging.getLogger(__name__)
 SHARDED_TABLES = ("probe", "pair_latency", "host_status")
 
 
@@ -67,6 +69,12 @@ def plan_window(run: Run) -> list[Part]:
     run.store.ensure_bucket()
     run.store.put(layout.plan(version), pinglist.plan_document(inventory, run.policy))
     count = -(-len(inventory.hosts) // run.settings.shard_size)
+    log.info(
+        "%d hosts in %d shards; their tasks run in Airflow's pool %r: `airflow pools list` must show it, or they wait",
+        len(inventory.hosts),
+        count,
+        run.settings.ssh_pool,
+    )
     for table in SHARDED_TABLES:
         drop_other_shards(run.store, table, run.window, count)
     return [Part(version, layout.shard(index, count)) for index in range(count)]

@@ -8,7 +8,8 @@ from itertools import pairwise
 import pytest
 
 from pingmesh_tasks.errors import ConfigError
-from tests.dags.conftest import DAG_FILES, REPO
+from pingmesh_tasks.orchestration.retry import RETRY_POLICY
+from tests.dags.conftest import DAG_FILES, INVENTORY, REPO
 
 HEAVY = ("polars", "pyarrow", "matplotlib", "asyncssh", "obstore", "boto3")
 EXPECTED = {
@@ -107,3 +108,44 @@ def test_reading_a_dag_file_imports_nothing_heavy(file, tmp_path):
     environment = os.environ | {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(REPO), "PINGMESH_INVENTORY": "x.csv"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[-2].split() == []
+
+
+ON_HOSTS = {
+    "pingmesh": {"shard.ensure_keys", "shard.dispatch_agents", "shard.collect_segments"},
+    "access_logs": {"collect_logs"},
+    "fleet_admin": {"act_on_hosts"},
+}
+
+
+def pools_of(dags):
+    return {(name, task.task_id): task.pool for name, dag in dags.items() for task in dag.tasks}
+
+
+def test_tasks_that_use_ssh_run_in_the_pool_of_the_settings_and_no_others(dags, read_dags):
+    assert set(pools_of(dags).values()) == {"default_pool"}
+    pools = pools_of(read_dags(INVENTORY | {"PINGMESH_SSH_POOL": "pingmesh_ssh"}).dags)
+    in_pool = {key for key, pool in pools.items() if pool == "pingmesh_ssh"}
+    assert in_pool == {(name, task) for name, tasks in ON_HOSTS.items() for task in tasks}
+
+
+def test_every_task_has_the_retry_policy(dags):
+    for dag in dags.values():
+        for task in dag.tasks:
+            assert task.retry_policy is RETRY_POLICY, task.task_id
+
+
+def test_mapped_tasks_are_bounded_and_named_after_what_they_work_on(dags):
+    for name, groups in {"pingmesh": "shard", "access_logs": "server"}.items():
+        mapped = [task for task in dags[name].tasks if task.map_index_template]
+        assert mapped
+        for task in mapped:
+            assert task.max_active_tis_per_dag == 8, task.task_id
+            argument = "part" if groups == "shard" else "server"
+            assert f"op_kwargs['{argument}']" in task.map_index_template
+
+
+@pytest.mark.parametrize("file", DAG_FILES, ids=lambda file: file.name)
+def test_a_task_names_the_function_that_it_calls(file):
+    text = file.read_text()
+    assert "getattr(" not in text
+    assert "get_current_context()[" not in text.replace('get_current_context()["params"]', "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import pytest
@@ -104,3 +105,9 @@ def test_the_settings_become_the_policy_of_the_ping_lists(new_run):
 def test_the_settings_bound_the_fan_out(new_run):
     limits = new_run(ssh_concurrency=11, ssh_timeout_s=12).limits
     assert (limits.concurrency, limits.host_timeout_s) == (11, 12)
+
+
+def test_the_log_names_the_pool_that_must_exist(new_run, caplog):
+    with caplog.at_level(logging.INFO):
+        plan_window(new_run(ssh_pool="pingmesh_ssh"))
+    assert "6 hosts in 2 shards; their tasks run in Airflow's pool 'pingmesh_ssh': `airflow pools list`" in caplog.text
