@@ -67,7 +67,8 @@ def test_an_incident_that_is_open_already_is_not_written_again(run):
     later = NOW + timedelta(seconds=5)
     put_probes(run.store, later - timedelta(seconds=1), dead=lambda second: second > 40)
     assert evaluate_hot.evaluate_hot(run, later)["open"] == 1
-    assert read_table(run.store, "anomaly", window_containing(NOW, 60)).height == 1
+    rows = read_table(run.store, "anomaly", window_containing(NOW, 60))
+    assert (rows.height, set(rows["at"])) == (1, {NOW})
 
 
 def test_a_healthy_minute_is_evaluated_and_opens_nothing(run):
@@ -189,3 +190,12 @@ def test_the_same_evaluation_twice_changes_nothing(run):
     first = {key: run.store.get(key) for key in run.store.keys("")}
     evaluate_hot.evaluate_hot(run, NOW)
     assert {key: run.store.get(key) for key in run.store.keys("")} == first
+
+
+def test_an_evaluation_of_a_data_server_does_not_write_the_incidents_of_the_mesh(run):
+    put_probes(run.store, PUT, dead=lambda second: second > 45)
+    put_log(run.store, PUT + timedelta(milliseconds=5), hammered(PUT))
+    evaluate_hot.evaluate_hot(run, NOW)
+    rows = read_table(run.store, "anomaly", window_containing(NOW, 60))
+    assert set(rows.filter(subject="host04")["source"]) == {"mesh"}
+    assert set(rows.filter(pl.col("subject") != "host04")["source"]) == {"data1"}

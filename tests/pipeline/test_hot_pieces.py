@@ -215,9 +215,10 @@ def test_a_pid_means_nobody_who_has_ended_or_been_silent_for_hours():
     assert current_sessions(pl.DataFrame(rows, schema=SESSION), now)["user"].to_list() == ["bob"]
 
 
-def test_lines_that_were_read_before_the_span_are_not_of_it():
+def test_lines_that_were_read_before_the_span_or_at_its_end_are_not_of_it():
     found = recent_access([lines("early", at_s=-1), lines("late", at_s=60)], LOG, SINCE, UNTIL)
     assert found.rejected.is_empty()
+    assert recent_access([lines("first", at_s=0)], LOG, SINCE, UNTIL).rejected.height == 1
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import polars as pl
 import pytest
 
 from pingmesh_tasks.pipeline import mesh_matrix, pictures
@@ -124,3 +126,14 @@ def test_the_medians_of_the_baseline_are_those_of_the_newest_window_before(run, 
     assert len(axis.hosts) == 6
     later = replace(run, window=WINDOW.shifted(-2))
     mesh_matrix.build_mesh_map(later, part)  # no baseline is older than this window
+
+
+def test_the_matrix_shows_what_was_measured_in_its_window(run, store, part):
+    mesh_matrix.build_mesh_map(run, part)
+    mesh_matrix.build_mesh_map(replace(run, window=WINDOW.shifted(-1)), part)
+    mesh_matrix.build_mesh_map(replace(run, window=WINDOW.shifted(3)), part)  # nothing was measured then
+    for table, kind in (("mesh_map", "p50"), ("group_latency", "mesh")):
+        windows = [WINDOW, WINDOW.shifted(-1), WINDOW.shifted(3)]
+        parts = [store.get(layout.table(table, window, kind)) for window in windows]
+        columns = [pl.read_parquet(io.BytesIO(part)).to_dict(as_series=False) for part in parts]
+        assert columns[0] != columns[1] != columns[2] != columns[0], table

@@ -199,3 +199,13 @@ def test_a_run_that_fails_does_not_close_it(run, store):
         with pytest.raises(StoreError, match=f"'{key}' is damaged .*; run its window again"):
             rollups.finish_roll_up(run, "hour", "latency_rollups")
     assert len(AlertFile(run.store).load().open) == 1
+
+
+def test_a_part_that_was_replaced_since_it_was_listed_is_left_to_the_next_run(run, store, monkeypatch):
+    leave_window(run, WINDOWS[0])
+    keys = store.keys
+    gone = layout.table("pair_latency", WINDOWS[1], "000-of-002")
+    prefix = layout.table_prefix("pair_latency", WINDOWS[1])
+    monkeypatch.setattr(store, "keys", lambda of: [gone] if of == prefix else keys(of))
+    assert rollups.roll_up(run, "hour")["made_of"] == 2
+    assert pairs_of(run, "hour", HOUR).equals(merge_pairs([measured(WINDOWS[0])], HOUR))
