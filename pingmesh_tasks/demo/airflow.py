@@ -124,9 +124,8 @@ class DemoAirflow:
         """Make a pool unless there is one of that name. Raises httpx.HTTPError."""
         pool = {"name": name, "slots": slots, "description": description, "include_deferred": False}
         with closing(self.log_in()) as client:
-            answer = client.post("/api/v2/pools", json=pool)
-        if answer.status_code != httpx.codes.CONFLICT:
-            answer.raise_for_status()
+            if client.get(f"/api/v2/pools/{name}").status_code == httpx.codes.NOT_FOUND:
+                client.post("/api/v2/pools", json=pool).raise_for_status()
 
     def await_up(self, timeout_s: float = START_TIMEOUT_S) -> None:
         deadline = time.monotonic() + timeout_s

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from airflow.sdk import RetryAction
 
@@ -15,7 +17,7 @@ from pingmesh_tasks.errors import (
     StoreAuthError,
     StoreError,
 )
-from pingmesh_tasks.orchestration.defaults import DEFAULT_ARGS
+from pingmesh_tasks.orchestration.defaults import DEFAULT_ARGS, ONE_BY_ONE
 from pingmesh_tasks.orchestration.retry import RETRY_POLICY
 
 
@@ -61,3 +63,12 @@ def test_the_policy_survives_the_serialization_of_a_dag():
 def test_every_task_has_it_by_default():
     assert DEFAULT_ARGS["retry_policy"] is RETRY_POLICY
     assert DEFAULT_ARGS["retries"] == 2
+
+
+def test_every_task_waits_longer_before_each_retry_two_minutes_at_most():
+    assert DEFAULT_ARGS["retry_delay"] == timedelta(seconds=10)
+    assert DEFAULT_ARGS["max_retry_delay"] == timedelta(minutes=2)
+    assert DEFAULT_ARGS["retry_exponential_backoff"] == 2.0
+    assert DEFAULT_ARGS["execution_timeout"] == timedelta(minutes=10)
+    assert (DEFAULT_ARGS["owner"], ONE_BY_ONE["max_active_runs"], ONE_BY_ONE["catchup"]) == ("network", 1, False)
+    assert ONE_BY_ONE["dagrun_timeout"] == timedelta(hours=1)

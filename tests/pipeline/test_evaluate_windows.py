@@ -55,6 +55,7 @@ def test_a_dead_host_is_a_row_of_anomaly_and_an_incident(run, store):
     rows = read_table(store, "anomaly", WINDOW.shifted(1))
     assert rows.height == told["findings"] > 0
     assert set(rows["source"]) == {"mesh"}
+    assert "collection says unreachable" in rows.filter(rule="host_down")["detail"].item()
     assert leads(run) == [("host_down", "db-4")]
 
 
