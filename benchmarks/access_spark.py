@@ -44,8 +44,8 @@ def keys() -> tuple[str, ...]:
 
 def generate(root: Path, lines: int | None) -> None:
     """Write the raw object of the case, or of a log of so many lines."""
-    from pingmesh_tasks.access.raw import encode_raw
     from pingmesh_tasks.demo import access_log
+    from tests.support.raw_objects import raw_object
 
     log = (
         access_log.generate(lines=lines, profile=access_log.BENCHMARK)
@@ -56,7 +56,7 @@ def generate(root: Path, lines: int | None) -> None:
     piece = {"path": "log", "device": 1, "inode": 1, "start": 0, "end": sum(map(len, chunks)), "sha256": ""}
     path = root / keys()[0]
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"".join(encode_raw({"pieces": [piece]}, chunks)))
+    path.write_bytes(raw_object({"pieces": [piece]}, chunks))
 
 
 def ours(root: Path) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,15 +34,6 @@ _LEVEL = 3
 
 class RawObjectError(PingmeshError):
     """A raw object that is damaged or is none."""
-
-
-def encode_raw(header: Mapping[str, Any], chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield a raw object piece by piece; `chunks` are the log's bytes, in any division."""
-    yield encode_header(header)
-    packer = new_packer()
-    for chunk in chunks:
-        yield packer.compress(chunk)
-    yield packer.flush()
 
 
 def encode_header(header: Mapping[str, Any]) -> bytes:

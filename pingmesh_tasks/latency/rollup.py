@@ -6,8 +6,8 @@
 - The mean weighs each window by its clean answers. `jitter_us` is p95 − p50. A pair's scope is that of its last window.
 - Merging is a sum: windows → hours → days says what windows → days says (the mean: to the seventh digit, its storage).
 
-`merge_pairs` works on frames in memory; `roll_up` on pieces of sorted tables, a few sources at a time, so that a mesh
-of any size takes the memory of one batch: 1 kB a pair of it.
+`roll_up` reads ranges of sources of sorted tables, so that a mesh of any size takes the memory of one
+batch: 1 kB a pair of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -27,7 +26,6 @@ from numpy.typing import NDArray
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.latency.ladder import Ladders, LadderSums
 from pingmesh_tasks.latency.summary import OUTCOMES, PAIR_ARROW, PLAN_COLUMNS, QUANTILES, pair_writer
-from pingmesh_tasks.store.schemas import PAIR_LATENCY, check_schema
 from pingmesh_tasks.windows import Window
 
 COUNTS = ("sent", "retransmitted", *OUTCOMES)
@@ -160,29 +158,18 @@ class PairSums:
         return rows
 
 
-def merge_pairs(windows: Iterable[pl.DataFrame], window: Window) -> pl.DataFrame:
-    """Return the rows of `PAIR_LATENCY` of one longer window from those of the windows in it, in their order.
-
-    Raises StoreError where one is no `PAIR_LATENCY` table.
-    """
-    sums = PairSums()
-    for pairs in windows:
-        check_schema("pair_latency", pairs)
-        sums.add(pairs.select(COLUMNS).to_arrow(compat_level=pl.CompatLevel.oldest()))
-    table, _ = sums.finish(window)
-    return pl.DataFrame(table).cast(dict(PAIR_LATENCY))  # type: ignore[arg-type]
-
-
 def roll_up(
     windows: Sequence[Sequence[SourceRange]],
     window: Window,
     sink: Path | BinaryIO,
     seen: Callable[[pa.Table], None] = lambda _: None,
 ) -> RollupStats:
-    """Merge the pieces of each of `windows`, oldest first, into one Parquet file of `PAIR_LATENCY`.
+    """Merge the ranges of each of `windows`, oldest first, into one Parquet file of `PAIR_LATENCY`.
 
-    What `merge_pairs` would return is written a batch of sources at a time, and each batch handed to `seen`. A batch
-    ends where a piece of the window with the most pieces does. The next piece is read while one is added.
+    A batch of sources is written at a time, and handed to `seen`. A batch ends where a range of the
+    window with the most ranges does. The next range is read while one is added.
+
+    Raises StoreError where a pair is twice in one table.
     """
     total = RollupStats()
     with pair_writer(sink) as writer, ThreadPoolExecutor(1, "rollup-read") as reader:

@@ -6,7 +6,8 @@ import tracemalloc
 
 import pytest
 
-from pingmesh_tasks.access.raw import RawObjectError, encode_raw, read_raw, read_raw_header
+from pingmesh_tasks.access.raw import RawObjectError, read_raw, read_raw_header
+from tests.support.raw_objects import raw_object
 
 LOG = [b"one\r\n", b"two \xff\x00\n", b"three\n" * 1000]
 HEADER = {
@@ -19,7 +20,7 @@ HEADER = {
 
 @pytest.fixture
 def raw() -> bytes:
-    return b"".join(encode_raw(HEADER, LOG))
+    return raw_object(HEADER, LOG)
 
 
 def test_what_goes_in_comes_out_with_its_header(raw):
@@ -42,7 +43,7 @@ def test_it_is_read_from_a_file_and_in_chunks_of_any_size(raw, tmp_path):
 
 
 def test_a_window_without_a_byte_is_an_object_too():
-    empty = b"".join(encode_raw(HEADER | {"pieces": []}, []))
+    empty = raw_object(HEADER | {"pieces": []}, [])
     assert list(read_raw(empty)) == []
 
 
@@ -54,7 +55,7 @@ def test_the_header_is_read_from_the_beginning_alone(raw):
 def test_half_a_gigabyte_is_read_in_little_memory():
     size = 512 * 2**20
     pieces = [{"start": 0, "end": size}]
-    bomb = b"".join(encode_raw({"pieces": pieces}, (bytes(2**20) for _ in range(512))))
+    bomb = raw_object({"pieces": pieces}, (bytes(2**20) for _ in range(512)))
     tracemalloc.start()
     assert sum(map(len, read_raw(bomb))) == size
     assert tracemalloc.get_traced_memory()[1] < 8 * 2**20

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pingmesh_tasks.access.raw import encode_raw
 from pingmesh_tasks.demo.access_log import DataServer
 from pingmesh_tasks.demo.made_up_sessions import Hammer, Profile
 from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.topology.pinglist import PingList
 from pingmesh_tasks.windows import Window
+from tests.support.raw_objects import raw_object
 from tests.support.segments import Row, chunk
 
 SEED = 20261121
@@ -146,4 +146,4 @@ def raw_log_object(kind: str, window: Window, lines: bytes) -> bytes:
         "pieces": [piece],
         "head": "",
     }
-    return b"".join(encode_raw(header, [lines]))
+    return raw_object(header, [lines])

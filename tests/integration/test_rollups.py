@@ -15,7 +15,6 @@ import pytest
 from pingmesh_tasks.alerting.channel import Channels
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.fleet.connect import SshAccess
-from pingmesh_tasks.latency.rollup import merge_pairs
 from pingmesh_tasks.matrix.codes import METRICS, decode
 from pingmesh_tasks.pipeline import late_data, rollups
 from pingmesh_tasks.pipeline.mesh_matrix import build_mesh_map
@@ -28,6 +27,7 @@ from pingmesh_tasks.store.tables import read_table, write_table
 from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.topology.pinglist import plan_document, plan_version
 from pingmesh_tasks.windows import Window
+from tests.support.merged_pairs import merge_pairs
 from tests.support.mesh_frames import Faults, inventory_of, mesh_frame
 from tests.support.page_api_server import TOKEN, page_app, serving
 

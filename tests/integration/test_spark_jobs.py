@@ -14,7 +14,6 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.access.grammar import AccessSinks, parse_access_log, write_access_tables
-from pingmesh_tasks.access.raw import encode_raw
 from pingmesh_tasks.demo.access_log import BENCHMARK, generate
 from pingmesh_tasks.demo.made_up_sessions import Profile
 from pingmesh_tasks.errors import ConfigError
@@ -25,6 +24,7 @@ from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.schemas import check_schema
 from pingmesh_tasks.windows import Window
 from tests.support.needs import lack, require
+from tests.support.raw_objects import raw_object
 from tests.support.samples import log_names, log_sample
 
 pytestmark = pytest.mark.integration
@@ -69,9 +69,9 @@ def logs() -> dict[str, Log]:
 LOGS = logs()
 
 
-def raw_object(log: Log) -> bytes:
+def object_of(log: Log) -> bytes:
     piece = {"path": "/var/log/mdsip.log", "device": 1, "inode": 2, "start": 0, "end": len(log.data), "sha256": ""}
-    return b"".join(encode_raw({"kind": "access", "window": log.window.id, "pieces": [piece]}, [log.data]))
+    return raw_object({"kind": "access", "window": log.window.id, "pieces": [piece]}, [log.data])
 
 
 def keys_of(server: str, window: Window) -> tuple[str, str, str]:
@@ -98,8 +98,8 @@ def job(home, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     for name, log in LOGS.items():
         path = root / layout.raw_log("access", name, log.window)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(raw_object(log))
-    whole = raw_object(LOGS["busy"])
+        path.write_bytes(object_of(log))
+    whole = object_of(LOGS["busy"])
     for name, window, data in (("damaged", SECOND, whole[:-100]), ("late", SECOND.shifted(1), whole)):
         path = root / layout.raw_log("access", name, window)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -241,7 +241,7 @@ class ProcessWatch(threading.Thread):
 
 def test_the_operator_builds_the_tables_through_s3a_and_shows_no_secret(home, ran_window, store, tmp_path, capfd):
     log = LOGS["busy"]
-    store.put(layout.raw_log("access", "busy", FIRST), raw_object(log))
+    store.put(layout.raw_log("access", "busy", FIRST), object_of(log))
     store.put(layout.table("client", FIRST, "busy"), b"what an earlier run left")
     operator = spark.BuildAccessTables(task_id="build_access_tables")
     watch = ProcessWatch()

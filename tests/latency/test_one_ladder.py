@@ -4,7 +4,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pingmesh_tasks.latency.rollup import merge_pairs
 from pingmesh_tasks.latency.summary import summarize_pairs
 from pingmesh_tasks.matrix.groups import GroupBuilder, group_rows
 from pingmesh_tasks.queries.group_series import distribution
@@ -15,6 +14,7 @@ from pingmesh_tasks.store.schemas import PROBE
 from pingmesh_tasks.topology.axis import HostAxis
 from pingmesh_tasks.topology.inventory import Host, Inventory
 from pingmesh_tasks.windows import Window
+from tests.support.merged_pairs import merge_pairs
 from tests.support.pictures import shown_texts
 
 WINDOW = Window.parse("20261121T220500Z", 300)

@@ -12,10 +12,11 @@ import pytest
 
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.latency.ladder import Ladders, nearest_rank
-from pingmesh_tasks.latency.rollup import PairSums, SourceRange, merge_pairs, only_sources, roll_up
+from pingmesh_tasks.latency.rollup import PairSums, SourceRange, only_sources, roll_up
 from pingmesh_tasks.latency.summary import QUANTILES, summarize_pairs
 from pingmesh_tasks.store.schemas import PAIR_LATENCY, PROBE
 from pingmesh_tasks.windows import Window
+from tests.support.merged_pairs import merge_pairs
 
 DAY = Window.parse("20261121T000000Z", 86_400)
 HOUR = Window.parse("20261121T220000Z", 3_600)

@@ -10,7 +10,6 @@ import pytest
 from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.detect.finding import Evaluation
 from pingmesh_tasks.errors import StoreError
-from pingmesh_tasks.latency.rollup import merge_pairs
 from pingmesh_tasks.pipeline import late_data, rollups
 from pingmesh_tasks.pipeline.incidents import update_incidents
 from pingmesh_tasks.pipeline.mesh_matrix import build_mesh_map
@@ -21,6 +20,7 @@ from pingmesh_tasks.topology.inventory import Inventory
 from pingmesh_tasks.topology.pinglist import plan_document, plan_version
 from pingmesh_tasks.windows import Window
 from tests.support.memory_store import contents
+from tests.support.merged_pairs import merge_pairs
 from tests.support.mesh_frames import Faults, inventory_of, mesh_frame
 
 HOUR = Window.parse("20261121T220000Z", 3_600)

@@ -53,7 +53,7 @@ def find_lossy(look: Look, gone: NDArray[np.bool_]) -> Sequence[tuple[Suspect, F
     for suspect in find_suspects(look.places, evidence, demands, topology=look.topology):
         rule = _rule(look, suspect)
         if look.rules.is_on(rule, **look.place(suspect.scope, suspect.subject)):
-            found.append((suspect, _finding(look, suspect, rule, least(suspect.scope, suspect.subject), evidence.rate)))
+            found.append((suspect, _finding(look, suspect, rule, least(suspect.scope, suspect.subject))))
     return found
 
 
@@ -106,7 +106,7 @@ def _stopped(look: Look, suspect: Suspect) -> bool:
     return bool(np.median(each[suspect.hosts]) < 0.95 * np.median(each))
 
 
-def _finding(look: Look, suspect: Suspect, rule: str, threshold: float, baseline: NDArray[np.float32]) -> Finding:
+def _finding(look: Look, suspect: Suspect, rule: str, threshold: float) -> Finding:
     rows = suspect.rows
     lost = int(look.rows.lost[rows].sum(dtype=np.int64) + look.rows.unreachable[rows].sum(dtype=np.int64))
     again = int(look.rows.retransmitted[rows].sum(dtype=np.int64))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pingmesh_tasks.detect.mesh.patterns import HeatmapPattern, classify_heatmap
+from pingmesh_tasks.detect import mesh
+from pingmesh_tasks.detect.mesh import HeatmapPattern, baseline, classify_heatmap, evaluate, patterns
 from tests.support.mesh_frames import Faults, inventory_of, mesh_frame
 from tests.support.pair_rows import PairRows, fabric, flat
 
@@ -72,3 +73,9 @@ def test_an_empty_table_is_normal_for_want_of_anything_to_see():
     inventory = fabric()
     assert classify_heatmap(PairRows(inventory).frame().clear(), inventory) == HeatmapPattern("normal", (), 0.0, 0.0)
     assert not np.isnan(classify_heatmap(PairRows(inventory).mute("p").frame(), inventory).white)
+
+
+def test_the_package_names_what_others_call():
+    assert mesh.evaluate_mesh is evaluate.evaluate_mesh
+    assert mesh.update_baseline is baseline.update_normal
+    assert mesh.classify_heatmap is patterns.classify_heatmap
