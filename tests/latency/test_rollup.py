@@ -182,6 +182,20 @@ def test_a_roll_up_by_pieces_is_the_merge_of_whole_tables(rows):
     assert merged.equals(wanted)
 
 
+def test_a_range_is_read_once_where_all_windows_are_cut_alike():
+    reads: Counter[tuple[int, str]] = Counter()
+
+    def counted(window: int, piece: SourceRange) -> SourceRange:
+        def read() -> pa.Table:
+            reads[window, piece.first] += 1
+            return piece.read()
+
+        return SourceRange(piece.first, piece.last, read)
+
+    rolled_up([[counted(at, piece) for piece in pieces_of(pairs, 2)] for at, pairs in enumerate(PAIRS)])
+    assert len(reads) == 24 * 3 and {*reads.values()} == {1}
+
+
 def test_pieces_need_not_end_at_the_same_sources():
     merged, _ = rolled_up([pieces_of(pairs, 1 + i % 4) for i, pairs in enumerate(PAIRS)])
     assert merged.equals(merge_pairs(PAIRS, DAY))

@@ -145,6 +145,15 @@ def test_a_picture_needs_only_its_own_columns():
     assert measured.any() and (narrow.value[measured] == wide.value[measured]).all()
 
 
+def test_the_loss_of_a_pair_is_the_share_of_its_probes_and_none_without_probes():
+    inventory = inventory_of(2)
+    counts = {"sent": [1, 40], "lost": [1, 10], "answered": [0, 30]}
+    pairs = mesh_frame(inventory).with_columns(pl.Series(name, of, pl.UInt32) for name, of in counts.items())
+    silent = pairs[:1].with_columns(sent=pl.lit(0, pl.UInt32), lost=pl.lit(0, pl.UInt32))
+    loss = code_pairs([pairs, silent], axis_for(inventory), "loss").values["loss"]
+    assert np.array_equal(loss, [1, 0.25, np.nan], equal_nan=True)
+
+
 def test_an_unknown_metric_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="rtt_p50_us"):
         build_mesh(mesh_frame(inventory_of(2)), axis_for(inventory_of(2)), "p50")
