@@ -18,6 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+#: What is at fault where settings are: each of them names its variable.
+ENVIRONMENT = "the environment"
+
 
 class PingmeshError(Exception):
     """Base of all errors of this package."""
@@ -76,5 +79,7 @@ def faults_of(error: PingmeshError) -> list[str]:
     if isinstance(error, InventoryError):
         return [f"{error.location}: {fault}" for fault in error.faults]
     lines = str(error).splitlines()
-    listed = [line.removeprefix("  - ") for line in lines if line.startswith("  - ")]
+    subject = lines[0].removesuffix(":").removesuffix(" has faults") if lines else ""
+    place = "" if subject == ENVIRONMENT else f"{subject}: "
+    listed = [place + line.removeprefix("  - ") for line in lines if line.startswith("  - ")]
     return listed or [" ".join(line.strip() for line in lines)]

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from pingmesh_tasks.errors import ConfigError
+from pingmesh_tasks.errors import ENVIRONMENT, ConfigError
 from pingmesh_tasks.windows import cron
 
 PREFIX = "PINGMESH_"
@@ -180,7 +180,7 @@ def valid_settings(environ: Mapping[str, str] | None = None) -> tuple[Settings, 
         if not faults:
             return settings, None
         listed = "\n".join(f"  - {fault}" for fault in faults)
-        return settings, ConfigError(f"the environment has faults:\n{listed}")
+        return settings, ConfigError(f"{ENVIRONMENT} has faults:\n{listed}")
 
 
 def _given(environ: Mapping[str, str]) -> dict[str, object]:

@@ -33,11 +33,12 @@ class LocalInstallation:
 
         return open_store(settings)
 
-    def login(self, settings: Settings) -> str:
+    def login(self, settings: Settings, store: ObjectStore) -> str:
         """Return the user and port of the connection `pingmesh_ssh`. Raises ConfigError."""
-        from pingmesh_tasks.orchestration.connections import open_store, ssh_access
+        from pingmesh_tasks.orchestration.connections import bootstrap_access, ssh_access
 
-        access = ssh_access(settings, open_store(settings))
+        access = ssh_access(settings, store)
+        bootstrap_access(access)
         return f"{access.username} at port {access.port} of the hosts"
 
     def channels(self, settings: Settings) -> tuple[list[str], Mapping[str, str]]:

@@ -52,7 +52,7 @@ class Installation(Protocol):
     def open_store(self, settings: Settings) -> ObjectStore:
         """Return the object store that the connections give."""
 
-    def login(self, settings: Settings) -> str:
+    def login(self, settings: Settings, store: ObjectStore) -> str:
         """Return the user and port of the connection `pingmesh_ssh`."""
 
     def channels(self, settings: Settings) -> tuple[list[str], Mapping[str, str]]:
@@ -99,23 +99,27 @@ def masked(text: str) -> str:
 
 def _check_configuration(settings: Settings, installation: Installation) -> Iterator[Check]:
     store: ObjectStore | None = None
+    reachable = False
     try:
         store = installation.open_store(settings)
         store.find(layout.alert_state())
         where = masked(store.access.endpoint or "AWS")
         yield Check("bucket", "ok", f"{settings.s3_bucket} at {where} answers")
+        reachable = True
     except PingmeshError as error:
         advice = "Correct the connection pingmesh_s3 and PINGMESH_S3_ENDPOINT, or open the network."
         yield Check("bucket", "fault", _sentence(error), advice)
-        store = None
-    yield from _check_inventory(settings, store)
-    yield _guarded(
-        "ssh",
-        "Correct the connection pingmesh_ssh: type ssh, its login is the user on the hosts.",
-        lambda: installation.login(settings),
-    )
-    yield _check_rules(settings, store)
+    yield from _check_inventory(settings, store if reachable else None)
+    yield _check_login(settings, store, installation)
+    yield _check_rules(settings, store if reachable else None)
     yield _check_channels(settings, installation)
+
+
+def _check_login(settings: Settings, store: ObjectStore | None, installation: Installation) -> Check:
+    if store is None:  # which has the pinned host keys
+        return Check("ssh", "skipped", "the bucket cannot be opened")
+    advice = "Correct the connections pingmesh_ssh and pingmesh_bootstrap, of type ssh."
+    return _guarded("ssh", advice, lambda: installation.login(settings, store))
 
 
 def _check_rules(settings: Settings, store: ObjectStore | None) -> Check:

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from pingmesh_tasks.cli.main import main
-from pingmesh_tasks.detect.rules import load_rules
+from pingmesh_tasks.detect.rules_file import load_rules
 from pingmesh_tasks.orchestration import installation
 from pingmesh_tasks.topology.inventory import parse_inventory
 from tests.pipeline.test_checkup import MadeUpAirflow
@@ -45,7 +45,7 @@ def test_doctor_says_what_to_do_for_a_fault(airflow):
     assert done.exit_code == 1
     lines = done.stdout.splitlines()
     (row,) = [row for row, line in enumerate(lines) if line.startswith("FAULT ssh")]
-    assert lines[row + 1].strip().startswith("Correct the connection pingmesh_ssh")
+    assert lines[row + 1].strip().startswith("Correct the connections pingmesh_ssh")
     assert lines[-1] == "1 fault"
 
 

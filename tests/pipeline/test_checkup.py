@@ -44,7 +44,7 @@ class MadeUpAirflow:
             raise ConfigError("no credentials for the object store; define the connection 'pingmesh_s3'")
         return self.store
 
-    def login(self, settings):
+    def login(self, settings, store):
         if self.ssh_fault:
             raise ConfigError(self.ssh_fault)
         return "pingmesh at port 22"
