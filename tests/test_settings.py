@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pingmesh_tasks.errors import ConfigError
-from pingmesh_tasks.settings import Settings, load_settings
+from pingmesh_tasks.settings import NO_INVENTORY, Settings, load_settings, valid_settings
 
 MINIMAL = {"PINGMESH_INVENTORY": "pinglist.txt"}
 
@@ -69,3 +69,30 @@ def test_the_example_environment_lists_every_setting_with_its_default():
         assert variable in listed, f"{variable} is not in .env.example"
         if not field.is_required() and field.default not in (None, "", ()) and name not in ("ssh_dir",):
             assert getattr(load_settings(MINIMAL | {variable: listed[variable]}), name) == field.default
+
+
+def test_without_an_environment_given_it_is_the_process_own(monkeypatch):
+    monkeypatch.setenv("PINGMESH_INVENTORY", "of-the-process.csv")
+    assert load_settings().inventory == "of-the-process.csv"
+
+
+def test_faults_leave_the_valid_settings_and_the_defaults_of_the_others():
+    environ = {"PINGMESH_SHARD_SIZE": "7", "PINGMESH_WINDOW_S": "90", "PINGMESH_WINDOW": "60"}
+    settings, fault = valid_settings(environ)
+    assert (settings.shard_size, settings.window_s, settings.inventory) == (7, 300, NO_INVENTORY)
+    for part in ("PINGMESH_INVENTORY is missing", "PINGMESH_WINDOW_S='90'", "PINGMESH_WINDOW is not a setting"):
+        assert part in str(fault)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ)
+    assert str(caught.value) == str(fault)
+
+
+def test_a_fault_of_two_settings_together_leaves_the_defaults_of_both():
+    settings, fault = valid_settings(MINIMAL | {"PINGMESH_WINDOW_S": "3600", "PINGMESH_SHARD_SIZE": "7"})
+    assert (settings.window_s, settings.lease_s, settings.shard_size) == (300, 900, 7)
+    assert "PINGMESH_LEASE_S=900 is not above PINGMESH_WINDOW_S=3600" in str(fault)
+
+
+def test_sound_settings_have_no_fault():
+    settings, fault = valid_settings(MINIMAL)
+    assert (settings, fault) == (load_settings(MINIMAL), None)

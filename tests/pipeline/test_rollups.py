@@ -148,6 +148,9 @@ def test_windows_of_before_plans_were_noted_are_laid_out_by_the_inventory_of_now
     assert rollups.roll_up(run, "hour")["made_of"] == 1
     version = rollups._footer(store, "hour", HOUR)["plan"]
     assert store.find(layout.plan(version)) is not None
+    assert store.keys(layout.table_prefix("pair_latency_hour", HOUR)) == [
+        layout.table("pair_latency_hour", HOUR, "000-of-001")
+    ]
     assert pairs_of(run, "hour", HOUR).height == 56
 
 
