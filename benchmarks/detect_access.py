@@ -49,7 +49,7 @@ def ours(folder: Path) -> dict[str, Any]:
     import polars as pl
 
     from pingmesh_tasks.access.grammar import REJECTED
-    from pingmesh_tasks.detect.access.baseline import update_access_normal
+    from pingmesh_tasks.detect.access.baseline import update_access_baseline
     from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
     from pingmesh_tasks.detect.access.view import Look, busiest
     from pingmesh_tasks.detect.rules import DEFAULT_RULES
@@ -62,7 +62,7 @@ def ours(folder: Path) -> dict[str, Any]:
     view = AccessView(SERVER, window.end, WINDOW_S, "window", client, operation, rejected)
     judged = evaluate_access(view)
     evaluated = time.perf_counter() - start
-    normal = update_access_normal(None, view, window)
+    normal = update_access_baseline(None, view, window)
     wall, used = time.perf_counter() - start, time.process_time() - cpu
     look = Look.at(view, DEFAULT_RULES)
     tops = {name: int(busiest(look.operation.drop_nulls(name), [name])["value"][0]) for name in ("user", "client")}

@@ -2,7 +2,7 @@
 
 Every case runs in a process of its own that reads both tables from Parquet, in parts of 500 hosts as they are stored.
 "Look s" is `evaluate_mesh`, from frames in memory to findings; "peak MB" is the whole process's (VmHWM): interpreter,
-libraries, both tables and all. "update s" is `update_normal`, which each window does once.
+libraries, both tables and all. "update s" is `update_baseline`, which each window does once.
 
 The peer is NetOpsBench's rule (mean ± 3σ and least effects, `_detector_analysis.py`) written as straight Polars: a join
 with the history and one group-by for each of pairs, hosts, racks, podsets and DCs. It names every group that is over
@@ -39,7 +39,7 @@ REPEATS, HOSTS_A_PART, WINDOWS = 3, 500, 8
 
 def prepare(case: str, path: str) -> dict[str, float]:
     """Write the normal of some well windows, and a window with two faults."""
-    from pingmesh_tasks.detect.mesh.baseline import update_normal
+    from pingmesh_tasks.detect.mesh.baseline import update_baseline
     from tests.support.mesh_frames import Faults, mesh_frame
 
     inventory, mesh = inventory_of(case)
@@ -47,7 +47,7 @@ def prepare(case: str, path: str) -> dict[str, float]:
     for number in range(2):
         window = mesh_frame(inventory, seed=number, ladder=False, **mesh)
         start = time.perf_counter()
-        normal = update_normal(normal, window, inventory)
+        normal = update_baseline(normal, window, inventory)
         update_s = time.perf_counter() - start
     assert normal is not None
     normal = normal.with_columns(windows=(normal["windows"] * 0 + WINDOWS).cast(normal.schema["windows"]))

@@ -34,13 +34,13 @@ from pingmesh_tasks.access.logfiles import (
     LogDamaged,
     LogMoved,
     LogUnreadable,
-    Session,
+    Shell,
     fetch,
     list_files,
     look_at,
 )
 from pingmesh_tasks.access.raw import encode_header, log_bytes, new_packer, read_raw_header
-from pingmesh_tasks.access.rotation import MARKS_KEPT, Cursor, Fingerprint, Gap, Mark, Plan, Reading, decide
+from pingmesh_tasks.access.rotation import MARKS_KEPT, Cursor, Fingerprint, Gap, Mark, Reading, ReadPlan, decide
 from pingmesh_tasks.errors import ConfigError, StoreError
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.windows import Window
@@ -111,7 +111,7 @@ class CollectOutcome:
 
 
 async def collect_log(
-    session: Session,
+    session: Shell,
     server: str,
     kind: str,
     path: str,
@@ -146,7 +146,7 @@ async def collect_log(
         return await asyncio.to_thread(chain.extend, window, youngest, header, whole, _outcome(header, plan, listing))
 
 
-async def _plan(session: Session, path: str, cursor: Cursor | None) -> tuple[Listing, Plan]:
+async def _plan(session: Shell, path: str, cursor: Cursor | None) -> tuple[Listing, ReadPlan]:
     """List and look until there is a plan; a file that moves meanwhile begins it anew."""
     inodes = [mark.inode for mark in cursor.marks] if cursor else []
     moved: LogMoved | None = None
@@ -154,7 +154,7 @@ async def _plan(session: Session, path: str, cursor: Cursor | None) -> tuple[Lis
         listing = await list_files(session, path, inodes)
         looks: dict[Any, Any] = {}
         try:
-            while not isinstance(plan := decide(cursor, listing.files, looks), Plan):
+            while not isinstance(plan := decide(cursor, listing.files, looks), ReadPlan):
                 for file, offset in plan:
                     try:
                         looks[file, offset] = await look_at(session, file, offset)
@@ -164,7 +164,7 @@ async def _plan(session: Session, path: str, cursor: Cursor | None) -> tuple[Lis
             moved = error
             continue
         return listing, plan
-    nothing = Plan((), cursor.marks if cursor else (), (), "grown", unreadable=f"{moved}, again and again")
+    nothing = ReadPlan((), cursor.marks if cursor else (), (), "grown", unreadable=f"{moved}, again and again")
     return listing, nothing
 
 
@@ -280,7 +280,7 @@ class LineCutter:
 class _Run:
     """The readings of one run, within its limits; afterwards what they came to."""
 
-    def __init__(self, plan: Plan, sink: _Packed, limits: CollectLimits) -> None:
+    def __init__(self, plan: ReadPlan, sink: _Packed, limits: CollectLimits) -> None:
         self._plan, self._sink, self._limits = plan, sink, limits
         self._budget = limits.run_bytes
         self._deadline = time.monotonic() + limits.run_s
@@ -290,7 +290,7 @@ class _Run:
         self._backlog = 0
         self._complete = True
 
-    async def read_all(self, session: Session) -> None:
+    async def read_all(self, session: Shell) -> None:
         for reading in self._plan.readings:
             if self._complete:
                 await self._read(session, reading)
@@ -300,7 +300,7 @@ class _Run:
                     self._marks.append(reading.mark)
         await asyncio.to_thread(self._sink.close)
 
-    async def _read(self, session: Session, reading: Reading) -> None:
+    async def _read(self, session: Shell, reading: Reading) -> None:
         cutter = LineCutter(reading, self._sink, self._limits.line_bytes)
         position, before = reading.start, reading.look.tail
         while position < reading.look.size:
@@ -356,7 +356,7 @@ class _Run:
         }
 
 
-def _outcome(header: dict[str, Any], plan: Plan, listing: Listing) -> CollectOutcome:
+def _outcome(header: dict[str, Any], plan: ReadPlan, listing: Listing) -> CollectOutcome:
     happened = plan.happened
     if happened == "grown" and not header["pieces"]:
         happened = "quiet"

@@ -91,7 +91,7 @@ if [ -z "$3" ]; then exec dd bs={BLOCK_BYTES} skip="$4" count="$5" </dev/fd/3 2>
 )
 
 
-class Answer(Protocol):
+class ShellAnswer(Protocol):
     """What a script gave back."""
 
     @property
@@ -102,10 +102,10 @@ class Answer(Protocol):
     def stderr(self) -> str: ...
 
 
-class Session(Protocol):
+class Shell(Protocol):
     """One host, logged in. Raises what it likes when the host fails; that passes through."""
 
-    async def run(self, script: str, *args: str, stdin: bytes = b"", limit_bytes: int = ...) -> Answer: ...
+    async def run(self, script: str, *args: str, stdin: bytes = b"", limit_bytes: int = ...) -> ShellAnswer: ...
 
 
 class LogUnreadable(PingmeshError):
@@ -160,7 +160,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FileState:
     """The content of a file: its size, its first bytes and those just before the offset that was asked for."""
 
     size: int
@@ -168,7 +168,7 @@ class Look:
     tail: bytes
 
 
-async def list_files(session: Session, path: str, inodes: Iterable[int] = ()) -> Listing:
+async def list_files(session: Shell, path: str, inodes: Iterable[int] = ()) -> Listing:
     """List the log and what may be its rotated files: by name, and by inode in the same directory."""
     arguments = [str(inode) for inode in sorted(set(inodes))]
     answer = await session.run(LIST_SCRIPT, path, *arguments, limit_bytes=_LISTING_LIMIT_BYTES)
@@ -211,13 +211,13 @@ def _parse_file(text: str, bases: tuple[str, ...] = (), *, current: bool = False
         return None
 
 
-async def look_at(session: Session, file: LogFile, offset: int) -> Look:
+async def look_at(session: Shell, file: LogFile, offset: int) -> FileState:
     """Look at a file. Raises LogMoved, LogUnreadable, LogDamaged."""
     answer = await session.run(LOOK_SCRIPT, *_named(file), str(offset), limit_bytes=64 * 1024)
     _check(file, answer)
     try:
         size, head, tail, status = answer.stdout.decode().split("\n")[:4]
-        look = Look(int(size), bytes.fromhex(head), bytes.fromhex(tail))
+        look = FileState(int(size), bytes.fromhex(head), bytes.fromhex(tail))
     except ValueError:
         raise LogUnreadable(f"{file.path}: the host's tools do not answer as expected: {answer.stderr}") from None
     if status != "0":
@@ -225,7 +225,7 @@ async def look_at(session: Session, file: LogFile, offset: int) -> Look:
     return look
 
 
-async def fetch(session: Session, file: LogFile, start: int, size_bytes: int) -> bytes:
+async def fetch(session: Shell, file: LogFile, start: int, size_bytes: int) -> bytes:
     """Return `size_bytes` of a file's content from `start`, less where it ends before.
 
     Raises LogMoved, LogUnreadable.
@@ -245,7 +245,7 @@ def _named(file: LogFile) -> tuple[str, str, str]:
     return file.path, f"{file.device}:{file.inode}", file.unpacker
 
 
-def _check(file: LogFile, answer: Answer) -> None:
+def _check(file: LogFile, answer: ShellAnswer) -> None:
     match answer.exit_status:
         case 0:
             return

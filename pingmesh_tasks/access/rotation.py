@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pingmesh_tasks.access.logfiles import UNPACKERS, Identity, LogDamaged, LogFile, LogUnreadable, Look
+from pingmesh_tasks.access.logfiles import UNPACKERS, FileState, Identity, LogDamaged, LogFile, LogUnreadable
 
 #: Less of a content is no fingerprint: to find its continuation by, or to know a copy by, which is then passed over.
 _TELLS_BYTES = 16
@@ -78,7 +78,7 @@ class Mark:
     def unchanged(self, file: LogFile) -> bool:
         return self.mtime == file.mtime and (bool(file.unpacker) or file.size == self.seen)
 
-    def fits(self, look: Look) -> bool:
+    def fits(self, look: FileState) -> bool:
         """Whether a look at `self.offset` shows what was read. Nothing read fits what did not shrink."""
         return look.size >= (self.offset or self.seen) and self.head.begins(look.head) and self.tail.ends(look.tail)
 
@@ -118,7 +118,7 @@ class Reading:
 
     file: LogFile
     start: int
-    look: Look
+    look: FileState
     mark: Mark | None = None
     final: bool = False
     hole: bool = False
@@ -134,7 +134,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReadPlan:
     """What to do: read `readings` in their order; `kept` marks stay as they are. `happened` is one word."""
 
     readings: tuple[Reading, ...]
@@ -146,10 +146,10 @@ class Plan:
 
 
 Question = tuple[LogFile, int]
-Looks = Mapping[Question, Look | LogUnreadable | LogDamaged]
+Looks = Mapping[Question, FileState | LogUnreadable | LogDamaged]
 
 
-def decide(cursor: Cursor | None, files: Iterable[LogFile], looks: Looks) -> Plan | frozenset[Question]:
+def decide(cursor: Cursor | None, files: Iterable[LogFile], looks: Looks) -> ReadPlan | frozenset[Question]:
     """Return the plan, or the (file, offset) pairs to look at first.
 
     `looks` has the answers so far; asked again with all that it asks for, it comes to a plan after a few rounds.
@@ -175,18 +175,18 @@ class _Decision:
         self.damaged: list[LogFile] = []
         self.gaps: dict[str, Gap] = {}
 
-    def made(self) -> Plan | frozenset[Question]:
+    def made(self) -> ReadPlan | frozenset[Question]:
         for step in (self._know_by_identity, self._know_by_content, self._prepare):
             step()
             if self.questions:
                 return frozenset(self.questions)
         return self._plan()
 
-    def _look(self, file: LogFile, offset: int) -> Look | None:
+    def _look(self, file: LogFile, offset: int) -> FileState | None:
         """Return what is to see, or None where it has to be asked for or cannot be had."""
         answer = self.looks.get((file, offset))
         match answer:
-            case Look():
+            case FileState():
                 return answer
             case None:
                 self.questions.add((file, offset))
@@ -235,7 +235,7 @@ class _Decision:
             else:
                 self.copies.append(file.path)
 
-    def _match(self, file: LogFile, start: Look, orphans: Sequence[Mark]) -> tuple[Mark | None, bool]:
+    def _match(self, file: LogFile, start: FileState, orphans: Sequence[Mark]) -> tuple[Mark | None, bool]:
         """Return the mark whose content the file has, and whether it has all of it.
 
         A copy in the making has only the beginning of it. The log itself is compared only with what is nowhere else:
@@ -268,7 +268,7 @@ class _Decision:
             return True
         return self.cursor is not None and file.mtime[:_SECOND] >= self.cursor.since[:_SECOND]
 
-    def _begin(self, file: LogFile, start: Look) -> int:
+    def _begin(self, file: LogFile, start: FileState) -> int:
         """Where to begin a file that was never read: after the hole, as far as we know where it ends."""
         if file in self.overwritten and _is_hole(start.head):
             offset = max(mark.offset for mark in self.marks if mark.identity == file.identity)
@@ -283,7 +283,7 @@ class _Decision:
         for file, start in self.fresh.items():
             self._look(file, start)
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> ReadPlan:
         readings: list[Reading] = []
         kept: list[Mark] = []
         dealt_with: set[Mark] = set()
@@ -297,7 +297,7 @@ class _Decision:
             if start is None:
                 continue
             look = self.looks.get((file, start))
-            if isinstance(look, Look):
+            if isinstance(look, FileState):
                 readings.append(_reading(file, start, look, mark))
             elif mark:
                 kept.append(replace(mark, path=file.path, rotated=not file.current))
@@ -308,7 +308,7 @@ class _Decision:
         kept += [mark for mark in self.marks if mark not in dealt_with]
         kept += map(_given_up, dict.fromkeys(self.damaged))
         gaps = tuple(self.gaps.values())
-        return Plan(tuple(readings), tuple(kept), gaps, self._happened(), tuple(self.copies), unreadable)
+        return ReadPlan(tuple(readings), tuple(kept), gaps, self._happened(), tuple(self.copies), unreadable)
 
     def _vanished(self, dealt_with: set[Mark]) -> set[Mark]:
         """Return the marks whose file is gone, and note as a gap what was not read of each."""
@@ -350,7 +350,7 @@ def _age(file: LogFile) -> tuple[bool, str, float, str]:
     return (file.current, file.mtime, -int(number) if is_count else 0, file.path)
 
 
-def _reading(file: LogFile, start: int, look: Look, mark: Mark | None) -> Reading:
+def _reading(file: LogFile, start: int, look: FileState, mark: Mark | None) -> Reading:
     at_rest = mark is not None and mark.rotated and mark.mtime == file.mtime and mark.seen == look.size
     return Reading(
         file,

@@ -29,7 +29,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import numpy.typing as npt
 
-from pingmesh_tasks.demo.made_up_sessions import HOOK_TYPES, NO_NODE, Behaviour, Calls, Hammer, Profile, Sessions
+from pingmesh_tasks.demo.made_up_sessions import HOOK_TYPES, NO_NODE, Behaviour, Calls, Hammer, MadeUpSessions, Profile
 from pingmesh_tasks.demo.population import Floats, Ints, Population, draw_population
 from pingmesh_tasks.errors import ConfigError
 
@@ -181,7 +181,7 @@ class DataServer:
         self._roster = starts[here:], users[here:]
         return starts[:here], users[:here], np.zeros(here)
 
-    def _write(self, sessions: Sessions, calls: Calls) -> list[_Lines]:
+    def _write(self, sessions: MadeUpSessions, calls: Calls) -> list[_Lines]:
         """Return the lines of new sessions, most of which lie ahead, and note what stderr will say."""
         heads: list[bytes] = []
         lines: list[tuple[float, float, int, bytes]] = []  # time, printed time or NaN, code, text

@@ -46,8 +46,8 @@ __all__ = [
     "Block",
     "DataServer",
     "Hammer",
-    "LogFile",
     "Profile",
+    "RotatingLog",
     "Rotation",
     "Truth",
     "generate",
@@ -71,7 +71,7 @@ class Rotation:
     compress: bool = False
 
 
-class LogFile:
+class RotatingLog:
     """A file that is appended to, and rotated. Writes go to the kernel at once, in the order they come."""
 
     def __init__(self, path: Path, rotation: Rotation) -> None:
@@ -119,8 +119,8 @@ class LogFile:
 def play(
     profile: Profile,
     seed: int,
-    log: LogFile,
-    errors: LogFile | None,
+    log: RotatingLog,
+    errors: RotatingLog | None,
     rotate_every_s: float,
     *,
     with_parent: bool = False,
@@ -229,8 +229,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             hammer=hammer,
         )
         rotation = Rotation(options.rotate_every_s, options.keep, options.copytruncate, options.compress)
-        log = LogFile(options.log, rotation)
-        errors = LogFile(options.errors, rotation) if options.errors else None
+        log = RotatingLog(options.log, rotation)
+        errors = RotatingLog(options.errors, rotation) if options.errors else None
         truth = play(
             profile,
             options.seed,

@@ -108,7 +108,7 @@ class Profile:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Sessions:
+class MadeUpSessions:
     """Sessions as parallel arrays, in order of `start_s`. `told_s` is when the disconnect line comes (NaN: never)."""
 
     start_s: Floats
@@ -202,7 +202,7 @@ class Behaviour:
         """Return the latest shot's number, which follows from the clock alone."""
         return EPOCH_SHOT + (moment_s // self._profile.shot_every_s).astype(np.int64) % _SHOTS
 
-    def act(self, start_s: Floats, user: Ints, hammer_s: Floats) -> tuple[Sessions, Calls]:
+    def act(self, start_s: Floats, user: Ints, hammer_s: Floats) -> tuple[MadeUpSessions, Calls]:
         """Return the sessions that begin so, and every call of the hook in them, by session and in time."""
         p, people, rng = self._profile, self._people, self._rng
         count, hammers = len(start_s), hammer_s > 0
@@ -250,7 +250,9 @@ class Behaviour:
         node = people.favourites[user[session], choice[session], rank]
         node[hammers[session]] = people.wanted[0][0]
         shot = self._shots(start_s, user, habit)
-        sessions = Sessions(start_s, end_s, told_s, user, refused, (rng.random(count) < p.forged) & ~refused, hammers)
+        sessions = MadeUpSessions(
+            start_s, end_s, told_s, user, refused, (rng.random(count) < p.forged) & ~refused, hammers
+        )
         return sessions, self._calls(at_s, session, kind, tree[session], shot[session], node)
 
     def _calls(self, at_s: Floats, session: Ints, kind: Ints, tree: Ints, shot: Ints, node: Ints) -> Calls:

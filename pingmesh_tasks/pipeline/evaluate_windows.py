@@ -42,7 +42,7 @@ def evaluate_mesh_window(run: Run, part: Part) -> dict[str, int]:
     Returns how many findings there are, how many scopes had too little data, and the incidents' counts.
     Raises ConfigError for faults of the rules, and StoreError.
     """
-    from pingmesh_tasks.detect.mesh.baseline import update_normal
+    from pingmesh_tasks.detect.mesh.baseline import update_baseline
     from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 
     inventory, window = read_inventory(run, part), run.window
@@ -58,7 +58,7 @@ def evaluate_mesh_window(run: Run, part: Part) -> dict[str, int]:
         status=status.filter(pl.col("stage") == "collect"),
     )
     evaluation = evaluate_mesh(view, read_rules(run.settings, run.store))
-    write_table(run.store, "normal", window, update_normal(before, pairs, inventory))
+    write_table(run.store, "normal", window, update_baseline(before, pairs, inventory))
     return _keep(run, evaluation, inventory, "pingmesh")
 
 
@@ -68,7 +68,7 @@ def evaluate_access_window(run: Run, name: str) -> dict[str, int]:
     Returns and raises what `evaluate_mesh_window` does; ConfigError also for a server that left the inventory.
     """
     from pingmesh_tasks.access.countries import Countries
-    from pingmesh_tasks.detect.access.baseline import update_access_normal
+    from pingmesh_tasks.detect.access.baseline import update_access_baseline
     from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 
     window, store, inventory = run.window, run.store, load_run_inventory(run)
@@ -91,7 +91,7 @@ def evaluate_access_window(run: Run, name: str) -> dict[str, int]:
         place=place_of(server, inventory),
     )
     evaluation = evaluate_access(view, read_rules(run.settings, run.store))
-    write_table(store, "access_normal", window, update_access_normal(before, view, window), name)
+    write_table(store, "access_normal", window, update_access_baseline(before, view, window), name)
     return _keep(run, evaluation, inventory, "access_logs")
 
 

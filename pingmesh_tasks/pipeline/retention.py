@@ -15,7 +15,7 @@ from typing import Any
 from pingmesh_tasks.errors import RetentionError
 from pingmesh_tasks.settings import Settings
 from pingmesh_tasks.store import expiry, layout
-from pingmesh_tasks.store.objects import Entry, ObjectStore
+from pingmesh_tasks.store.objects import ObjectStore, StoredObject
 
 log = logging.getLogger(__name__)
 BATCH = 1000
@@ -49,7 +49,7 @@ def prune(
     return summary | {"dry_run": False, "deleted": deleted}
 
 
-def _log_plan(plan: expiry.Plan, summary: dict[str, Any], verb: str, max_share: float) -> None:
+def _log_plan(plan: expiry.ExpiryPlan, summary: dict[str, Any], verb: str, max_share: float) -> None:
     for kind, pile in summary["kinds"].items():
         share = f"{pile['objects']} of {plan.all[kind].objects} objects"
         kept = f", refused: more than {max_share:.0%}" if kind in plan.refused else ""
@@ -60,12 +60,12 @@ def _log_plan(plan: expiry.Plan, summary: dict[str, Any], verb: str, max_share: 
         log.info("%d other objects of these folders do not age, or are not ours: left alone", plan.strangers)
 
 
-def _listing(store: ObjectStore) -> Iterator[Entry]:
+def _listing(store: ObjectStore) -> Iterator[StoredObject]:
     for folder in layout.AGING:
         yield from store.walk(folder)
 
 
-def _delete(store: ObjectStore, plan: expiry.Plan) -> int:
+def _delete(store: ObjectStore, plan: expiry.ExpiryPlan) -> int:
     expired = (entry.key for entry in _listing(store) if plan.prunes(entry))
     count = 0
     while batch := list(islice(expired, BATCH)):
@@ -75,7 +75,7 @@ def _delete(store: ObjectStore, plan: expiry.Plan) -> int:
     return count
 
 
-def _summary(plan: expiry.Plan) -> dict[str, Any]:
+def _summary(plan: expiry.ExpiryPlan) -> dict[str, Any]:
     """Return what is to be deleted, as a task returns it."""
     kinds = {
         kind: {

@@ -19,7 +19,7 @@ from pingmesh_tasks.queries.page import Page
 from pingmesh_tasks.queries.refusal import NoAnswer
 from pingmesh_tasks.queries.window_index import DAY_S
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.objects import Entry
+from pingmesh_tasks.store.objects import StoredObject
 from pingmesh_tasks.store.schemas import SCHEMAS
 from pingmesh_tasks.store.tables import newest_window
 from pingmesh_tasks.windows import Window, window_containing
@@ -184,13 +184,13 @@ def _of_window(page: Page, table: str, window_id: str | None) -> tuple[str | Non
     return window.id, pl.concat([SCHEMAS[table].to_frame(), *frames])
 
 
-def _entries_between(page: Page, table: str, start: datetime, end: datetime) -> list[Entry]:
-    found: list[Entry] = []
+def _entries_between(page: Page, table: str, start: datetime, end: datetime) -> list[StoredObject]:
+    found: list[StoredObject] = []
     day = window_containing(end - timedelta(microseconds=1), DAY_S)
     first, last = f"{start:%Y%m%dT%H%M%SZ}", f"{end:%Y%m%dT%H%M%SZ}"
     while day.end > start:
         prefix = layout.table_day_prefix(table, day.start)
-        entries: Sequence[Entry] = page.cache.get(
+        entries: Sequence[StoredObject] = page.cache.get(
             ("entries", prefix), _lister(page, prefix), lambda there: 300 * len(there), LIST_S
         )
         found += [entry for entry in entries if first <= layout.window_id_of(entry.key) < last]
@@ -198,11 +198,11 @@ def _entries_between(page: Page, table: str, start: datetime, end: datetime) -> 
     return found
 
 
-def _lister(page: Page, prefix: str) -> Callable[[], list[Entry]]:
+def _lister(page: Page, prefix: str) -> Callable[[], list[StoredObject]]:
     return lambda: page.store.entries(prefix)
 
 
-def _part(page: Page, entry: Entry) -> pl.DataFrame:
+def _part(page: Page, entry: StoredObject) -> pl.DataFrame:
     return page.cache.get(
         ("part", entry.key, entry.tag),
         lambda: pl.read_parquet(io.BytesIO(page.store.get(entry.key))),

@@ -17,7 +17,7 @@ from pingmesh_tasks.matrix.codes import CHANGE, METRICS
 from pingmesh_tasks.queries.cache import BytesCache
 from pingmesh_tasks.queries.refusal import NoAnswer
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.objects import Entry, ObjectStore
+from pingmesh_tasks.store.objects import ObjectStore, StoredObject
 from pingmesh_tasks.windows import Window, window_containing
 
 MAP = "mesh_map"
@@ -101,7 +101,7 @@ class WindowIndex:
         return found
 
 
-def version_of(parts: Iterable[Entry], window: Window, level: str = "window") -> str | None:
+def version_of(parts: Iterable[StoredObject], window: Window, level: str = "window") -> str | None:
     """Return the version that a window's parts make, or None where some are missing."""
     tags = {entry.key: entry.tag for entry in parts}
     wanted = [layout.table(layout.at_level(MAP, level), window, name) for name in METRICS]

@@ -38,7 +38,7 @@ Figures = dict[tuple[str, str], dict[str | None, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class RankedList:
     """A list by one dimension: `columns` are (measure, heading), a row has a value for each, None where not known.
 
     Sorted by the first column, then the next. `rest` sums up what has no row, `note` says what was left out.
@@ -80,7 +80,7 @@ class Report:
     servers: tuple[str, ...]
     windows: int
     totals: dict[str, int]
-    listings: dict[str, Listing]
+    listings: dict[str, RankedList]
     types: TypesOverTime | None
     curves: tuple[Curve, ...]
 
@@ -208,7 +208,7 @@ def _merged(usage: pl.DataFrame) -> Figures:
 
 def _listing(
     figures: Figures, name: str, title: str, key: str, dimension: str, columns: tuple[tuple[str, str], ...]
-) -> Listing:
+) -> RankedList:
     measured = [column for column in columns if (column[0], dimension) in figures]
     columns = tuple(measured) or columns[:1]  # a measure that nobody has a figure of is no column of zeros
     known = [dict(figures.get((measure, dimension), {})) for measure, _ in columns]
@@ -226,10 +226,10 @@ def _listing(
     rest = tuple(rest + sum(row[1][i] or 0 for row in beyond) for i, rest in enumerate(rests))
     if columns[0][0] in GREATEST:
         rest = tuple(0 for _ in rest)
-    return Listing(name, title, key, columns, tuple((legible(k), v) for k, v in rows[:MOST_ROWS]), rest, note)
+    return RankedList(name, title, key, columns, tuple((legible(k), v) for k, v in rows[:MOST_ROWS]), rest, note)
 
 
-def _by_server(usage: pl.DataFrame) -> Listing:
+def _by_server(usage: pl.DataFrame) -> RankedList:
     columns = (("operations", "operations"), ("connects", "connects"), ("users_online_peak", "peak users"))
     rows = []
     for (server,), part in usage.sort("server").group_by("server", maintain_order=True):
@@ -238,7 +238,7 @@ def _by_server(usage: pl.DataFrame) -> Listing:
     rows.sort(key=lambda row: ([-(v if v is not None else -1) for v in row[1]], row[0]))
     shown = tuple((legible(server), values) for server, values in rows[:MOST_ROWS])
     rest = tuple(sum(row[1][i] or 0 for row in rows[MOST_ROWS:]) for i in range(2))
-    return Listing("servers", "Data servers", "server", columns, shown, (*rest, 0))
+    return RankedList("servers", "Data servers", "server", columns, shown, (*rest, 0))
 
 
 def _types_over_time(usage: pl.DataFrame, window: Window) -> TypesOverTime | None:
@@ -273,7 +273,7 @@ def _types_over_time(usage: pl.DataFrame, window: Window) -> TypesOverTime | Non
 __all__: Sequence[str] = [
     "ONLINE",
     "Curve",
-    "Listing",
+    "RankedList",
     "Report",
     "TypesOverTime",
     "attribution",

@@ -30,7 +30,7 @@ from pingmesh_tasks.render.theme import ACCENT, INK, MUTED, format_count, format
 from pingmesh_tasks.render.usage_figures import (
     GREATEST,
     Curve,
-    Listing,
+    RankedList,
     Report,
     TypesOverTime,
     attribution,
@@ -194,7 +194,7 @@ def _notes(report: Report) -> list[str]:
     return [" ".join(note for note in notes if note)] if any(notes) else []
 
 
-def _grid(report: Report) -> list[list[tuple[Listing, int]]]:
+def _grid(report: Report) -> list[list[tuple[RankedList, int]]]:
     """Return the lists of the picture in rows of three columns, each with the columns that it takes."""
     lists = report.listings
     last = ["servers"] * ("servers" in lists) + ["types"] * (report.types is None) + ["reasons", "hosts", "shots"]
@@ -205,7 +205,7 @@ def _grid(report: Report) -> list[list[tuple[Listing, int]]]:
     ]
 
 
-def _shown_rows(listing: Listing) -> int:
+def _shown_rows(listing: RankedList) -> int:
     return max(1, min(TOP, len(listing.rows)))
 
 
@@ -312,7 +312,7 @@ def _step_s(curves: tuple[Curve, ...]) -> int:
     return max(1, round(min(gaps, default=60)))
 
 
-def _draw_listing(sheet: Sheet, x: float, y: float, width: float, listing: Listing) -> None:
+def _draw_listing(sheet: Sheet, x: float, y: float, width: float, listing: RankedList) -> None:
     """Draw the first rows of a list: name, bar of the first column, and the columns' figures on the right."""
     sheet.text(x, y, listing.title, px=16, bold=True)
     columns = listing.columns[:2]
@@ -349,7 +349,7 @@ def _draw_listing(sheet: Sheet, x: float, y: float, width: float, listing: Listi
         sheet.text(x, bottom, fit(below, width, 12), px=12, colour=MUTED)
 
 
-def _below(listing: Listing, shown: int) -> str:
+def _below(listing: RankedList, shown: int) -> str:
     """Return what the rows that are not shown add up to."""
     hidden, parts = listing.rows[shown:], []
     measure, heading = listing.columns[0]

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.store import layout
-from pingmesh_tasks.store.objects import Entry
+from pingmesh_tasks.store.objects import StoredObject
 from pingmesh_tasks.store.schemas import SCHEMAS
 from pingmesh_tasks.suggestions import suggest
 from pingmesh_tasks.windows import LEVELS_S
@@ -102,7 +102,7 @@ class Pile:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExpiryPlan:
     """What may go. `old` and `all` are by kind, `refused` are kinds of which too large a share would go at once."""
 
     cutoffs: Mapping[str, datetime]
@@ -113,7 +113,7 @@ class Plan:
     refused: tuple[str, ...]
     strangers: int = 0
 
-    def prunes(self, entry: Entry) -> bool:
+    def prunes(self, entry: StoredObject) -> bool:
         """Whether an object, as a listing tells it now, is to be deleted."""
         facts = layout.facts(entry.key)
         if facts is None or facts.kind not in self.old or facts.kind in self.refused:
@@ -155,7 +155,7 @@ class _Series:
         self.old = Pile(left, self.old.size - self.at_newest.size, self.old.oldest, self.runner_up) if left else Pile()
 
 
-def survey(listing: Iterable[Entry], ages: Ages, now: datetime, max_share: float = 1.0) -> Plan:
+def survey(listing: Iterable[StoredObject], ages: Ages, now: datetime, max_share: float = 1.0) -> ExpiryPlan:
     """Return what of a listing, in any order, may go. More than `max_share` (0…1) of a kind at once is refused."""
     cutoffs = {kind: ages.cutoff(kind, now) for kind in KINDS}
     series: dict[tuple[str, str], _Series] = {}
@@ -191,7 +191,7 @@ def survey(listing: Iterable[Entry], ages: Ages, now: datetime, max_share: float
         refused.add(PLANS)
 
     newest = {of: _AGES_AGO if of[0] == HOT else one.newest for of, one in series.items()} | {(PLANS, ""): last}
-    return Plan(cutoffs, newest, everything, old, tuple(sorted(refused)), strangers)
+    return ExpiryPlan(cutoffs, newest, everything, old, tuple(sorted(refused)), strangers)
 
 
 def _is_too_much(old: Pile, everything: Pile, max_share: float) -> bool:

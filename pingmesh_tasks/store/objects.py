@@ -136,7 +136,7 @@ class S3Access:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StoredObject:
     """What a listing tells of an object. Another `tag` means other bytes."""
 
     key: str
@@ -293,11 +293,11 @@ class ObjectStore:
         """
         return [entry.key for entry in self.entries(prefix)]
 
-    def entries(self, prefix: str) -> list[Entry]:
+    def entries(self, prefix: str) -> list[StoredObject]:
         """Return what a listing tells of the objects of `keys(prefix)`, in the same order."""
         return sorted(self.walk(prefix), key=lambda entry: entry.key)
 
-    def walk(self, prefix: str = "") -> Iterator[Entry]:
+    def walk(self, prefix: str = "") -> Iterator[StoredObject]:
         """Tell the same as it comes, in whatever order: for who need not hold the whole listing."""
         folder = prefix[: prefix.rfind("/") + 1]
         with self._asking("list", prefix):
@@ -305,7 +305,7 @@ class ObjectStore:
                 for told in page:
                     if told["path"].startswith(prefix):
                         tag = (told["e_tag"] or "").strip('"')
-                        yield Entry(told["path"], tag, told["size"], told["last_modified"])
+                        yield StoredObject(told["path"], tag, told["size"], told["last_modified"])
 
     async def keys_after_async(self, folder: str, after: str, most: int | None = None) -> list[str]:
         """Return the keys directly in a flat `folder` that sort after `after`, sorted here; of a long list, `most`.

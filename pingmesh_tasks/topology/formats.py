@@ -30,7 +30,7 @@ Value = str | dict[str, str] | list[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class InventoryEntry:
     """One host or log server as written: the line it starts on, and each given field's value and line.
 
     `nameless`: the notation has no names, the host is called by its address.
@@ -83,7 +83,7 @@ def decode(data: bytes, location: str) -> str:
 
 def read_entries(
     text: str, location: str, faults: Faults, *, host_fields: Sequence[str], log_fields: Sequence[str]
-) -> tuple[list[Entry], list[Entry]]:
+) -> tuple[list[InventoryEntry], list[InventoryEntry]]:
     """Return (hosts, log servers) as written in `text`; the ending of `location` tells the notation."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     ending = location.rpartition("/")[2].rpartition(".")[2].lower()
@@ -101,7 +101,7 @@ def read_entries(
     return _read_yaml(text, faults, host_fields, log_fields)
 
 
-def _read_lines(text: str, faults: Faults) -> list[Entry]:
+def _read_lines(text: str, faults: Faults) -> list[InventoryEntry]:
     """One address a line; `#` starts a comment."""
     entries = []
     for line, content in enumerate(text.split("\n"), 1):
@@ -109,11 +109,11 @@ def _read_lines(text: str, faults: Faults) -> list[Entry]:
         if len(words) > 1:
             faults.add(line, f"has {len(words)} words; write one address a line, or names and places in a .csv")
         elif words:
-            entries.append(Entry(line, {"address": (words[0], line)}, nameless=True))
+            entries.append(InventoryEntry(line, {"address": (words[0], line)}, nameless=True))
     return entries
 
 
-def _read_csv(text: str, faults: Faults, known: Sequence[str]) -> list[Entry]:
+def _read_csv(text: str, faults: Faults, known: Sequence[str]) -> list[InventoryEntry]:
     """A header and one host a row, separated by comma, semicolon or tab; rows that start with `#` are comments."""
     rows = _csv_rows(text, faults)
     line, header = next(rows, (1, []))
@@ -136,7 +136,7 @@ def _read_csv(text: str, faults: Faults, known: Sequence[str]) -> list[Entry]:
             faults.add(line, f"has {len(row)} cells, the header {len(columns)}; leave a cell empty, not out")
             continue
         cells = {column: cell.strip() for column, cell in zip(columns, row, strict=True) if column in known}
-        entries.append(Entry(line, {column: (cell, line) for column, cell in cells.items() if cell}))
+        entries.append(InventoryEntry(line, {column: (cell, line) for column, cell in cells.items() if cell}))
     return entries
 
 
@@ -159,11 +159,11 @@ def _csv_rows(text: str, faults: Faults) -> Iterator[tuple[int, list[str]]]:
 
 def _read_yaml(
     text: str, faults: Faults, host_fields: Sequence[str], log_fields: Sequence[str]
-) -> tuple[list[Entry], list[Entry]]:
+) -> tuple[list[InventoryEntry], list[InventoryEntry]]:
     """A mapping with the lists `hosts` and, if any, `log_servers`."""
     root = _compose(text, faults)
     sections = {"hosts": host_fields, "log_servers": log_fields}
-    found: dict[str, list[Entry]] = {name: [] for name in sections}
+    found: dict[str, list[InventoryEntry]] = {name: [] for name in sections}
     if root is None:
         return [], []
     if not isinstance(root, yaml.MappingNode):
@@ -187,7 +187,7 @@ def _compose(text: str, faults: Faults) -> yaml.Node | None:
     return None if found else yaml.compose(text, Loader=LOADER)
 
 
-def _yaml_entry(node: yaml.Node, faults: Faults, known: Sequence[str]) -> Entry | None:
+def _yaml_entry(node: yaml.Node, faults: Faults, known: Sequence[str]) -> InventoryEntry | None:
     if not isinstance(node, yaml.MappingNode):
         faults.add(_line(node), "is no mapping; write '- name: …' and 'address: …' below it")
         return None
@@ -197,7 +197,7 @@ def _yaml_entry(node: yaml.Node, faults: Faults, known: Sequence[str]) -> Entry 
             faults.add(_line(item), f"unknown field {name!r}; {suggest(name, known)}")
         elif (value := (_yaml_list if name in LIST_FIELDS else _yaml_value)(item, faults)) not in (None, "", {}, []):
             values[name] = (value, _line(item))
-    return Entry(_line(node), values)
+    return InventoryEntry(_line(node), values)
 
 
 def _yaml_value(node: yaml.Node, faults: Faults) -> str | dict[str, str] | None:

@@ -21,7 +21,7 @@ from typing import Any
 from pingmesh_tasks.errors import InventoryError
 from pingmesh_tasks.suggestions import did_you_mean
 from pingmesh_tasks.topology import fields as checks
-from pingmesh_tasks.topology.formats import MAX_BYTES, Entry, Faults, Value, decode, read_entries
+from pingmesh_tasks.topology.formats import MAX_BYTES, Faults, InventoryEntry, Value, decode, read_entries
 
 DEFAULT_PROBE_PORT = 8765
 DEFAULT_SSH_PORT = 22
@@ -190,7 +190,9 @@ _SHAPES: Mapping[str, tuple[type, ...]] = {"labels": (dict, str), "drop": (list,
 _SHAPE_NAMES: Mapping[type, str] = {str: "one value", dict: "a mapping", list: "a list"}
 
 
-def _build_inventory(host_entries: Sequence[Entry], log_entries: Sequence[Entry], faults: Faults) -> Inventory:
+def _build_inventory(
+    host_entries: Sequence[InventoryEntry], log_entries: Sequence[InventoryEntry], faults: Faults
+) -> Inventory:
     """Check every entry and what must hold between them; raise if `faults` has any in the end."""
     hosts = [(entry, _build(Host, entry, _HOST_CHECKS, faults)) for entry in host_entries]
     logs = [(entry, _build(LogServer, entry, _LOG_CHECKS, faults)) for entry in log_entries]
@@ -214,7 +216,7 @@ def _build_inventory(host_entries: Sequence[Entry], log_entries: Sequence[Entry]
     )
 
 
-def _build(kind: type, entry: Entry, checks_by_field: Checks, faults: Faults) -> dict[str, Any]:
+def _build(kind: type, entry: InventoryEntry, checks_by_field: Checks, faults: Faults) -> dict[str, Any]:
     """Return the checked values of one entry; what was refused is missing from them and in `faults`."""
     values: dict[str, Any] = {}
     for name, (value, line) in entry.values.items():
@@ -231,9 +233,9 @@ def _build(kind: type, entry: Entry, checks_by_field: Checks, faults: Faults) ->
     return values
 
 
-def _check_unique(built: Iterable[tuple[Entry, dict[str, Any]]], name: str, faults: Faults) -> None:
+def _check_unique(built: Iterable[tuple[InventoryEntry, dict[str, Any]]], name: str, faults: Faults) -> None:
     """Names become object keys and file names, so names that differ only by case are one name."""
-    first: dict[str, tuple[Entry, str]] = {}
+    first: dict[str, tuple[InventoryEntry, str]] = {}
     for entry, values in built:
         if (value := values.get(name)) is None:
             continue
@@ -245,7 +247,7 @@ def _check_unique(built: Iterable[tuple[Entry, dict[str, Any]]], name: str, faul
             faults.add(entry.line_of(name), told)
 
 
-def _check_topology(entries: Sequence[Entry], faults: Faults) -> bool:
+def _check_topology(entries: Sequence[InventoryEntry], faults: Faults) -> bool:
     """Tell whether places are given. A place that only some hosts have would file the others into a wrong rack."""
     for name in _TOPOLOGY:
         without = [entry for entry in entries if name not in entry.values]
@@ -255,9 +257,9 @@ def _check_topology(entries: Sequence[Entry], faults: Faults) -> bool:
     return any(name in entry.values for entry in entries for name in _TOPOLOGY)
 
 
-def _check_one_family(built: Iterable[tuple[Entry, dict[str, Any]]], faults: Faults) -> None:
+def _check_one_family(built: Iterable[tuple[InventoryEntry, dict[str, Any]]], faults: Faults) -> None:
     """A probe leaves from the host's own address, so it cannot cross from IPv4 to IPv6."""
-    families: dict[int, list[tuple[Entry, str]]] = {4: [], 6: []}
+    families: dict[int, list[tuple[InventoryEntry, str]]] = {4: [], 6: []}
     for entry, values in built:
         if "address" in values:
             families[ipaddress.ip_address(values["address"]).version].append((entry, values["address"]))
@@ -270,7 +272,7 @@ def _check_one_family(built: Iterable[tuple[Entry, dict[str, Any]]], faults: Fau
         )
 
 
-def _check_ports_apart(built: Iterable[tuple[Entry, dict[str, Any]]], faults: Faults) -> None:
+def _check_ports_apart(built: Iterable[tuple[InventoryEntry, dict[str, Any]]], faults: Faults) -> None:
     for entry, values in built:
         if values.get("ssh_port", DEFAULT_SSH_PORT) == values.get("probe_port", DEFAULT_PROBE_PORT):
             faults.add(entry.line, f"SSH and the probes share port {values.get('ssh_port')}; write another probe_port")
@@ -297,9 +299,9 @@ def _given(value: Host | LogServer) -> dict[str, Any]:
     return found
 
 
-def _entry_of(number: int, values: Mapping[str, Any]) -> Entry:
+def _entry_of(number: int, values: Mapping[str, Any]) -> InventoryEntry:
     as_text = {name: _text_of(value) for name, value in values.items()}
-    return Entry(number, {name: (value, number) for name, value in as_text.items()})
+    return InventoryEntry(number, {name: (value, number) for name, value in as_text.items()})
 
 
 def _text_of(value: Any) -> Value:

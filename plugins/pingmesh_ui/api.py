@@ -81,7 +81,7 @@ lists = APIRouter(responses=_FAILURES | _FILE)
 pages = APIRouter(include_in_schema=False)
 
 
-class Host(Protocol):
+class PageHost(Protocol):
     """What only Airflow knows."""
 
     def user_name(self, request: Request) -> str: ...
@@ -363,7 +363,7 @@ async def static(request: Request, version: str, name: str) -> Response:
 @pages.get("/run/{dag_id}/{run_id:path}")
 async def run(request: Request, dag_id: str, run_id: str) -> Response:
     """From a DAG run to the page at its window."""
-    host: Host = request.app.state.host
+    host: PageHost = request.app.state.host
     window = await request.app.state.desk.run(lambda page: host.window_of_run(request, dag_id, run_id))
     return RedirectResponse(f"../../?window={window}", 303)
 

@@ -88,7 +88,7 @@ class Desk:
 def create_app(
     open_page: Callable[[], Page],
     guards: Sequence[Any],
-    host: api.Host,
+    host: api.PageHost,
     static: StaticFiles | None = None,
 ) -> FastAPI:
     """Return the app. `guards` are dependencies that every route has; `host` says what only Airflow knows."""

@@ -13,7 +13,7 @@ from pingmesh_tasks.alerting import AlertState, Policy, advance
 from pingmesh_tasks.alerting.hierarchy import hierarchy_of, members_of
 from pingmesh_tasks.alerting.messages.wording import title
 from pingmesh_tasks.alerting.state_file import from_json, to_json
-from pingmesh_tasks.detect.access.baseline import update_access_normal
+from pingmesh_tasks.detect.access.baseline import update_access_baseline
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding
 from pingmesh_tasks.store.schemas import LOG_STATUS
@@ -38,7 +38,7 @@ def flood(reads: int = 1_000) -> Log:
 
 
 #: The log was read before.
-USUAL = update_access_normal(None, AccessView(SERVER, WINDOW.end, 300, "window", *flood(9).frames()), WINDOW)
+USUAL = update_access_baseline(None, AccessView(SERVER, WINDOW.end, 300, "window", *flood(9).frames()), WINDOW)
 MESH_RULES = frozenset({"host_down", "tor_down", "network_down", "no_data", "loss"})
 
 

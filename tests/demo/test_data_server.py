@@ -27,8 +27,8 @@ from pingmesh_tasks.demo.data_server import (
     HEADLINE,
     DataServer,
     Hammer,
-    LogFile,
     Profile,
+    RotatingLog,
     Rotation,
     generate,
     play,
@@ -330,7 +330,7 @@ def test_a_zone_that_does_not_exist_is_refused():
 @pytest.mark.parametrize("compress", [False, True])
 def test_rotation_loses_nothing(tmp_path, copytruncate, compress):
     rotation = Rotation(keep=50, copytruncate=copytruncate, compress=compress)
-    log = LogFile(tmp_path / "logs" / "access.log", rotation)
+    log = RotatingLog(tmp_path / "logs" / "access.log", rotation)
     chance, written = random.Random(1), b""
     for _ in range(300):
         piece = chance.randbytes(chance.randrange(200))
@@ -347,7 +347,7 @@ def test_rotation_loses_nothing(tmp_path, copytruncate, compress):
 
 
 def test_old_files_go(tmp_path):
-    log = LogFile(tmp_path / "access.log", Rotation(keep=2, compress=True))
+    log = RotatingLog(tmp_path / "access.log", Rotation(keep=2, compress=True))
     for _ in range(5):
         log.write(b"x")
         log.rotate()
@@ -357,13 +357,13 @@ def test_old_files_go(tmp_path):
 def test_a_log_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "access.log").mkdir()
     with pytest.raises(ConfigError, match=r"access.log cannot be written \(Is a directory\)"):
-        LogFile(tmp_path / "access.log", Rotation())
+        RotatingLog(tmp_path / "access.log", Rotation())
 
 
 def test_the_held_back_end_of_a_line_is_written_before_the_program_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(data_server, "_PARTIAL_SHARE", 1.0)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
-    log = LogFile(tmp_path / "access.log", Rotation(every_s=0))
+    log = RotatingLog(tmp_path / "access.log", Rotation(every_s=0))
 
     def end_once_it_writes(*_: object) -> None:
         if log.path.stat().st_size:

@@ -17,10 +17,10 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.access.sessions import pair_sessions
-from pingmesh_tasks.detect.access.baseline import update_access_normal
+from pingmesh_tasks.detect.access.baseline import update_access_baseline
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.catalogue import ACCESS_RULES, RULES, Rule
-from pingmesh_tasks.detect.mesh.baseline import update_normal
+from pingmesh_tasks.detect.mesh.baseline import update_baseline
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.rules import PLACES, Override, RuleBook, RuleLimits, Where
 from pingmesh_tasks.detect.rules_file import load_rules
@@ -111,7 +111,7 @@ def logs() -> Iterator[AccessView]:
     for number in range(-20, 0):
         shift = pl.col("link_time") + (WINDOW.shifted(number).start - WINDOW.start)
         before = replace(window, client=client.filter(user="u1").with_columns(shift), operation=operation.clear())
-        normal = update_access_normal(normal, before, WINDOW.shifted(number))
+        normal = update_access_baseline(normal, before, WINDOW.shifted(number))
     window = replace(
         window,
         normal=normal,
@@ -139,7 +139,7 @@ def asked() -> Asked:
     for mesh in meshes():
         normal = None
         for _ in range(6):
-            normal = update_normal(normal, PairRows(mesh.inventory).frame(), mesh.inventory)
+            normal = update_baseline(normal, PairRows(mesh.inventory).frame(), mesh.inventory)
         evaluate_mesh(MeshView(mesh.frame(), mesh.inventory, WINDOW.end, 300, normal=normal), listening(heard))
     for view in logs():
         for rule in ACCESS_RULES:

@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.detect.finding import Evaluation
-from pingmesh_tasks.detect.mesh.baseline import update_normal
+from pingmesh_tasks.detect.mesh.baseline import update_baseline
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.traces.netbouncer import rank_traces
 from pingmesh_tasks.fleet.connect import Answer
@@ -86,7 +86,7 @@ class Run:
         return summarize_pairs(probes.with_columns(pl.col("ts") + shift), WINDOW, self.planned)
 
     def look(self, name: str) -> Seen:
-        normal = update_normal(None, self.pairs("healthy"), self.lab.inventory)
+        normal = update_baseline(None, self.pairs("healthy"), self.lab.inventory)
         pairs, (begin, end) = self.pairs(name), self.spans[name]
         span_s = (end - begin).total_seconds()
         return Seen(pairs, evaluate_mesh(MeshView(pairs, self.lab.inventory, end, span_s, normal=normal)))

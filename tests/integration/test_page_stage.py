@@ -2,7 +2,7 @@
 
 import pytest
 
-from pingmesh_tasks.detect.mesh.baseline import update_normal
+from pingmesh_tasks.detect.mesh.baseline import update_baseline
 from pingmesh_tasks.fleet.connect import SshAccess
 from pingmesh_tasks.matrix.codes import ALL_METRICS, decode
 from pingmesh_tasks.matrix.states import State
@@ -62,11 +62,11 @@ def test_a_run_makes_the_window_ready_for_the_page(run):
 
 def test_a_window_is_held_against_the_normal_of_before_it_and_never_of_itself(run):
     page, at = Page(run.store, run.settings), WINDOW.shifted(-1)
-    write_table(run.store, "normal", WINDOW, update_normal(None, PAIRS, INVENTORY))
+    write_table(run.store, "normal", WINDOW, update_baseline(None, PAIRS, INVENTORY))
     build_mesh_map(run, PART)
     matrix, told = page.full(page.window(WINDOW.id), "change")
     assert (told["normal"], told["cells"]["measured"]) == (None, 0)
-    write_table(run.store, "normal", at, update_normal(None, mesh_frame(INVENTORY, at, seed=3), INVENTORY))
+    write_table(run.store, "normal", at, update_baseline(None, mesh_frame(INVENTORY, at, seed=3), INVENTORY))
     build_mesh_map(run, PART)
     page = Page(run.store, run.settings)
     matrix, told = page.full(page.window(WINDOW.id), "change")

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pingmesh_tasks.detect.mesh.baseline import update_normal
+from pingmesh_tasks.detect.mesh.baseline import update_baseline
 from pingmesh_tasks.detect.mesh.matrix_pattern import MOST_SUSPECTS, pattern_of
 from pingmesh_tasks.detect.mesh.patterns import classify_heatmap
 from pingmesh_tasks.matrix import codes
@@ -42,7 +42,7 @@ def test_a_ratio_comes_back_to_a_quarter_of_a_percent_and_nothing_is_no_ratio():
 
 
 def test_every_pair_is_held_against_its_own_normal():
-    normal = update_normal(None, BEFORE, INVENTORY)
+    normal = update_baseline(None, BEFORE, INVENTORY)
     found = change_of(SICK, normal)
     usual = {(row["src"], row["dst"]): np.exp(row["p50_ln"]) for row in normal.iter_rows(named=True)}
     compared = 0
@@ -56,12 +56,12 @@ def test_every_pair_is_held_against_its_own_normal():
 
 
 def test_the_states_of_change_are_those_of_the_median():
-    found = change_of(SICK, update_normal(None, BEFORE, INVENTORY))
+    found = change_of(SICK, update_baseline(None, BEFORE, INVENTORY))
     assert (found[0, 3], found[7, 0], found[0, 0]) == (State.FAILED, State.NO_DATA, State.NOT_PLANNED)
 
 
 def test_a_pair_without_a_normal_is_compared_with_nothing():
-    normal = update_normal(None, BEFORE, INVENTORY).filter(pl.col("src") != NAMES[0])
+    normal = update_baseline(None, BEFORE, INVENTORY).filter(pl.col("src") != NAMES[0])
     found = change_of(SICK, normal)
     assert (found[0, 1], found[0, 3]) == (State.NOT_PLANNED, State.FAILED)
     assert codes.is_measured(found[1, 0:1]).all()
@@ -69,9 +69,9 @@ def test_a_pair_without_a_normal_is_compared_with_nothing():
 
 
 def test_each_protocol_has_its_own_normal_and_the_worst_change_counts():
-    normal = update_normal(None, BEFORE, INVENTORY)
+    normal = update_baseline(None, BEFORE, INVENTORY)
     udp = SICK[:1].with_columns(protocol=pl.lit("udp"), rtt_p50_us=pl.col("rtt_p50_us") * 9)
-    usual_udp = update_normal(None, udp, INVENTORY)
+    usual_udp = update_baseline(None, udp, INVENTORY)
     both = change_of(pl.concat([SICK[:1], udp]), pl.concat([normal, usual_udp]))
     at = NAMES.index(udp["src"][0]), NAMES.index(udp["dst"][0])
     plain = change_of(SICK[:1], normal)[at]

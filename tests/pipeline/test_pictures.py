@@ -111,14 +111,14 @@ def test_pairs_may_come_in_any_slices(run, store, part, monkeypatch):
 
 
 def test_the_medians_of_the_baseline_are_those_of_the_newest_window_before(run, store, part):
-    from pingmesh_tasks.detect.mesh.baseline import update_normal
+    from pingmesh_tasks.detect.mesh.baseline import update_baseline
     from pingmesh_tasks.store.tables import read_table
 
     axis = HostAxis.of(read_inventory(run, part))
     mesh_matrix.build_mesh_map(run, part)
     without = contents(store, layout.table_prefix("mesh_map", WINDOW))
     pairs = read_table(store, "pair_latency", WINDOW.shifted(-2))
-    write_table(store, "normal", WINDOW.shifted(-1), update_normal(None, pairs, read_inventory(run, part)))
+    write_table(store, "normal", WINDOW.shifted(-1), update_baseline(None, pairs, read_inventory(run, part)))
     mesh_matrix.build_mesh_map(run, part)
     changed = contents(store, layout.table_prefix("mesh_map", WINDOW))
     key = layout.table("mesh_map", WINDOW, "change")

@@ -10,7 +10,7 @@ from pingmesh_tasks.pipeline.pictures import EXTENSIONS
 from pingmesh_tasks.settings import KEEP_D
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.expiry import ARTIFACTS, GROUPS, GUARDED_FROM, KINDS, Ages, group_of, survey
-from pingmesh_tasks.store.objects import Entry
+from pingmesh_tasks.store.objects import StoredObject
 from pingmesh_tasks.windows import Window, window_containing
 
 NOW = datetime(2026, 11, 22, 3, 40, tzinfo=UTC)
@@ -23,8 +23,8 @@ def at(days: float, length_s: int = 300) -> Window:
     return window_containing(NOW - timedelta(days=days), length_s)
 
 
-def entry(key: str, days: float = 0, size: int = 10) -> Entry:
-    return Entry(key, "tag", size, NOW - timedelta(days=days))
+def entry(key: str, days: float = 0, size: int = 10) -> StoredObject:
+    return StoredObject(key, "tag", size, NOW - timedelta(days=days))
 
 
 def every_key(window: Window) -> list[str]:
@@ -48,7 +48,7 @@ def every_key(window: Window) -> list[str]:
     ]
 
 
-def pruned(*entries: Entry, ages: Ages = AGES, max_share: float = 1.0) -> list[str]:
+def pruned(*entries: StoredObject, ages: Ages = AGES, max_share: float = 1.0) -> list[str]:
     plan = survey(entries, ages, NOW, max_share)
     return [entry.key for entry in entries if plan.prunes(entry)]
 

@@ -20,7 +20,7 @@ from pingmesh_tasks.alerting.hierarchy import hierarchy_of
 from pingmesh_tasks.alerting.incident import Notification
 from pingmesh_tasks.alerting.suspect import suspect_of
 from pingmesh_tasks.detect.finding import Evaluation, Lane
-from pingmesh_tasks.detect.mesh.baseline import update_normal
+from pingmesh_tasks.detect.mesh.baseline import update_baseline
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from tests.support.mesh_cases import BEFORE, Case
 from tests.support.mesh_clos import Mesh, Seen
@@ -92,7 +92,7 @@ class Watch:
         return normal
 
     def learn(self, normal: pl.DataFrame | None, seen: Seen) -> pl.DataFrame:
-        return update_normal(normal, seen.pairs, self.mesh.inventory)
+        return update_baseline(normal, seen.pairs, self.mesh.inventory)
 
     def look(self, seen: Seen, normal: pl.DataFrame | None) -> Evaluation:
         span_s = self.mesh.probes * self.mesh.interval_s

@@ -21,7 +21,7 @@ import polars as pl
 from pingmesh_tasks.detect.access.rates import most_at_once, spans_of
 from pingmesh_tasks.detect.access.reads import BURST
 from pingmesh_tasks.detect.access.signs import NO_COUNTRY, NO_LOG, rejected_counts, with_country
-from pingmesh_tasks.detect.access.view import AccessView, Dimension, Look, busiest, total
+from pingmesh_tasks.detect.access.view import AccessView, Dimension, PreparedLog, busiest, total
 from pingmesh_tasks.detect.rules import DEFAULT_RULES
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store.schemas import ACCESS_NORMAL, UTC_US, check_schema
@@ -45,7 +45,7 @@ MEASURES: dict[str, tuple[str, ...]] = {
 _ROW = {name: ACCESS_NORMAL[name] for name in ("dimension", "key", "measure")} | {"value": pl.Float64()}
 
 
-def update_access_normal(before: pl.DataFrame | None, view: AccessView, window: Window) -> pl.DataFrame:
+def update_access_baseline(before: pl.DataFrame | None, view: AccessView, window: Window) -> pl.DataFrame:
     """Return the rows of `access_normal` after one more window, sorted.
 
     `view` has the window's lines (lane window). Rows of other servers are left out. A window whose log could not be
@@ -88,8 +88,8 @@ def update_access_normal(before: pl.DataFrame | None, view: AccessView, window: 
 
 def measures_of(view: AccessView, before: pl.DataFrame) -> pl.DataFrame:
     """Return what a window had: dimension, key (null for all), measure, value. `before` tells who was known."""
-    look = Look.at(view, DEFAULT_RULES)
-    operation, connects = look.operation, look.connects
+    log = PreparedLog.at(view, DEFAULT_RULES)
+    operation, connects = log.operation, log.connects
     node = operation.drop_nulls("node_path")
     reads = node.filter(pl.col("hook_type") == "GetData")
     in_bursts = pl.col("link_time").dt.truncate(BURST)

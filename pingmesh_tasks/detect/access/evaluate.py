@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pingmesh_tasks.detect.access import rates as rates
 from pingmesh_tasks.detect.access import signs as signs
 from pingmesh_tasks.detect.access.reads import heavy_reads
-from pingmesh_tasks.detect.access.view import AccessView, Look
+from pingmesh_tasks.detect.access.view import AccessView, PreparedLog
 from pingmesh_tasks.detect.catalogue import RULES
 from pingmesh_tasks.detect.finding import Evaluation, Finding, LeftOut
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook
@@ -24,7 +24,7 @@ from pingmesh_tasks.text import one_line
 __all__ = ["AccessView", "evaluate_access"]
 
 #: In the order in which they look, by the name that turns each off. `strangers` and `no_data` ask themselves.
-STEPS: tuple[tuple[str | None, Callable[[Look], None]], ...] = (
+STEPS: tuple[tuple[str | None, Callable[[PreparedLog], None]], ...] = (
     ("heavy_reads", heavy_reads),
     ("user_rate", rates.user_rate),
     ("client_rate", rates.client_rate),
@@ -56,10 +56,10 @@ def evaluate_access(view: AccessView, rules: RuleBook = DEFAULT_RULES) -> Evalua
     if maintenance := rules.in_maintenance(view.at, **view.place, server=view.server):
         reason = {("server", view.server): one_line(str(maintenance), 200)}
         return Evaluation(view.server, view.lane, view.at, frozenset(), unjudged=reason, left_out=left_out)
-    look = Look.at(view, rules)
+    log = PreparedLog.at(view, rules)
     for name, rule in STEPS:
         if name is None or rules.is_on_within(name, server=view.server):
-            rule(look)
-    found = [finding for finding in look.findings if left_out(finding) != "maintenance"]
+            rule(log)
+    found = [finding for finding in log.findings if left_out(finding) != "maintenance"]
     found.sort(key=lambda finding: (finding.severity != "critical", -finding.value / max(finding.threshold, 1e-9)))
-    return Evaluation(view.server, view.lane, view.at, frozenset(look.judged), tuple(found), look.unjudged, left_out)
+    return Evaluation(view.server, view.lane, view.at, frozenset(log.judged), tuple(found), log.unjudged, left_out)

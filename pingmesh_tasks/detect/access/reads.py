@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pingmesh_tasks.detect.access.view import MINUTE, UNTIED, UNTIED_ADVICE, Look, busiest, node_name
+from pingmesh_tasks.detect.access.view import MINUTE, UNTIED, UNTIED_ADVICE, PreparedLog, busiest, node_name
 from pingmesh_tasks.detect.finding import Scope
 from pingmesh_tasks.text import one_line
 
@@ -31,45 +31,45 @@ _DATA = ("tree", "shot", "node_path")
 _NODE = ("tree", "node_path")
 
 
-def heavy_reads(look: Look) -> None:
+def heavy_reads(log: PreparedLog) -> None:
     """The same data (node of a shot) read over and over by one process or user; or a tree read node by node."""
-    look.judged.add("heavy_reads")
-    reads = look.operation.filter(pl.col("hook_type") == "GetData", pl.col("node_path").is_not_null())
+    log.judged.add("heavy_reads")
+    reads = log.operation.filter(pl.col("hook_type") == "GetData", pl.col("node_path").is_not_null())
     alone, shared = reads.filter("alone"), reads.filter(~pl.col("alone"))
-    hits = _by_process(look, alone) + _by_user(look, alone) + _whole_trees(look, alone) + _by_server(look, shared)
-    on = [hit for hit in hits if look.rules.is_on("heavy_reads", server=look.view.server, **_place(hit))]
+    hits = _by_process(log, alone) + _by_user(log, alone) + _whole_trees(log, alone) + _by_server(log, shared)
+    on = [hit for hit in hits if log.rules.is_on("heavy_reads", server=log.view.server, **_place(hit))]
     by_suspect: dict[tuple[Scope, str], list[dict[str, Any]]] = {}
     for hit in sorted(on, key=lambda hit: (-hit["value"] / hit["threshold"], str(hit))):
         by_suspect.setdefault(_suspect(hit, on), []).append(hit)
     for suspect, found in by_suspect.items():
-        _report_reads(look, reads, suspect, found)
+        _report_reads(log, reads, suspect, found)
 
 
-def _by_process(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
+def _by_process(log: PreparedLog, reads: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the data that one process, or thread of one, read too often within a minute or, hot, a few seconds."""
     reader, who = ["pid", "thread", "client", *_DATA], (pl.col("user").last(),)
-    hits = _over(look, "process_per_min", busiest(_of_busy(look, "process_per_min", reads, "pid"), reader, *who))
-    if look.hot:
-        recent = reads.filter(pl.col("link_time") > look.until - BURST)
-        hits += [_a_minute(hit) for hit in _over(look, "process_burst", busiest(recent, reader, *who))]
+    hits = _over(log, "process_per_min", busiest(_of_busy(log, "process_per_min", reads, "pid"), reader, *who))
+    if log.hot:
+        recent = reads.filter(pl.col("link_time") > log.until - BURST)
+        hits += [_a_minute(hit) for hit in _over(log, "process_burst", busiest(recent, reader, *who))]
     return hits
 
 
-def _by_user(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
+def _by_user(log: PreparedLog, reads: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the data that a user read too often from one client, in however many processes."""
-    reads = _of_busy(look, "user_per_min", reads.drop_nulls("user"), "user")
-    return _over(look, "user_per_min", busiest(reads, ["user", "client", *_DATA]))
+    reads = _of_busy(log, "user_per_min", reads.drop_nulls("user"), "user")
+    return _over(log, "user_per_min", busiest(reads, ["user", "client", *_DATA]))
 
 
-def _of_busy(look: Look, limit: str, reads: pl.DataFrame, key: str) -> pl.DataFrame:
+def _of_busy(log: PreparedLog, limit: str, reads: pl.DataFrame, key: str) -> pl.DataFrame:
     """Return the reads of those with enough of them in a minute to reach a limit at all: mostly none."""
-    counts = reads.group_by(key, "minute").len().filter(pl.col("len") >= look.rules.lowest("heavy_reads", limit))
+    counts = reads.group_by(key, "minute").len().filter(pl.col("len") >= log.rules.lowest("heavy_reads", limit))
     return reads.join(counts, on=[key, "minute"], how="semi", maintain_order="left") if len(counts) else reads.clear()
 
 
-def _over(look: Look, limit: str, counts: pl.DataFrame) -> list[dict[str, Any]]:
+def _over(log: PreparedLog, limit: str, counts: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the counts over a limit, with the `threshold`; no more than are of any use to name."""
-    found = counts.with_columns(threshold=look.limits("heavy_reads", limit, counts))
+    found = counts.with_columns(threshold=log.limits("heavy_reads", limit, counts))
     return found.filter(pl.col("value") >= pl.col("threshold")).head(_MOST_HITS).to_dicts()
 
 
@@ -78,41 +78,41 @@ def _a_minute(hit: dict[str, Any]) -> dict[str, Any]:
     return hit | {name: hit[name] * _PER_MINUTE for name in ("value", "threshold")}
 
 
-def _by_server(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
+def _by_server(log: PreparedLog, reads: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the nodes that are read too often, and more than others, in a process that serves everybody."""
-    hits = _over(look, "server_per_min", _of_share(look, "server_share", reads))
-    if look.hot and len(reads):
-        recent = reads.filter(pl.col("link_time") > look.until - BURST)
-        over = _over(look, "server_burst", _of_share(look, "server_burst_share", recent))
-        hits += [_a_minute(hit) for hit in over if _is_sudden(look, reads, hit)]
+    hits = _over(log, "server_per_min", _of_share(log, "server_share", reads))
+    if log.hot and len(reads):
+        recent = reads.filter(pl.col("link_time") > log.until - BURST)
+        over = _over(log, "server_burst", _of_share(log, "server_burst_share", recent))
+        hits += [_a_minute(hit) for hit in over if _is_sudden(log, reads, hit)]
     return hits
 
 
-def _of_share(look: Look, limit: str, reads: pl.DataFrame) -> pl.DataFrame:
+def _of_share(log: PreparedLog, limit: str, reads: pl.DataFrame) -> pl.DataFrame:
     """Return the nodes that have so much of all reads: the few that have the least share asked of any, then by node."""
     by_node = _shares(reads, busiest(reads, ["pid", *_NODE]))
-    by_node = by_node.filter(pl.col("share") >= look.rules.lowest("heavy_reads", limit))
-    return by_node.filter(pl.col("share") >= look.limits("heavy_reads", limit, by_node))
+    by_node = by_node.filter(pl.col("share") >= log.rules.lowest("heavy_reads", limit))
+    return by_node.filter(pl.col("share") >= log.limits("heavy_reads", limit, by_node))
 
 
-def _is_sudden(look: Look, reads: pl.DataFrame, hit: Mapping[str, Any]) -> bool:
+def _is_sudden(log: PreparedLog, reads: pl.DataFrame, hit: Mapping[str, Any]) -> bool:
     """Tell whether a burst is far above what the node has had lately: in this minute, and in the bursts of other times
     (after a shot, all displays read the same signals at once)."""
-    before = _burst_before(look, reads, hit)
+    before = _burst_before(log, reads, hit)
     node = node_name(hit["tree"], hit["node_path"])
-    known = look.usual("node", "burst", node)
-    enough = known is not None and known["windows"] >= look.limit("node_rate", "min_windows", node=node)
+    known = log.usual("node", "burst", node)
+    enough = known is not None and known["windows"] >= log.limit("node_rate", "min_windows", node=node)
     at_peak = _ABOVE_PEAK * known["upper"] if known and enough else 0.0
     return before is not None and hit["value"] >= max(_SURPRISE * before, at_peak)
 
 
-def _burst_before(look: Look, reads: pl.DataFrame, hit: Mapping[str, Any]) -> float | None:
+def _burst_before(log: PreparedLog, reads: pl.DataFrame, hit: Mapping[str, Any]) -> float | None:
     """Return how often the node is read in BURST at the quieter times of this minute, or None: the log is too young.
 
     The lower quartile of spans: a flood that began less than 45 seconds ago does not count as usual.
     """
-    spans = (pl.lit(look.until) - pl.col("link_time")).dt.total_microseconds() // (BURST.total_seconds() * 1_000_000)
-    first = look.operation.select(spans.max()).item()
+    spans = (pl.lit(log.until) - pl.col("link_time")).dt.total_microseconds() // (BURST.total_seconds() * 1_000_000)
+    first = log.operation.select(spans.max()).item()
     if first is None or first < _MIN_SPANS:
         return None
     own = reads.filter(*(pl.col(name) == hit[name] for name in _NODE)).select(span=spans)
@@ -122,11 +122,11 @@ def _burst_before(look: Look, reads: pl.DataFrame, hit: Mapping[str, Any]) -> fl
     return float(np.quantile(found, 0.25))
 
 
-def _whole_trees(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
+def _whole_trees(log: PreparedLog, reads: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the trees of which one process read very many nodes within a minute."""
     reader = ("pid", "thread", "client", "tree", "shot")
     counts = (
-        _of_busy(look, "nodes_per_min", reads, "pid")
+        _of_busy(log, "nodes_per_min", reads, "pid")
         .group_by(*reader, "minute")
         .agg(
             value=pl.col("node_path").n_unique().cast(pl.Int64),
@@ -135,7 +135,7 @@ def _whole_trees(look: Look, reads: pl.DataFrame) -> list[dict[str, Any]]:
         )
         .sort("value", "since", *reader, descending=[True, *[False] * 6])
     )
-    return _over(look, "nodes_per_min", counts.with_columns(node_path=pl.lit(None, pl.String)))
+    return _over(log, "nodes_per_min", counts.with_columns(node_path=pl.lit(None, pl.String)))
 
 
 def _shares(reads: pl.DataFrame, counts: pl.DataFrame) -> pl.DataFrame:
@@ -161,7 +161,9 @@ def _suspect(hit: Mapping[str, Any], hits: Sequence[Mapping[str, Any]]) -> tuple
     return ("user", users.pop()) if len(users) == 1 else ("node", node_name(hit["tree"], hit["node_path"] or "*"))
 
 
-def _report_reads(look: Look, reads: pl.DataFrame, suspect: tuple[Scope, str], hits: Sequence[dict[str, Any]]) -> None:
+def _report_reads(
+    log: PreparedLog, reads: pl.DataFrame, suspect: tuple[Scope, str], hits: Sequence[dict[str, Any]]
+) -> None:
     """Report the hits of one suspect, the worst of which is the first, and take their lines away."""
     scope, subject = suspect
     worst = hits[0]
@@ -169,7 +171,7 @@ def _report_reads(look: Look, reads: pl.DataFrame, suspect: tuple[Scope, str], h
     trees = nodes.filter(pl.col("node_path").is_null())["tree"].unique()
     nobody = pl.col("user").is_null() & pl.col("client").is_null()
     whose = pl.lit(True) if scope == "node" else (pl.col(scope) == subject) | nobody
-    theirs = look.operation.filter(whose)
+    theirs = log.operation.filter(whose)
     of_nodes = theirs.join(nodes.unique(), on=_NODE, how="semi")
     theirs = pl.concat([of_nodes, theirs.filter(pl.col("tree").is_in(trees.implode()))]).unique("offset").sort("offset")
 
@@ -191,14 +193,14 @@ def _report_reads(look: Look, reads: pl.DataFrame, suspect: tuple[Scope, str], h
         thread = "" if worst["thread"] is None else f", thread {worst['thread']}"
         detail = f"{what} by one client, of whom nothing is known but process {worst['pid']}{thread}{tail}"
     else:
-        present = _who_was_there(look, theirs)
+        present = _who_was_there(log, theirs)
         evidence += present[:MAX_ROWS]
         names = " or ".join(row["connected"] for row in present)
         few = len(present) <= _FEW
         hint = f"; by who was connected when, it may be {names}" if few else f"; {len(present)} users came just then"
         detail = f"{what}{tail}; {UNTIED}" + (hint if present else "")
         advice, confidence = f"Look at who connected when it began. {UNTIED_ADVICE}", 0.9
-    look.find(
+    log.find(
         "heavy_reads",
         scope,
         subject,
@@ -208,16 +210,16 @@ def _report_reads(look: Look, reads: pl.DataFrame, suspect: tuple[Scope, str], h
         since=min(hit["since"] for hit in hits),
         detail=detail,
         advice=advice,
-        normal=_normal_reads(look, worst),
+        normal=_normal_reads(log, worst),
         confidence=confidence,
         affected=len(theirs.filter(pl.col("link_time") >= pl.lit(min(hit["since"] for hit in hits)))),
         evidence=evidence,
     )
-    look.operation = look.operation.join(theirs, on="offset", how="anti", maintain_order="left")
+    log.operation = log.operation.join(theirs, on="offset", how="anti", maintain_order="left")
 
 
-def _normal_reads(look: Look, hit: Mapping[str, Any]) -> float | None:
-    known = look.usual("node", "reads", node_name(hit["tree"], hit["node_path"])) if hit["node_path"] else None
+def _normal_reads(log: PreparedLog, hit: Mapping[str, Any]) -> float | None:
+    known = log.usual("node", "reads", node_name(hit["tree"], hit["node_path"])) if hit["node_path"] else None
     return None if known is None else float(known["upper"])
 
 
@@ -227,15 +229,15 @@ def _row(hit: Mapping[str, Any]) -> dict[str, Any]:
     return row | {"per_min": hit["value"], "limit": hit["threshold"]}
 
 
-def _who_was_there(look: Look, theirs: pl.DataFrame) -> list[dict[str, Any]]:
+def _who_was_there(log: PreparedLog, theirs: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the users whose presence goes with the lines, second by second: a hint, never a proof. Best fit first."""
-    firsts = (look.operation["link_time"].min(), theirs["link_time"].min())
-    start = min((first for first in firsts if isinstance(first, datetime)), default=look.until)
-    length = int((look.until - start).total_seconds()) + 1
+    firsts = (log.operation["link_time"].min(), theirs["link_time"].min())
+    start = min((first for first in firsts if isinstance(first, datetime)), default=log.until)
+    length = int((log.until - start).total_seconds()) + 1
     second = (pl.col("link_time") - pl.lit(start)).dt.total_seconds().clip(0, length - 1)
     written = np.bincount(theirs.select(second).to_series().to_numpy(), minlength=length)
     there: dict[str, NDArray[np.bool_]] = {}
-    for user, begin, end in _presence(look, start, second, length).iter_rows():
+    for user, begin, end in _presence(log, start, second, length).iter_rows():
         there.setdefault(user, np.zeros(length, dtype=bool))[begin : end + 1] = True
     fits = [
         (float(np.corrcoef(mask, written)[0, 1]), user)
@@ -246,11 +248,11 @@ def _who_was_there(look: Look, theirs: pl.DataFrame) -> list[dict[str, Any]]:
     return [{"connected": one_line(user, 40), "fit": fit} for fit, user in best]
 
 
-def _presence(look: Look, start: datetime, second: pl.Expr, length: int) -> pl.DataFrame:
+def _presence(log: PreparedLog, start: datetime, second: pl.Expr, length: int) -> pl.DataFrame:
     """Return user, first and last second (of `length` from `start`) of each stretch of time that one was connected."""
     key = ("pid", "socket", "user", "address")
     number = pl.int_range(pl.len()).over(key)
-    seen = look.view.client.join(look.forged, on="offset", how="anti", maintain_order="left").sort("offset")
+    seen = log.view.client.join(log.forged, on="offset", how="anti", maintain_order="left").sort("offset")
     lines = seen.select(*key, "status", at_s=second)
     on = lines.filter(pl.col("status") == "ON").with_columns(number=number)
     off = lines.filter(pl.col("status") == "OFF").with_columns(number=number)
@@ -258,8 +260,8 @@ def _presence(look: Look, start: datetime, second: pl.Expr, length: int) -> pl.D
     stays = came.select("user", "at_s", pl.col("gone_s").fill_null(length - 1))
     was_there = off.join(on, on=key, how="anti", nulls_equal=True).select("user", pl.lit(0, pl.Int64), gone_s="at_s")
     parts = [stays, was_there.rename({"literal": "at_s"})]
-    if look.view.session is not None:
-        older = look.view.session.filter(pl.col("ended_by").is_null(), pl.col("start_time") < pl.lit(start))
+    if log.view.session is not None:
+        older = log.view.session.filter(pl.col("ended_by").is_null(), pl.col("start_time") < pl.lit(start))
         older = older.join(lines, on=["pid", "socket"], how="anti", nulls_equal=True)
         parts.append(older.select("user", at_s=pl.lit(0, pl.Int64), gone_s=pl.lit(length - 1, pl.Int64)))
     return pl.concat(parts)

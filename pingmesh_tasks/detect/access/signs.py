@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from pingmesh_tasks.detect.access.view import AccessView, CountryOf, Look
+from pingmesh_tasks.detect.access.view import AccessView, CountryOf, PreparedLog
 from pingmesh_tasks.detect.finding import Scope
 from pingmesh_tasks.text import one_line
 
@@ -21,45 +21,45 @@ REACHED = NO_LOG | QUIET | {"first", "grown", "rotated", "truncated", "replaced"
 NO_COUNTRY = ("local", "unknown")
 
 
-def refused_clients(look: Look) -> None:
+def refused_clients(log: PreparedLog) -> None:
     """Logins that the server's hosts file turns away, of one user name or in all. The errors log has no dates."""
-    rule, errors, server = "refused_clients", look.view.server_error, look.view.server
+    rule, errors, server = "refused_clients", log.view.server_error, log.view.server
     if errors is None:
         return
-    look.judged.add(rule)
+    log.judged.add(rule)
     denied = errors.filter(pl.col("kind") == "denied")
     counts = denied.group_by(pl.col("user").fill_null("")).len("count").sort("count", "user", descending=[True, False])
-    minutes, tried = _minutes(look), _addresses_of_refused(look)
+    minutes, tried = _minutes(log), _addresses_of_refused(log)
     left, left_users = 0, []
     for user, count in counts.iter_rows():
-        limit = look.limit(rule, "user_per_min", user=user)
-        least = look.limit(rule, "least", user=user)
-        if count < least or count / minutes < limit or not look.rules.is_on(rule, server=server, user=user):
+        limit = log.limit(rule, "user_per_min", user=user)
+        least = log.limit(rule, "least", user=user)
+        if count < least or count / minutes < limit or not log.rules.is_on(rule, server=server, user=user):
             left += count
             left_users.append({"user": user, "refused": count})
             continue
         rows = [{"address": address} for address in tried.get(user, ())[:MAX_ROWS]]
         detail = f"{one_line(user)} was refused {count:,} times"
-        _report_refused(look, "user", user, count, limit, detail, rows)
-    limit = look.limit(rule, "server_per_min")
-    if not look.rules.is_on(rule, server=server):
+        _report_refused(log, "user", user, count, limit, detail, rows)
+    limit = log.limit(rule, "server_per_min")
+    if not log.rules.is_on(rule, server=server):
         return
-    if left >= look.limit(rule, "least") and left / minutes >= limit:
+    if left >= log.limit(rule, "least") and left / minutes >= limit:
         detail = f"{left:,} logins of {len(left_users):,} names were refused"
-        _report_refused(look, "server", server, left, limit, detail, left_users[:MAX_ROWS])
+        _report_refused(log, "server", server, left, limit, detail, left_users[:MAX_ROWS])
 
 
 def _report_refused(
-    look: Look, scope: Scope, subject: str, count: int, limit: float, detail: str, rows: Sequence[dict[str, Any]]
+    log: PreparedLog, scope: Scope, subject: str, count: int, limit: float, detail: str, rows: Sequence[dict[str, Any]]
 ) -> None:
-    look.find(
+    log.find(
         "refused_clients",
         scope,
         subject,
-        value=count / _minutes(look),
+        value=count / _minutes(log),
         unit="refusals/min",
         threshold=limit,
-        since=_start(look),
+        since=_start(log),
         detail=detail,
         advice="A client that is set up wrongly tries on and on; names or addresses that change look like a search.",
         affected=count,
@@ -67,61 +67,61 @@ def _report_refused(
     )
 
 
-def _start(look: Look) -> datetime:
-    return look.view.at - timedelta(seconds=look.view.span_s)
+def _start(log: PreparedLog) -> datetime:
+    return log.view.at - timedelta(seconds=log.view.span_s)
 
 
-def _minutes(look: Look) -> float:
+def _minutes(log: PreparedLog) -> float:
     """Return the view's length; what is counted in less than a minute is counted as of one."""
-    return max(look.view.span_s, 60.0) / 60
+    return max(log.view.span_s, 60.0) / 60
 
 
-def _addresses_of_refused(look: Look) -> dict[str, list[str]]:
+def _addresses_of_refused(log: PreparedLog) -> dict[str, list[str]]:
     """Return where refused users came from, as far as a session could be told to be the refused one."""
-    if look.view.session is None:
+    if log.view.session is None:
         return {}
-    refused = look.view.session.filter(pl.col("ended_by") == "refusal")
+    refused = log.view.session.filter(pl.col("ended_by") == "refusal")
     found = refused.group_by("user").agg(pl.col("address").unique().sort())
     return dict(found.iter_rows())
 
 
-def strangers(look: Look) -> None:
+def strangers(log: PreparedLog) -> None:
     """A country, user or client that was never here before: one finding for each connection, the rarest first."""
     columns = {"country": "country", "user": "user", "client": "address"}
     for dimension, column in columns.items():
         rule = f"new_{dimension}"
-        if look.view.normal is None or (dimension == "country" and look.view.country_of is None):
+        if log.view.normal is None or (dimension == "country" and log.view.country_of is None):
             continue
-        if not look.rules.is_on(rule, server=look.view.server):
+        if not log.rules.is_on(rule, server=log.view.server):
             continue
-        if reason := _too_little_known(look, rule):
-            look.cannot_judge(dimension, reason, f"* ({rule})")  # the other rules do judge them
+        if reason := _too_little_known(log, rule):
+            log.cannot_judge(dimension, reason, f"* ({rule})")  # the other rules do judge them
             continue
-        look.judged.add(rule)
-        connects = with_country(look.connects, look.view.country_of) if dimension == "country" else look.connects
-        of_server = (pl.col("server") == look.view.server) & (pl.col("dimension") == dimension)
-        known = look.view.normal.filter(of_server)["key"].drop_nulls().unique()
+        log.judged.add(rule)
+        connects = with_country(log.connects, log.view.country_of) if dimension == "country" else log.connects
+        of_server = (pl.col("server") == log.view.server) & (pl.col("dimension") == dimension)
+        known = log.view.normal.filter(of_server)["key"].drop_nulls().unique()
         new = connects.drop_nulls(column).filter(~pl.col(column).is_in(known.implode()))
         if dimension == "country":
             new = new.filter(~pl.col("country").is_in(NO_COUNTRY))
-        _report_strangers(look, rule, dimension, new)
-        look.connects = look.connects.join(new, on="offset", how="anti", maintain_order="left")
+        _report_strangers(log, rule, dimension, new)
+        log.connects = log.connects.join(new, on="offset", how="anti", maintain_order="left")
 
 
-def _too_little_known(look: Look, rule: str) -> str | None:
+def _too_little_known(log: PreparedLog, rule: str) -> str | None:
     """Return why nobody can be called new here, or None."""
-    row = look.usual("all", "connects")
-    hours = look.limit(rule, "history_h")
-    if row is None or (look.until - row["first_seen"]).total_seconds() < hours * 3600:
+    row = log.usual("all", "connects")
+    hours = log.limit(rule, "history_h")
+    if row is None or (log.until - row["first_seen"]).total_seconds() < hours * 3600:
         return f"no history yet: who is new is judged after {hours:g} hours"
-    found = look.usual("all", rule)
+    found = log.usual("all", rule)
     recent = list(found["recent"]) if found else []
-    if recent and sum(recent) / len(recent) > look.limit(rule, "usual"):
+    if recent and sum(recent) / len(recent) > log.limit(rule, "usual"):
         return f"new names are usual here: {sum(recent):,.0f} in the last {len(recent)} windows"
     return None
 
 
-def _report_strangers(look: Look, rule: str, dimension: str, new: pl.DataFrame) -> None:
+def _report_strangers(log: PreparedLog, rule: str, dimension: str, new: pl.DataFrame) -> None:
     """Report each new one; or the server, where they are many: a workshop, a new laboratory, a scan."""
     subject = "address" if dimension == "client" else "user"
     first = new.sort("offset").unique(subject, keep="first", maintain_order=True)
@@ -130,13 +130,13 @@ def _report_strangers(look: Look, rule: str, dimension: str, new: pl.DataFrame) 
     rows = first.select(*shown, "link_time").to_dicts()
     unit = {"country": "users", "user": "users", "client": "clients"}[dimension]
     advice = "Ask whether somebody is expected; a name in this log is what the client says it is."
-    if len(rows) > look.limit(rule, "most"):
+    if len(rows) > log.limit(rule, "most"):
         names = ", ".join(one_line(row[subject], 40) for row in rows[:MAX_ROWS])
         what = f"{len(rows)} {unit}" + (" from countries" if dimension == "country" else "")
-        look.find(
+        log.find(
             rule,
             "server",
-            look.view.server,
+            log.view.server,
             value=len(rows),
             unit=unit,
             threshold=1,
@@ -155,7 +155,7 @@ def _report_strangers(look: Look, rule: str, dimension: str, new: pl.DataFrame) 
             "user": f"{who} was never here before",
             "client": f"{who} comes from a client that was never here before",
         }[dimension]
-        look.find(
+        log.find(
             rule,
             "client" if dimension == "client" else "user",
             row[subject],
@@ -179,35 +179,35 @@ def with_country(connects: pl.DataFrame, country_of: CountryOf | None) -> pl.Dat
     return connects.join(table, on="address", how="left", maintain_order="left")
 
 
-def rejected_lines(look: Look) -> None:
+def rejected_lines(log: PreparedLog) -> None:
     """Bursts of lines that are none, and of lines that a client forged.
 
     A forged line comes from a user name with a line break in it: a whole line of a log, mostly a connection of somebody
     else. What gives it away is a date far from its neighbours'. One with the right date is not told from a true one.
     """
-    look.judged.add("rejected_lines")
-    _rejected(look)
-    _forged(look)
+    log.judged.add("rejected_lines")
+    _rejected(log)
+    _forged(log)
 
 
-def _rejected(look: Look) -> None:
-    rule, reasons, minutes = "rejected_lines", rejected_counts(look.view.rejected), _minutes(look)
+def _rejected(log: PreparedLog) -> None:
+    rule, reasons, minutes = "rejected_lines", rejected_counts(log.view.rejected), _minutes(log)
     count = sum(reasons.values())
-    lines = len(look.view.client) + len(look.view.operation) + count
+    lines = len(log.view.client) + len(log.view.operation) + count
     schema = {"key": pl.String, "value": pl.Float64}
     counts = pl.DataFrame({"key": [None], "value": [count / minutes]}, schema=schema)
-    over = look.excesses(counts, rule, "per_min", "all", "rejected")
-    if not over or count < look.limit(rule, "share") * lines:
+    over = log.excesses(counts, rule, "per_min", "all", "rejected")
+    if not over or count < log.limit(rule, "share") * lines:
         return
     parts = ", ".join(f"{number:,} {one_line(reason, 30)}" for reason, number in list(reasons.items())[:MAX_ROWS])
-    look.find(
+    log.find(
         rule,
         "log",
-        look.view.server,
+        log.view.server,
         value=count / minutes,
         unit="lines/min",
         threshold=over[0]["threshold"],
-        since=_start(look),
+        since=_start(log),
         detail=f"{count:,} of {lines:,} lines are none: {parts}",
         advice="glued or partial: a library prints and does not flush. stray_text: the quarantine shows what it says. "
         "malformed: look for a client that sends odd names.",
@@ -227,21 +227,21 @@ def rejected_counts(rejected: pl.DataFrame | None) -> dict[str, int]:
     return dict(counts.sort("lines", "reason", descending=[True, False]).iter_rows())
 
 
-def _forged(look: Look) -> None:
-    count, limit = len(look.forged), look.limit("rejected_lines", "forged_per_min")
-    if not count or count / _minutes(look) < limit:
+def _forged(log: PreparedLog) -> None:
+    count, limit = len(log.forged), log.limit("rejected_lines", "forged_per_min")
+    if not count or count / _minutes(log) < limit:
         return
-    dates = look.forged["link_time"].sort().dt.strftime("%Y-%m-%d %H:%M")
-    client = look.view.client.join(look.forged.select("offset"), on="offset", how="semi")
+    dates = log.forged["link_time"].sort().dt.strftime("%Y-%m-%d %H:%M")
+    client = log.view.client.join(log.forged.select("offset"), on="offset", how="semi")
     names = client.group_by("user", "host", "address").len("lines").sort("lines", "user", descending=[True, False])
-    look.find(
+    log.find(
         "rejected_lines",
         "log",
-        look.view.server,
-        value=count / _minutes(look),
+        log.view.server,
+        value=count / _minutes(log),
         unit="forged lines/min",
         threshold=limit,
-        since=_start(look),
+        since=_start(log),
         detail=f"{count:,} lines bear dates ({dates[0]} to {dates[-1]} UTC) that the lines around them contradict: a "
         "client may send a name with line breaks in it, which then looks like lines of a log",
         advice="Trust no name in these lines; the connection line just before them has the address they came from.",
@@ -250,27 +250,27 @@ def _forged(look: Look) -> None:
     )
 
 
-def no_data(look: Look) -> None:
+def no_data(log: PreparedLog) -> None:
     """Nobody can read the log: what its users do nobody knows, so nothing is said to be over either.
 
     A moment without contact is none to the hot lane, and a data server that was never read, for it is being set up.
     """
-    view, status = look.view, _status(look.view)
-    why, on = _why_unread(status), look.rules.is_on("no_data", server=view.server)
+    view, status = log.view, _status(log.view)
+    why, on = _why_unread(status), log.rules.is_on("no_data", server=view.server)
     if why or view.up is False:
-        look.cannot_judge("server", f"the log was not read: {why or 'there is no contact yet'}", view.server)
+        log.cannot_judge("server", f"the log was not read: {why or 'there is no contact yet'}", view.server)
     elif on and (status or view.up):
-        look.judged.add("no_data")
+        log.judged.add("no_data")
     if status and status["outcome"] in NO_LOG:
         for scope in ("user", "client", "node", "server"):
-            look.cannot_judge(scope, f"the log is {status['outcome']}", "*")
+            log.cannot_judge(scope, f"the log is {status['outcome']}", "*")
     unread_s = view.span_s if view.silent_s is None else view.silent_s
-    least_s = look.limit("log_silent", "least_s") if look.hot else 0.0
-    was_read = not look.hot or (view.normal is not None and len(view.normal) > 0)
+    least_s = log.limit("log_silent", "least_s") if log.hot else 0.0
+    was_read = not log.hot or (view.normal is not None and len(view.normal) > 0)
     if not (why and on and was_read and unread_s >= least_s):
         return
-    look.judged.add("no_data")
-    look.find(
+    log.judged.add("no_data")
+    log.find(
         "no_data",
         "log",
         view.server,
@@ -297,51 +297,51 @@ def _why_unread(status: Mapping[str, Any] | None) -> str | None:
     return one_line(": ".join(filter(None, (status["outcome"], status["detail"]))), 200)
 
 
-def log_silent(look: Look) -> None:
+def log_silent(log: PreparedLog) -> None:
     """The log is gone, was cut, or says nothing for longer than ever while the machine is up."""
-    view, status = look.view, _status(look.view)
+    view, status = log.view, _status(log.view)
     if view.up is False or _why_unread(status):
         return
     outcome = status["outcome"] if status else None
     lines = len(view.client) + len(view.operation)
     if status and outcome in NO_LOG:
-        look.judged.add("log_silent")
+        log.judged.add("log_silent")
         told = f": {one_line(status['detail'], 200)}" if status["detail"] else ""
         advice = "See whether the server runs, where its standard output goes, and who may read it."
-        _report_log(look, view.span_s, "s", 0.0, f"the log is {outcome}{told}", advice, critical=True)
+        _report_log(log, view.span_s, "s", 0.0, f"the log is {outcome}{told}", advice, critical=True)
         return
     if status and status["lost_bytes"]:
         told = f"{status['lost_bytes']:,} bytes of the log were destroyed before they were read"
         advice = "Rotate more rarely, keep more old logs, or make the window shorter."
-        _report_log(look, status["lost_bytes"], "bytes", 1.0, told, advice, critical=False)
+        _report_log(log, status["lost_bytes"], "bytes", 1.0, told, advice, critical=False)
     if lines:
-        look.judged.add("log_silent")
+        log.judged.add("log_silent")
     elif outcome is None and view.silent_s is None:
         return
     elif outcome is not None and outcome not in QUIET:
-        look.cannot_judge("log", f"no line of it is known: {outcome}", "* (log_silent)")
+        log.cannot_judge("log", f"no line of it is known: {outcome}", "* (log_silent)")
     else:
-        _silence(look, view.span_s if view.silent_s is None else view.silent_s)
+        _silence(log, view.span_s if view.silent_s is None else view.silent_s)
 
 
-def _silence(look: Look, silent_s: float) -> None:
+def _silence(log: PreparedLog, silent_s: float) -> None:
     """Judge a silence by the longest ones lately."""
-    usual = look.usual("all", "gap_s")
-    if usual is None or usual["windows"] < look.limit("log_silent", "min_windows"):
+    usual = log.usual("all", "gap_s")
+    if usual is None or usual["windows"] < log.limit("log_silent", "min_windows"):
         reason = "no history yet: nobody knows for how long this log may be silent"
-        look.cannot_judge("log", reason, "* (log_silent)")
+        log.cannot_judge("log", reason, "* (log_silent)")
         return
-    look.judged.add("log_silent")
+    log.judged.add("log_silent")
     longest = float(max(usual["recent"]))
-    limit = max(look.limit("log_silent", "least_s"), look.limit("log_silent", "times_normal") * longest)
+    limit = max(log.limit("log_silent", "least_s"), log.limit("log_silent", "times_normal") * longest)
     if silent_s >= limit:
         told = f"not a line for {silent_s:,.0f} s; lately it was never silent for more than {longest:,.0f} s"
         advice = "See whether the data server still answers: it may hang, have ended, or write elsewhere."
-        _report_log(look, silent_s, "s", limit, told, advice, critical=True, normal=longest)
+        _report_log(log, silent_s, "s", limit, told, advice, critical=True, normal=longest)
 
 
 def _report_log(
-    look: Look,
+    log: PreparedLog,
     value: float,
     unit: str,
     threshold: float,
@@ -351,17 +351,17 @@ def _report_log(
     critical: bool,
     normal: float | None = None,
 ) -> None:
-    look.find(
+    log.find(
         "log_silent",
         "log",
-        look.view.server,
+        log.view.server,
         value=value,
         unit=unit,
         threshold=threshold,
-        since=look.view.at - timedelta(seconds=value if unit == "s" else look.view.span_s),
+        since=log.view.at - timedelta(seconds=value if unit == "s" else log.view.span_s),
         detail=detail,
         advice=advice,
         normal=normal,
-        confidence=1.0 if look.view.up or look.view.log_status is not None else 0.7,
+        confidence=1.0 if log.view.up or log.view.log_status is not None else 0.7,
         severity="critical" if critical else "warning",
     )

@@ -77,7 +77,7 @@ class AccessView:
 
 
 @dataclass(slots=True, eq=False)
-class Look:
+class PreparedLog:
     """A view made ready, and what the rules have found in it so far.
 
     `operation` and `connects` lose the lines that a finding explains, so that one cause is found once. `operation` has
@@ -97,7 +97,7 @@ class Look:
     unjudged: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, view: AccessView, rules: RuleBook) -> Look:
+    def at(cls, view: AccessView, rules: RuleBook) -> PreparedLog:
         client, operation, forged = without_forged(view.client, view.operation, timedelta(seconds=view.span_s))
         until = _clock(client, operation) or view.at
         tied = tie(client, operation, SESSION.to_frame() if view.session is None else view.session)

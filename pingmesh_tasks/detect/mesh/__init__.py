@@ -5,7 +5,7 @@ update_baseline   what is normal for each pair, after one more window
 classify_heatmap  what the picture of a window shows, in one word
 """
 
-from pingmesh_tasks.detect.mesh.baseline import update_normal as update_baseline
+from pingmesh_tasks.detect.mesh.baseline import update_baseline
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.mesh.patterns import HeatmapPattern, classify_heatmap
 

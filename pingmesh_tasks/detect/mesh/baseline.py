@@ -40,7 +40,7 @@ _STATISTICS = ("p50_ln", "p50_dev", "p99_ln", "p99_dev", "loss")
 
 
 @dataclass(frozen=True)
-class Normal:
+class Baseline:
     """The normal beside rows of pairs: NaN and 0 windows where there is none."""
 
     windows: NDArray[np.uint16]
@@ -51,14 +51,14 @@ class Normal:
     loss: Floats
 
 
-def update_normal(before: pl.DataFrame | None, pairs: pl.DataFrame, inventory: Inventory) -> pl.DataFrame:
+def update_baseline(before: pl.DataFrame | None, pairs: pl.DataFrame, inventory: Inventory) -> pl.DataFrame:
     """Return rows of `normal` (NORMAL, sorted as `pairs` are) after the window of `pairs` (rows of `pair_latency`).
 
     A pair that sent nothing, or had no clean answer, keeps what it had; one that is planned no more is forgotten.
     """
     places = HostAxis.of(inventory)
     rows = code_rows(pairs, places)
-    was = read_normal(before, rows, places)
+    was = read_baseline(before, rows, places)
     seen = rows.sent > 0
     windows = np.minimum(was.windows.astype(np.int32) + seen, np.iinfo(np.uint16).max).astype(np.uint16)
     weight = (1 / np.clip(windows, 1, MEMORY)).astype(np.float32)
@@ -76,19 +76,19 @@ def update_normal(before: pl.DataFrame | None, pairs: pl.DataFrame, inventory: I
     return known.select("src", "dst", "protocol").with_columns(windows=pl.Series(windows), **statistic).cast(NORMAL)
 
 
-def read_normal(normal: pl.DataFrame | None, rows: Rows, places: HostAxis) -> Normal:
+def read_baseline(normal: pl.DataFrame | None, rows: Rows, places: HostAxis) -> Baseline:
     """Return the normal of each of `rows`."""
     if normal is None or not len(normal):
         none = np.full(len(rows), np.nan, np.float32)
-        return Normal(np.zeros(len(rows), np.uint16), none, none, none, none, none)
+        return Baseline(np.zeros(len(rows), np.uint16), none, none, none, none, none)
     at = match(keys_of(rows, places), code_keys(normal, places))
     columns = {name: normal[name].fill_null(float("nan")).to_numpy() for name in _STATISTICS}
     windows = normal["windows"].to_numpy()
     if at is None:
-        return Normal(windows, **columns)
+        return Baseline(windows, **columns)
     unknown = at < 0
     picked = {name: np.where(unknown, np.float32(np.nan), column[at]) for name, column in columns.items()}
-    return Normal(np.where(unknown, np.uint16(0), windows[at]), **picked)
+    return Baseline(np.where(unknown, np.uint16(0), windows[at]), **picked)
 
 
 def _follow(

@@ -6,8 +6,8 @@
     tier      `dc1/spine`: pairs between its podsets; with those that leave the DC. `inter_dc`: pairs between DCs
     dc, mesh  everything in it
 
-Sums over all pairs by host and by pair of ToRs are enough to know the sum over any part, so a mesh of millions of
-pairs is read once. Where two parts are crossed by the same pairs, the one that stands first in `parts_of` is named.
+Sums over all pairs by host and by pair of ToRs are enough to know the sum over any component, so a mesh of millions of
+pairs is read once. Where two components are crossed by the same pairs, the first in `components_of` is named.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Part:
+class Component:
     """All suspects of one kind. `totals` gives each one's share of sums, `crossing` which rows cross one.
 
     `inner` numbers the parts that it is made of, by host; `of` numbers the suspects themselves, by host.
@@ -74,7 +74,7 @@ class Part:
     inner: Ints | None
 
 
-def parts_of(places: HostAxis, topology: bool) -> list[Part]:
+def components_of(places: HostAxis, topology: bool) -> list[Component]:
     """Return the kinds of suspects. Where two explain the same rows, the one that stands first is named."""
     tor, podset, dc = places.tor, places.podset, places.dc
     everyone = np.arange(len(places.names))
@@ -97,38 +97,38 @@ def parts_of(places: HostAxis, topology: bool) -> list[Part]:
         return np.bincount(_coarse_of(fine, coarse), matrix.diagonal()).astype(np.float64)
 
     hosts = [
-        Part("host", places.names, "both", lambda s: s.out + s.into, touching(everyone), everyone, None),
-        Part("host", places.names, "in", lambda s: s.into, lambda k, a, b: b == k, everyone, None),
-        Part("host", places.names, "out", lambda s: s.out, lambda k, a, b: a == k, everyone, None),
+        Component("host", places.names, "both", lambda s: s.out + s.into, touching(everyone), everyone, None),
+        Component("host", places.names, "in", lambda s: s.into, lambda k, a, b: b == k, everyone, None),
+        Component("host", places.names, "out", lambda s: s.out, lambda k, a, b: a == k, everyone, None),
     ]
     if not topology:
-        mesh = Part("mesh", (MESH,), "both", _everything, lambda k, a, b: np.ones(len(a), bool), nobody, everyone)
+        mesh = Component("mesh", (MESH,), "both", _everything, lambda k, a, b: np.ones(len(a), bool), nobody, everyone)
         return [mesh, *hosts]
     spines = tuple(f"{name}/spine" for name in places.dc_names)
     return [
-        Part("mesh", (MESH,), "both", _everything, lambda k, a, b: np.ones(len(a), bool), nobody, dc),
-        Part(
+        Component("mesh", (MESH,), "both", _everything, lambda k, a, b: np.ones(len(a), bool), nobody, dc),
+        Component(
             *("tier", ("inter_dc",), "both", lambda s: np.array([s.dcs.sum() - s.dcs.trace()])),
             *(lambda k, a, b: dc[a] != dc[b], nobody, podset),
         ),
-        Part("dc", places.dc_names, "both", lambda s: touched(s.dcs), touching(dc), dc, podset),
-        Part("dc", places.dc_names, "both", lambda s: left(s.dcs), leaving(dc), dc, podset),
-        Part(
+        Component("dc", places.dc_names, "both", lambda s: touched(s.dcs), touching(dc), dc, podset),
+        Component("dc", places.dc_names, "both", lambda s: left(s.dcs), leaving(dc), dc, podset),
+        Component(
             *("tier", spines, "both", lambda s: s.dcs.diagonal() - inside(s.podsets, podset, dc)),
             *(lambda k, a, b: (dc == k)[a] & (dc == k)[b] & (podset[a] != podset[b]), dc, podset),
         ),
-        Part(
+        Component(
             *("tier", spines, "both", lambda s: touched(s.dcs) - inside(s.podsets, podset, dc)),
             *(lambda k, a, b: ((dc == k)[a] | (dc == k)[b]) & (podset[a] != podset[b]), dc, podset),
         ),
-        Part("podset", places.podset_names, "both", lambda s: touched(s.podsets), touching(podset), podset, tor),
-        Part(
+        Component("podset", places.podset_names, "both", lambda s: touched(s.podsets), touching(podset), podset, tor),
+        Component(
             *("podset", places.podset_names, "both", lambda s: touched(s.podsets) - inside(s.tors, tor, podset)),
             *(lambda k, a, b: ((podset == k)[a] | (podset == k)[b]) & (tor[a] != tor[b]), podset, tor),
         ),
-        Part("podset", places.podset_names, "both", lambda s: left(s.podsets), leaving(podset), podset, tor),
-        Part("tor", places.tor_names, "both", lambda s: touched(s.tors), touching(tor), tor, everyone),
-        Part("tor", places.tor_names, "both", lambda s: left(s.tors), leaving(tor), tor, everyone),
+        Component("podset", places.podset_names, "both", lambda s: left(s.podsets), leaving(podset), podset, tor),
+        Component("tor", places.tor_names, "both", lambda s: touched(s.tors), touching(tor), tor, everyone),
+        Component("tor", places.tor_names, "both", lambda s: left(s.tors), leaving(tor), tor, everyone),
         *hosts,
     ]
 

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.catalogue import NETWORK_RULES
 from pingmesh_tasks.detect.finding import MESH, Evaluation, Finding, Lane, LeftOut, Severity
-from pingmesh_tasks.detect.mesh.baseline import Normal, read_normal
+from pingmesh_tasks.detect.mesh.baseline import Baseline, read_baseline
 from pingmesh_tasks.detect.mesh.components import sum_by_host
 from pingmesh_tasks.detect.mesh.loss import find_lossy
 from pingmesh_tasks.detect.mesh.reachability import LEAST_TRIES, find_dead, find_silent
 from pingmesh_tasks.detect.mesh.rows import Rows, code_rows
 from pingmesh_tasks.detect.mesh.slowness import find_slow
-from pingmesh_tasks.detect.mesh.view import Look
+from pingmesh_tasks.detect.mesh.view import PreparedMesh
 from pingmesh_tasks.detect.rules import DEFAULT_RULES, RuleBook
 from pingmesh_tasks.topology.axis import HostAxis
 from pingmesh_tasks.topology.inventory import Inventory
@@ -62,26 +62,26 @@ def evaluate_mesh(view: MeshView, rules: RuleBook = DEFAULT_RULES) -> Evaluation
     """
     places = HostAxis.of(view.inventory)
     rows = code_rows(view.pairs, places)
-    normal = read_normal(view.normal, rows, places) if view.normal is not None else None
-    look = Look(
+    normal = read_baseline(view.normal, rows, places) if view.normal is not None else None
+    mesh = PreparedMesh(
         places, view.inventory.has_topology, rows, rules, view.at, view.span_s, view.lane, normal, _outcomes(view)
     )
-    unjudged, expected, out = _take_out(look)
-    dead = find_dead(look)
-    lossy = find_lossy(look, dead.gone)
-    slow = find_slow(look, dead.gone)
+    unjudged, expected, out = _take_out(mesh)
+    dead = find_dead(mesh)
+    lossy = find_lossy(mesh, dead.gone)
+    slow = find_slow(mesh, dead.gone)
     explained = dead.down.copy()
     for suspect, _ in lossy:
         if suspect.scope == "host" or (suspect.scope in _PLACES and suspect.share >= _DYING):
             explained[suspect.hosts] = True
-    silent = find_silent(look, explained, expected)
+    silent = find_silent(mesh, explained, expected)
     patterns = [f for s, f in slow if f.rule in _PATTERNS and s.share >= 0.5]  # congestion: slow first, lossy second
     findings = _one_a_subject([*dead.findings, *patterns, *(f for _, f in lossy), *(f for _, f in slow), *silent])
-    unjudged |= _too_few(look, expected, dead.down)
+    unjudged |= _too_few(mesh, expected, dead.down)
     judged = {rule.name for rule in NETWORK_RULES if rules.is_on(rule.name)}
     if normal is None:
         judged -= _NEED_NORMAL
-    return Evaluation(MESH, view.lane, view.at, frozenset(judged), tuple(findings), unjudged, _left_out(look, out))
+    return Evaluation(MESH, view.lane, view.at, frozenset(judged), tuple(findings), unjudged, _left_out(mesh, out))
 
 
 def _outcomes(view: MeshView) -> Mapping[str, str]:
@@ -92,36 +92,36 @@ def _outcomes(view: MeshView) -> Mapping[str, str]:
     return dict(zip(said["host"].to_list(), said["outcome"].to_list(), strict=True))
 
 
-def _take_out(look: Look) -> tuple[dict[tuple[str, str], str], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Take the hosts that are in maintenance out of `look`.
+def _take_out(mesh: PreparedMesh) -> tuple[dict[tuple[str, str], str], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Take the hosts that are in maintenance out of `mesh`.
 
     Return why hosts are not judged, which hosts ought to have sent, and which are out.
     """
-    expected, out = np.ones(len(look.places.names), bool), np.zeros(len(look.places.names), bool)
+    expected, out = np.ones(len(mesh.places.names), bool), np.zeros(len(mesh.places.names), bool)
     unjudged: dict[tuple[str, str], str] = {}
-    for position, name in enumerate(look.places.names):
-        if look.outcome.get(name) == _NOT_YET:
+    for position, name in enumerate(mesh.places.names):
+        if mesh.outcome.get(name) == _NOT_YET:
             expected[position] = False
             unjudged["host", name] = "its agent started after this span did"
-    if any(m.covers(look.at) for m in look.rules.maintenance):
-        for position, place in enumerate(look.host_places):
-            if maintenance := look.rules.in_maintenance(look.at, **place):
+    if any(m.covers(mesh.at) for m in mesh.rules.maintenance):
+        for position, place in enumerate(mesh.host_places):
+            if maintenance := mesh.rules.in_maintenance(mesh.at, **place):
                 out[position] = True
-                unjudged["host", look.places.names[position]] = str(maintenance)
-        keep = ~(out[look.rows.a] | out[look.rows.b])
-        look.rows = look.rows.where(keep)
-        look.normal = _where(look.normal, keep)
+                unjudged["host", mesh.places.names[position]] = str(maintenance)
+        keep = ~(out[mesh.rows.a] | out[mesh.rows.b])
+        mesh.rows = mesh.rows.where(keep)
+        mesh.normal = _where(mesh.normal, keep)
         expected &= ~out
     return unjudged, expected, out
 
 
-def _left_out(look: Look, out: NDArray[np.bool_]) -> Callable[[Finding], LeftOut]:
+def _left_out(mesh: PreparedMesh, out: NDArray[np.bool_]) -> Callable[[Finding], LeftOut]:
     """Return the function that says whether a finding's rule is off, or nothing is left of its suspect without `out`.
 
     A pair is gone with either of its hosts; a rack, podset or DC with the last; the links between DCs with the last
     but one DC. Of names that nobody knows, it says nothing.
     """
-    p = look.places
+    p = mesh.places
     positions = {name: i for i, name in enumerate(p.names)}
     groups = {"tor": (p.tor, p.tor_names), "podset": (p.podset, p.podset_names), "dc": (p.dc, p.dc_names)}
 
@@ -143,26 +143,26 @@ def _left_out(look: Look, out: NDArray[np.bool_]) -> Callable[[Finding], LeftOut
         try:
             if out.any() and in_maintenance(scope, subject):
                 return "maintenance"
-            return "" if look.rules.is_on(finding.rule, **look.place(scope, subject)) else "off"
+            return "" if mesh.rules.is_on(finding.rule, **mesh.place(scope, subject)) else "off"
         except (KeyError, ValueError):
             return ""
 
     return left_out
 
 
-def _where(normal: Normal | None, keep: NDArray[np.bool_]) -> Normal | None:
+def _where(normal: Baseline | None, keep: NDArray[np.bool_]) -> Baseline | None:
     if normal is None:
         return None
     return replace(normal, **{name: getattr(normal, name)[keep] for name in normal.__dataclass_fields__})
 
 
-def _too_few(look: Look, expected: NDArray[np.bool_], down: NDArray[np.bool_]) -> dict[tuple[str, str], str]:
+def _too_few(mesh: PreparedMesh, expected: NDArray[np.bool_], down: NDArray[np.bool_]) -> dict[tuple[str, str], str]:
     """Return the hosts of which too little is known: they sent nothing, or no pair of theirs has enough probes."""
-    rows: Rows = look.rows
-    heard = sum_by_host(look.places, rows.a, rows.sent) > 0
+    rows: Rows = mesh.rows
+    heard = sum_by_host(mesh.places, rows.a, rows.sent) > 0
     enough = rows.sent >= LEAST_TRIES
-    told = sum_by_host(look.places, rows.a, enough) + sum_by_host(look.places, rows.b, enough) > 0
-    names = look.places.names
+    told = sum_by_host(mesh.places, rows.a, enough) + sum_by_host(mesh.places, rows.b, enough) > 0
+    names = mesh.places.names
     few = {("host", names[h]): "it sent no data" for h in np.flatnonzero(~heard & expected & ~down)}
     few |= {
         ("host", names[h]): f"fewer than {LEAST_TRIES} probes of any pair" for h in np.flatnonzero(~told & expected)

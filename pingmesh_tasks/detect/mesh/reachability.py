@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pingmesh_tasks.detect.finding import MESH, Finding, Scope
 from pingmesh_tasks.detect.mesh.components import sum_by_host
 from pingmesh_tasks.detect.mesh.scan import Demands, Evidence, Suspect, find_suspects
-from pingmesh_tasks.detect.mesh.view import Look
+from pingmesh_tasks.detect.mesh.view import PreparedMesh
 
 #: Fewer probes of a pair say nothing of it.
 LEAST_TRIES = 3
@@ -42,19 +42,19 @@ class Dead:
     down: Bools
 
 
-def find_dead(look: Look) -> Dead:
+def find_dead(mesh: PreparedMesh) -> Dead:
     """Return the dead hosts, racks, podsets, spines and pairs."""
-    rows = look.rows
+    rows = mesh.rows
     tries = rows.sent.astype(np.float32) - rows.local_error
     judged = tries >= LEAST_TRIES
     dead = judged & (rows.answered == 0)
-    fails = _failing(look, tries, judged & ~dead)
+    fails = _failing(mesh, tries, judged & ~dead)
     rate = np.full(len(rows), _LUCK, np.float32)
     likely = np.flatnonzero(fails**LEAST_TRIES > _LUCK)
     rate[likely] = np.maximum(np.float32(_LUCK), fails[likely] ** tries[likely])
     certainty = np.zeros(len(rows), np.float32)
     certainty[dead] = -tries[dead] * np.log(fails[dead])
-    certainty[dead & (tries < look.pair_limits("black_hole", "min_probes"))] = 0
+    certainty[dead & (tries < mesh.pair_limits("black_hole", "min_probes"))] = 0
     evidence = Evidence(rows.a, rows.b, judged.astype(np.float32), dead.astype(np.float32), rate, certainty)
     demands = Demands(
         least=lambda scope, _: _LEAST.get(scope, 0.03),
@@ -62,37 +62,37 @@ def find_dead(look: Look) -> Dead:
         quietly=False,
         alike_in_tor=0.5,
     )
-    suspects = find_suspects(look.places, evidence, demands, topology=look.topology)
-    gone, down = dead.copy(), np.zeros(len(look.places.names), bool)
+    suspects = find_suspects(mesh.places, evidence, demands, topology=mesh.topology)
+    gone, down = dead.copy(), np.zeros(len(mesh.places.names), bool)
     findings = []
     for suspect in suspects:
-        rule, threshold = _rule(look, suspect)
+        rule, threshold = _rule(mesh, suspect)
         if suspect.share >= threshold and rule != "black_hole":
             gone |= suspect.crossing
             if suspect.side != "out" and suspect.scope != "tier":
                 down[suspect.hosts] = True
-        place = look.place(suspect.scope, suspect.subject)
-        if rule == "host_down" and len(suspect.rows) < look.rules.limit(rule, "min_peers", **place):
+        place = mesh.place(suspect.scope, suspect.subject)
+        if rule == "host_down" and len(suspect.rows) < mesh.rules.limit(rule, "min_peers", **place):
             continue
-        if look.rules.is_on(rule, **place):
-            findings.append(_dead_finding(look, suspect, rule, threshold))
+        if mesh.rules.is_on(rule, **place):
+            findings.append(_dead_finding(mesh, suspect, rule, threshold))
     return Dead(suspects, findings, gone, down)
 
 
-def find_silent(look: Look, explained: Bools, expected: Bools) -> list[Finding]:
+def find_silent(mesh: PreparedMesh, explained: Bools, expected: Bools) -> list[Finding]:
     """Return who sent nothing though it was `expected` to: hosts, or the rack, podset or DC all of which is silent."""
-    heard = sum_by_host(look.places, look.rows.a, look.rows.sent) > 0
+    heard = sum_by_host(mesh.places, mesh.rows.a, mesh.rows.sent) > 0
     silent = ~heard & expected & ~explained
     everyone = np.arange(len(silent))
-    p = look.places
+    p = mesh.places
     levels: list[tuple[Scope, Sequence[str], NDArray[np.integer], NDArray[np.integer]]] = [
-        ("mesh", (MESH,), np.zeros(len(silent), np.int64), p.dc if look.topology else everyone),
+        ("mesh", (MESH,), np.zeros(len(silent), np.int64), p.dc if mesh.topology else everyone),
         ("dc", p.dc_names, p.dc, p.podset),
         ("podset", p.podset_names, p.podset, p.tor),
         ("tor", p.tor_names, p.tor, everyone),
         ("host", p.names, everyone, everyone),
     ]
-    if not look.topology:
+    if not mesh.topology:
         levels = [levels[0], levels[-1]]
     found = []
     for scope, names, of, inner in levels:
@@ -103,39 +103,39 @@ def find_silent(look: Look, explained: Bools, expected: Bools) -> list[Finding]:
             if scope != "host" and len(np.unique(inner[member])) < 2:
                 continue
             silent &= ~member
-            if look.rules.is_on("no_data", **look.place(scope, names[k])):
-                found.append(_silent_finding(look, scope, names[k], np.flatnonzero(member)))
+            if mesh.rules.is_on("no_data", **mesh.place(scope, names[k])):
+                found.append(_silent_finding(mesh, scope, names[k], np.flatnonzero(member)))
     return found
 
 
-def _failing(look: Look, tries: NDArray[np.float32], alive: Bools) -> NDArray[np.float32]:
+def _failing(mesh: PreparedMesh, tries: NDArray[np.float32], alive: Bools) -> NDArray[np.float32]:
     """Return the share of failures to expect of a pair, from its hosts' other pairs, with room for what varies."""
-    rows = look.rows
+    rows = mesh.rows
     failed = np.where(alive, tries - rows.answered, 0)
     tried = np.where(alive, tries, 0)
-    by_host = [sum_by_host(look.places, rows.a, w) + sum_by_host(look.places, rows.b, w) for w in (failed, tried)]
+    by_host = [sum_by_host(mesh.places, rows.a, w) + sum_by_host(mesh.places, rows.b, w) for w in (failed, tried)]
     share = (by_host[0] / np.maximum(by_host[1], 1)).astype(np.float32)
     return np.clip(1.5 * np.maximum(share[rows.a], share[rows.b]), np.float32(_FAILS), np.float32(0.9))
 
 
-def _rule(look: Look, suspect: Suspect) -> tuple[str, float]:
+def _rule(mesh: PreparedMesh, suspect: Suspect) -> tuple[str, float]:
     """Return the rule that a suspect falls under, and the share of dead pairs from which on it is down."""
     if suspect.scope == "pair":
         return "black_hole", 0.5
     if suspect.scope == "tier":
         rule = "network_down" if suspect.subject == "inter_dc" else "spine_failure"
-        share = look.limit("network_down", "share", suspect.scope, suspect.subject)
+        share = mesh.limit("network_down", "share", suspect.scope, suspect.subject)
     else:
         rule = "host_isolated" if suspect.side == "out" else DOWN_RULES.get(suspect.scope, "network_down")
-        share = look.limit(rule, "share", suspect.scope, suspect.subject)
+        share = mesh.limit(rule, "share", suspect.scope, suspect.subject)
     return (rule, share) if suspect.share >= share else ("black_hole", share)
 
 
-def _dead_finding(look: Look, suspect: Suspect, rule: str, threshold: float) -> Finding:
+def _dead_finding(mesh: PreparedMesh, suspect: Suspect, rule: str, threshold: float) -> Finding:
     rows = suspect.rows
     total = int(suspect.n)
-    refused = look.rows.refused[rows].sum(dtype=np.int64)
-    failed = look.rows.sent[rows].sum(dtype=np.int64) - look.rows.local_error[rows].sum(dtype=np.int64)
+    refused = mesh.rows.refused[rows].sum(dtype=np.int64)
+    failed = mesh.rows.sent[rows].sum(dtype=np.int64) - mesh.rows.local_error[rows].sum(dtype=np.int64)
     what = f"{suspect.bad:.0f} of {total} pairs have no answer at all"
     severity = "critical"
     if suspect.scope == "pair":
@@ -154,21 +154,21 @@ def _dead_finding(look: Look, suspect: Suspect, rule: str, threshold: float) -> 
         detail = f"none of its own probes is answered ({what}), while it is reached by others"
         advice = "Look at its outgoing routes, firewall and the agent's source address."
     elif rule == "host_down":
-        detail = f"nobody gets an answer from it: {what}" + _collected(look, suspect.subject)
+        detail = f"nobody gets an answer from it: {what}" + _collected(mesh, suspect.subject)
         advice = "Look whether it is powered and its network is up, over another way than this network."
     else:
         detail = f"nothing passes: {what}"
         advice = "Look at power and uplinks of the switches there before any host."
-    return look.finding(rule, suspect, severity, suspect.share, "ratio", threshold, detail, advice)  # type: ignore[arg-type]
+    return mesh.finding(rule, suspect, severity, suspect.share, "ratio", threshold, detail, advice)  # type: ignore[arg-type]
 
 
-def _collected(look: Look, host: str) -> str:
-    outcome = look.outcome.get(host)
+def _collected(mesh: PreparedMesh, host: str) -> str:
+    outcome = mesh.outcome.get(host)
     return f"; collection says {outcome}" if outcome else ""
 
 
-def _silent_finding(look: Look, scope: Scope, subject: str, hosts: NDArray[np.integer]) -> Finding:
-    said = Counter(look.outcome.get(look.places.names[h], "nothing") for h in hosts.tolist())
+def _silent_finding(mesh: PreparedMesh, scope: Scope, subject: str, hosts: NDArray[np.integer]) -> Finding:
+    said = Counter(mesh.outcome.get(mesh.places.names[h], "nothing") for h in hosts.tolist())
     outcomes = ", ".join(f"{outcome} ({count})" if len(hosts) > 1 else outcome for outcome, count in said.most_common())
     told = f"; collection says {outcomes}" if set(said) != {"nothing"} else ""
     who = "it sent no data" if scope == "host" else f"none of its {len(hosts)} hosts sent data"
@@ -180,9 +180,9 @@ def _silent_finding(look: Look, scope: Scope, subject: str, hosts: NDArray[np.in
         value=float(len(hosts)),
         unit="hosts",
         threshold=1.0,
-        since=look.since,
+        since=mesh.since,
         detail=f"{who} in this span{told}",
         advice="Look at host_status, then at agent.log on the host; others may still reach it.",
         affected=len(hosts),
-        evidence=tuple({"host": look.places.names[h]} for h in hosts[:5].tolist()),
+        evidence=tuple({"host": mesh.places.names[h]} for h in hosts[:5].tolist()),
     )

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import Scope
-from pingmesh_tasks.detect.mesh.components import WIDTH, Bools, Floats, Ints, Part, Sums, parts_of
+from pingmesh_tasks.detect.mesh.components import WIDTH, Bools, Component, Floats, Ints, Sums, components_of
 from pingmesh_tasks.topology.axis import HostAxis
 
 #: A part is refused unless so many of its own parts suffer, at half of the worst one's rate or more.
@@ -98,7 +98,7 @@ class Suspect:
 
 def find_suspects(places: HostAxis, evidence: Evidence, demands: Demands, *, topology: bool) -> list[Suspect]:
     """Return what explains the bad rows, in the order in which it was found: the most telling first."""
-    scan = _Scan(places, evidence, parts_of(places, topology))
+    scan = _Scan(places, evidence, components_of(places, topology))
     found: list[Suspect] = []
     for _ in range(_MOST_SUSPECTS):
         suspect = scan.next_suspect(demands)
@@ -119,11 +119,11 @@ class _Tally:
     def __sub__(self, other: _Tally) -> _Tally:
         return _Tally(self.bad - other.bad, self.expected - other.expected, self.n - other.n)
 
-    def of(self, part: Part, number: int) -> tuple[float, float, float]:
+    def of(self, component: Component, number: int) -> tuple[float, float, float]:
         return (
-            float(part.totals(self.bad)[number]),
-            float(part.totals(self.expected)[number]),
-            float(part.totals(self.n)[number]),
+            float(component.totals(self.bad)[number]),
+            float(component.totals(self.expected)[number]),
+            float(component.totals(self.n)[number]),
         )
 
 
@@ -134,8 +134,8 @@ class _Scan:
     everybody else's pairs is expected, but it would drown the few drops of a lossy rack elsewhere.
     """
 
-    def __init__(self, places: HostAxis, evidence: Evidence, parts: list[Part]) -> None:
-        self.places, self.rows, self.parts = places, evidence, parts
+    def __init__(self, places: HostAxis, evidence: Evidence, components: list[Component]) -> None:
+        self.places, self.rows, self.components = places, evidence, components
         self.n, self.bad = evidence.n, evidence.bad
         self.bad_rows = np.flatnonzero(evidence.bad)
         self.expected = evidence.n * evidence.rate
@@ -143,7 +143,7 @@ class _Scan:
         everything = self._tally(np.arange(len(evidence.a)), self.bad_rows)
         self.tallies = [everything]
         self.pairs = _Pairs(places, evidence, self.bad_rows)
-        self.asked = sum(len(part.subjects) for part in parts)
+        self.asked = sum(len(component.subjects) for component in components)
         self.refused_pairs = np.zeros(len(self.pairs.keys), bool)
         self.first_pair_scores = self._pair_scores()
 
@@ -183,7 +183,9 @@ class _Scan:
         A part that is no suspect at all leaves room for the one with the next best score.
         """
         scores = [
-            _score(part.totals(tally.bad), part.totals(tally.expected)) for tally in self.tallies for part in self.parts
+            _score(component.totals(tally.bad), component.totals(tally.expected))
+            for tally in self.tallies
+            for component in self.components
         ]
         least = math.log(self.asked / demands.alpha)
         least_pair = math.log(max(len(self.rows.a), 1) / demands.alpha)
@@ -216,33 +218,33 @@ class _Scan:
     def _judge(
         self, at: int, number: int, scores: list[Floats], best_pair: float, demands: Demands
     ) -> tuple[Suspect, bool] | None:
-        tally, part = self.tallies[at // len(self.parts)], self.parts[at % len(self.parts)]
-        subject = part.subjects[number]
-        bad, expected, n = tally.of(part, number)
-        if bad < demands.min_bad(part.scope, subject):
+        tally, component = self.tallies[at // len(self.components)], self.components[at % len(self.components)]
+        subject = component.subjects[number]
+        bad, expected, n = tally.of(component, number)
+        if bad < demands.min_bad(component.scope, subject):
             return None
         a, b = self.rows.a, self.rows.b
-        bad_here = self.bad_rows[part.crossing(number, a[self.bad_rows], b[self.bad_rows])]
+        bad_here = self.bad_rows[component.crossing(number, a[self.bad_rows], b[self.bad_rows])]
         if tally is not self.tallies[0]:
             bad_here = bad_here[self.fresh[bad_here]]
         bad_here = bad_here[self.bad[bad_here] > 0]
-        if np.count_nonzero(self.bad[bad_here] > self.expected[bad_here]) < demands.min_pairs(part.scope, subject):
+        if np.count_nonzero(self.bad[bad_here] > self.expected[bad_here]) < demands.min_pairs(component.scope, subject):
             return None
         clump = float((self.bad[bad_here] ** 2).sum() / self.bad[bad_here].sum())
-        if self._has_faults_of_its_own(part, number, tally, clump):
+        if self._has_faults_of_its_own(component, number, tally, clump):
             return None
-        crossing = part.crossing(number, a, b)
+        crossing = component.crossing(number, a, b)
         mine = crossing if tally is self.tallies[0] else crossing & self.fresh
-        if not self._suffers_alike(part, number, mine, bad_here, 2 * clump, demands.alike_in_tor):
+        if not self._suffers_alike(component, number, mine, bad_here, 2 * clump, demands.alike_in_tor):
             return None
-        member = part.of == number
+        member = component.of == number
         rivals = [self._rival(other, tally, member, (bad, n), values) for other, values in self._others(at, scores)]
         score = float(scores[at][number])
-        gap = score - max([*rivals, best_pair if part.scope == "host" else 0.0], default=0.0)
+        gap = score - max([*rivals, best_pair if component.scope == "host" else 0.0], default=0.0)
         suspect = Suspect(
-            scope=part.scope,
+            scope=component.scope,
             subject=subject,
-            side=part.side,
+            side=component.side,
             hosts=np.flatnonzero(member),
             crossing=crossing,
             rows=bad_here,
@@ -253,16 +255,18 @@ class _Scan:
             score=score,
             confidence=_confidence(gap),
         )
-        enough = bad - expected >= demands.least(part.scope, subject) * n
+        enough = bad - expected >= demands.least(component.scope, subject) * n
         return (suspect, enough) if enough or demands.quietly else None
 
-    def _others(self, at: int, scores: list[Floats]) -> list[tuple[Part, Floats]]:
+    def _others(self, at: int, scores: list[Floats]) -> list[tuple[Component, Floats]]:
         """Return the parts of other scopes that were scored by the same rows as number `at`, and their scores."""
-        first = at - at % len(self.parts)
-        scored = zip(self.parts, scores[first : first + len(self.parts)], strict=True)
-        return [(other, values) for other, values in scored if other.scope != self.parts[at - first].scope]
+        first = at - at % len(self.components)
+        scored = zip(self.components, scores[first : first + len(self.components)], strict=True)
+        return [(other, values) for other, values in scored if other.scope != self.components[at - first].scope]
 
-    def _rival(self, other: Part, tally: _Tally, member: Bools, rows: tuple[float, float], scores: Floats) -> float:
+    def _rival(
+        self, other: Component, tally: _Tally, member: Bools, rows: tuple[float, float], scores: Floats
+    ) -> float:
         """Return the best score of `other` parts that hold a suspect or are held by it.
 
         Those with the very same rows are another name of it, and another rack's fault makes this one's no less certain.
@@ -270,16 +274,16 @@ class _Scan:
         same = np.isclose(other.totals(tally.bad), rows[0]) & np.isclose(other.totals(tally.n), rows[1])
         return float(np.where(same, 0.0, scores)[np.unique(other.of[member])].max())
 
-    def _has_faults_of_its_own(self, part: Part, number: int, tally: _Tally, clump: float) -> bool:
+    def _has_faults_of_its_own(self, component: Component, number: int, tally: _Tally, clump: float) -> bool:
         """Tell whether narrower parts, each far worse than the whole, have most of the bad: faults of their own.
 
         Two dead hosts anywhere make a DC likelier than either of them, and every podset of it suffers alike.
         """
-        bad, expected, n = tally.of(part, number)
+        bad, expected, n = tally.of(component, number)
         excess = max(bad - expected, 1e-9)
-        member = part.of == number
-        for inner in self.parts:
-            if WIDTH[inner.scope] >= WIDTH[part.scope] or inner.scope == "tier":
+        member = component.of == number
+        for inner in self.components:
+            if WIDTH[inner.scope] >= WIDTH[component.scope] or inner.scope == "tier":
                 continue
             within = np.zeros(len(inner.subjects), bool)
             within[inner.of[member]] = True
@@ -293,19 +297,19 @@ class _Scan:
         return False
 
     def _suffers_alike(
-        self, part: Part, number: int, crossing: Bools, bad_here: Ints, clump: float, in_tor: float
+        self, component: Component, number: int, crossing: Bools, bad_here: Ints, clump: float, in_tor: float
     ) -> bool:
         """Tell whether more than half of a part's own parts suffer, at half of the worst one's rate or more.
 
         `clump` is how many bad chances come together; with it, luck is allowed for. Of a host, two peers must suffer.
         """
         a, b = self.rows.a, self.rows.b
-        if part.inner is None:
+        if component.inner is None:
             peers = np.where(a[bad_here] == number, b[bad_here], a[bad_here])
             by_peer = np.bincount(peers, self.bad[bad_here] - self.expected[bad_here])
             return bool(np.count_nonzero(by_peer > 0) >= 2 and by_peer.max() <= 0.7 * by_peer[by_peer > 0].sum())
-        member = part.of == number
-        inner = np.where(member, part.inner, -1)
+        member = component.of == number
+        inner = np.where(member, component.inner, -1)
         rows = np.flatnonzero(crossing)
         room = self._by_inner(inner, rows, np.maximum(self.n - self.expected, 0))
         excess = self._by_inner(inner, rows, self.bad - self.expected)
@@ -321,7 +325,9 @@ class _Scan:
         worst = ((excess - luck(excess)) / room).max(initial=0.0)
         wanted = worst / 2 * room
         suffers = (excess > 0) & (excess >= wanted - luck(wanted))
-        return bool(np.count_nonzero(suffers) >= 2 and suffers.mean() >= (in_tor if part.scope == "tor" else ALIKE))
+        return bool(
+            np.count_nonzero(suffers) >= 2 and suffers.mean() >= (in_tor if component.scope == "tor" else ALIKE)
+        )
 
     def _by_inner(self, inner: Ints, rows: Ints, values: NDArray[np.float32]) -> Floats:
         """Sum `values` of `rows` by inner part, at each end that is in the part; a row within one counts once."""

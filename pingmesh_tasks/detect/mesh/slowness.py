@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import Finding, Scope
-from pingmesh_tasks.detect.mesh.baseline import LEAST_DEVIATION, Normal
+from pingmesh_tasks.detect.mesh.baseline import LEAST_DEVIATION, Baseline
 from pingmesh_tasks.detect.mesh.scan import Demands, Evidence, Suspect, find_suspects
-from pingmesh_tasks.detect.mesh.view import Look
+from pingmesh_tasks.detect.mesh.view import PreparedMesh
 
 #: Of the probes of a healthy pair, so many may be slow together: what half of them being slow is weighed against.
 _SLOW_PROBES = 0.02
@@ -35,69 +35,69 @@ class Slow:
     median: Bools
 
 
-def find_slow(look: Look, gone: NDArray[np.bool_]) -> Sequence[tuple[Suspect, Finding]]:
+def find_slow(mesh: PreparedMesh, gone: NDArray[np.bool_]) -> Sequence[tuple[Suspect, Finding]]:
     """Return who is slow, leaving out rows that are `gone` already."""
-    rows = look.rows
-    slow = _slow_rows(look)
+    rows = mesh.rows
+    slow = _slow_rows(mesh)
     judged = ~np.isnan(rows.rtt_p99_us) & ~gone
     bad = (slow.over_limit | slow.over_normal) & judged
     clean = rows.answered.astype(np.float32) - rows.retransmitted
     certainty = np.where(slow.median, _certainty(clean), np.float32(0))
-    rate = np.full(len(rows), look.pair_limits("latency_sla", "baseline"), np.float32)
+    rate = np.full(len(rows), mesh.pair_limits("latency_sla", "baseline"), np.float32)
     evidence = Evidence(rows.a, rows.b, judged.astype(np.float32), bad.astype(np.float32), rate, certainty)
 
     def least(scope: Scope, subject: str) -> float:
         if scope == "pair":
             return 0.4
-        return min(look.limit(rule, "share", scope, subject) for rule in ("latency_sla", "latency_normal"))
+        return min(mesh.limit(rule, "share", scope, subject) for rule in ("latency_sla", "latency_normal"))
 
     demands = Demands(least, lambda scope, _: 1 if scope == "pair" else 3, alpha=1e-5)
     found = []
-    for suspect in find_suspects(look.places, evidence, demands, topology=look.topology):
+    for suspect in find_suspects(mesh.places, evidence, demands, topology=mesh.topology):
         by_limit = bool(np.count_nonzero(slow.over_limit[suspect.rows]) * 2 >= len(suspect.rows))
         rule = _rule(suspect, by_limit)
         limits = "latency_sla" if by_limit else "latency_normal"
-        if suspect.scope != "pair" and suspect.share < look.limit(limits, "share", suspect.scope, suspect.subject):
+        if suspect.scope != "pair" and suspect.share < mesh.limit(limits, "share", suspect.scope, suspect.subject):
             continue  # enough only for the other rule
-        if look.rules.is_on(rule, **look.place(suspect.scope, suspect.subject)):
-            found.append((suspect, _finding(look, suspect, rule, slow, by_limit)))
+        if mesh.rules.is_on(rule, **mesh.place(suspect.scope, suspect.subject)):
+            found.append((suspect, _finding(mesh, suspect, rule, slow, by_limit)))
     return found
 
 
-def _slow_rows(look: Look) -> Slow:
-    rows, places = look.rows, look.places
-    if look.topology:
+def _slow_rows(mesh: PreparedMesh) -> Slow:
+    rows, places = mesh.rows, mesh.places
+    if mesh.topology:
         distance = (places.tor[rows.a] != places.tor[rows.b]).astype(np.uint8)
         distance += places.dc[rows.a] != places.dc[rows.b]
     else:
         distance = np.full(len(rows), 2, np.uint8)
     limit = np.empty(len(rows), np.float32)
     for level, name in enumerate(_LIMITS):
-        of_all = look.pair_limits("latency_sla", name)
+        of_all = mesh.pair_limits("latency_sla", name)
         here = distance == level
         limit[here] = of_all if np.ndim(of_all) == 0 else np.asarray(of_all)[here]
-    on = look.rules.is_on("latency_sla")
+    on = mesh.rules.is_on("latency_sla")
     over_limit = (rows.rtt_p99_us > limit) & on
     median = (rows.rtt_p50_us > limit) & on
     over_normal = np.zeros(len(rows), bool)
-    if look.normal is not None and look.rules.is_on("latency_normal"):
-        shifted, tail = _over_normal(look, look.normal)
+    if mesh.normal is not None and mesh.rules.is_on("latency_normal"):
+        shifted, tail = _over_normal(mesh, mesh.normal)
         over_normal, median = shifted | tail, median | shifted
     return Slow(limit, over_limit, over_normal, median)
 
 
-def _over_normal(look: Look, normal: Normal) -> tuple[Bools, Bools]:
+def _over_normal(mesh: PreparedMesh, normal: Baseline) -> tuple[Bools, Bools]:
     """Return which rows' medians, and which rows' p99, are far above their normal."""
-    rows = look.rows
-    factor = np.log(look.pair_limits("latency_normal", "factor"))
-    deviations = look.pair_limits("latency_normal", "deviations")
-    enough = normal.windows >= look.pair_limits("latency_normal", "min_windows")
+    rows = mesh.rows
+    factor = np.log(mesh.pair_limits("latency_normal", "factor"))
+    deviations = mesh.pair_limits("latency_normal", "deviations")
+    enough = normal.windows >= mesh.pair_limits("latency_normal", "min_windows")
 
     def far(now_us: Floats, centre: Floats, deviation: Floats, rise: str) -> Bools:
         with np.errstate(divide="ignore"):
             away = np.log(now_us) - centre
         beyond = away > np.maximum(factor, deviations * np.maximum(deviation, np.float32(LEAST_DEVIATION)))
-        return np.asarray(beyond & (now_us > np.exp(centre) + look.pair_limits("latency_normal", rise)) & enough)
+        return np.asarray(beyond & (now_us > np.exp(centre) + mesh.pair_limits("latency_normal", rise)) & enough)
 
     return (
         far(rows.rtt_p50_us, normal.p50_ln, normal.p50_dev, "rise_us"),
@@ -119,19 +119,19 @@ def _rule(suspect: Suspect, by_limit: bool) -> str:
     return "latency_sla" if by_limit else "latency_normal"
 
 
-def _finding(look: Look, suspect: Suspect, rule: str, slow: Slow, by_limit: bool) -> Finding:
+def _finding(mesh: PreparedMesh, suspect: Suspect, rule: str, slow: Slow, by_limit: bool) -> Finding:
     rows = suspect.rows
     medians = np.count_nonzero(slow.median[rows]) * 2 >= len(rows)
-    column, what = (look.rows.rtt_p50_us, "median") if medians else (look.rows.rtt_p99_us, "p99")
+    column, what = (mesh.rows.rtt_p50_us, "median") if medians else (mesh.rows.rtt_p99_us, "p99")
     value = float(np.median(column[rows]))
     usual = np.nan
-    if look.normal is not None:
-        centre = look.normal.p50_ln if medians else look.normal.p99_ln
+    if mesh.normal is not None:
+        centre = mesh.normal.p50_ln if medians else mesh.normal.p99_ln
         known = centre[rows][~np.isnan(centre[rows])]
         usual = float(np.exp(np.median(known))) if len(known) else np.nan
     threshold = float(np.median(slow.limit[rows]))
     if not by_limit:
-        factors = np.broadcast_to(look.pair_limits("latency_normal", "factor"), len(look.rows))
+        factors = np.broadcast_to(mesh.pair_limits("latency_normal", "factor"), len(mesh.rows))
         threshold = usual * float(np.median(factors[rows]))
     against = f"normal {usual:,.0f} µs" if np.isfinite(usual) else "no normal yet"
     share = "" if suspect.scope == "pair" else f"{suspect.bad:.0f} of {suspect.n:.0f} pairs are slow: "
@@ -143,7 +143,7 @@ def _finding(look: Look, suspect: Suspect, rule: str, slow: Slow, by_limit: bool
         "podset": "Look at the queues, load and links of the podset's leaves.",
     }.get(suspect.scope, "Look at the load and the links of the spines; count the links that are up.")
     critical = suspect.scope not in ("pair", "host") and suspect.share >= 0.5
-    return look.finding(
+    return mesh.finding(
         rule,
         suspect,
         "critical" if critical else "warning",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pingmesh_tasks.detect.finding import Finding, Lane, Scope, Severity
-from pingmesh_tasks.detect.mesh.baseline import Normal
+from pingmesh_tasks.detect.mesh.baseline import Baseline
 from pingmesh_tasks.detect.mesh.rows import Rows
 from pingmesh_tasks.detect.mesh.scan import Suspect
 from pingmesh_tasks.detect.rules import Place, RuleBook
@@ -23,7 +23,7 @@ EVIDENCE_ROWS = 5
 
 
 @dataclass
-class Look:
+class PreparedMesh:
     """What the rules read. `normal` is None where there is none; `outcome` is what collection said of a host."""
 
     places: HostAxis
@@ -33,7 +33,7 @@ class Look:
     at: datetime
     span_s: float
     lane: Lane
-    normal: Normal | None
+    normal: Baseline | None
     outcome: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.detect.access import baseline
-from pingmesh_tasks.detect.access.baseline import MEASURES, RECENT, update_access_normal
+from pingmesh_tasks.detect.access.baseline import MEASURES, RECENT, update_access_baseline
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.rules_file import load_rules
 from pingmesh_tasks.errors import StoreError
@@ -50,7 +50,7 @@ def day(per_min=20, users=("anna", "bob"), connects=1):
 def learned(log, windows=20, before=None, first=0):
     for number in range(first, first + windows):
         window = WINDOW.shifted(number)
-        before = update_access_normal(before, view_of(log, window), window)
+        before = update_access_baseline(before, view_of(log, window), window)
     return before
 
 
@@ -95,18 +95,18 @@ class TestTheTable:
     def test_follows_from_the_one_before_and_the_window(self):
         before = learned(day(), windows=3)
         window = WINDOW.shifted(3)
-        again = [update_access_normal(before, view_of(day(30), window), window) for _ in range(2)]
+        again = [update_access_baseline(before, view_of(day(30), window), window) for _ in range(2)]
         assert again[0].equals(again[1])
 
     def test_learns_a_window_once(self):
         with pytest.raises(StoreError, match="knows window 20261121T220500Z already"):
-            update_access_normal(learned(day(), windows=1), view_of(day()), WINDOW)
+            update_access_baseline(learned(day(), windows=1), view_of(day()), WINDOW)
 
     def test_learns_nothing_of_a_window_whose_log_was_not_read(self):
         before = learned(day(), windows=2)
         status = {"window": WINDOW.start, "server": SERVER, "kind": "access", "outcome": "missing"}
         view = view_of(Log(), WINDOW.shifted(2), log_status=pl.DataFrame([status], schema=LOG_STATUS))
-        assert update_access_normal(before, view, WINDOW.shifted(2)).equals(before)
+        assert update_access_baseline(before, view, WINDOW.shifted(2)).equals(before)
 
     def test_does_not_grow_with_names_that_somebody_makes_up(self, monkeypatch):
         monkeypatch.setattr(baseline, "MOST_KEYS", 50)
@@ -120,16 +120,16 @@ class TestTheTable:
     def test_forgets_who_has_been_away_for_long(self):
         normal = learned(day(), windows=2)
         later = WINDOW.shifted(100 * 288)
-        normal = update_access_normal(normal, view_of(day(users=("anna",)), later), later)
+        normal = update_access_baseline(normal, view_of(day(users=("anna",)), later), later)
         assert set(normal.filter(pl.col("dimension") == "user")["key"]) == {"anna"}
 
     def test_is_of_one_server(self):
         other = learned(day(), windows=1).with_columns(server=pl.lit("west"))
-        normal = update_access_normal(other, view_of(day()), WINDOW)
+        normal = update_access_baseline(other, view_of(day()), WINDOW)
         assert set(normal["server"]) == {SERVER} and set(normal["windows"]) == {1}
 
     def test_of_no_lines_is_empty(self):
-        assert update_access_normal(None, view_of(Log()), WINDOW).schema == ACCESS_NORMAL
+        assert update_access_baseline(None, view_of(Log()), WINDOW).schema == ACCESS_NORMAL
 
 
 class TestMoreThanUsual:
@@ -219,7 +219,7 @@ class TestStrangers:
         normal = None
         for number in range(20):
             window = WINDOW.shifted(number)
-            normal = update_access_normal(normal, view_of(day(5, users=("anna", f"guest{number}")), window), window)
+            normal = update_access_baseline(normal, view_of(day(5, users=("anna", f"guest{number}")), window), window)
         evaluation = evaluate_access(
             replace(self.came("eve", "10.0.0.1", WINDOW.shifted(20)), normal=normal), MINUTE_APART
         )

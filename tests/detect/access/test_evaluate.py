@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.access.sessions import pair_sessions
-from pingmesh_tasks.detect.access.baseline import update_access_normal
+from pingmesh_tasks.detect.access.baseline import update_access_baseline
 from pingmesh_tasks.detect.access.evaluate import AccessView, evaluate_access
 from pingmesh_tasks.detect.finding import anomaly_rows
 from pingmesh_tasks.detect.rules import DEFAULT_RULES
@@ -31,7 +31,7 @@ def known(log):
     """What is usual after one window in which `log` was read."""
     row = {"kind": "access", "outcome": "grown"}
     read = pl.DataFrame([dict.fromkeys(LOG_STATUS) | row], schema=LOG_STATUS)
-    return update_access_normal(None, window_view(log, log_status=read), WINDOW)
+    return update_access_baseline(None, window_view(log, log_status=read), WINDOW)
 
 
 def suspects(evaluation):

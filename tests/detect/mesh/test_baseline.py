@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pingmesh_tasks.detect.mesh.baseline import MEMORY, read_normal, update_normal
+from pingmesh_tasks.detect.mesh.baseline import MEMORY, read_baseline, update_baseline
 from pingmesh_tasks.detect.mesh.rows import code_rows
 from pingmesh_tasks.store.schemas import check_schema
 from pingmesh_tasks.topology.axis import HostAxis
@@ -21,7 +21,7 @@ def after(*medians_us: float, before: pl.DataFrame | None = None) -> pl.DataFram
         mesh = PairRows(INVENTORY, p50_us=us, p99_us=3 * us)
         if np.isnan(us):
             mesh.lost = mesh.sent.copy()
-        before = update_normal(before, mesh.frame(), INVENTORY)
+        before = update_baseline(before, mesh.frame(), INVENTORY)
     assert before is not None
     return before
 
@@ -67,16 +67,16 @@ def test_a_window_without_an_answer_leaves_the_round_trips_as_they_were_and_coun
 def test_a_window_in_which_nothing_was_sent_changes_nothing():
     usual = after(*[100] * 9)
     silent = PairRows(INVENTORY).mute("h").frame()
-    assert update_normal(usual, silent, INVENTORY).equals(usual)
+    assert update_baseline(usual, silent, INVENTORY).equals(usual)
 
 
 def test_it_has_the_pairs_of_the_window_and_no_others():
     usual = after(100, 100)
     fewer = PairRows(INVENTORY).frame().filter(pl.col("src") != "h2")
-    normal = update_normal(usual, fewer, INVENTORY)
+    normal = update_baseline(usual, fewer, INVENTORY)
     assert normal.height == 4 and set(normal["windows"]) == {3}
     grown = flat(4)
-    again = update_normal(normal, PairRows(grown).frame(), grown)
+    again = update_baseline(normal, PairRows(grown).frame(), grown)
     assert again.filter(src="h4")["windows"].to_list() == [1] * 3
     assert again.filter(src="h1", dst="h2")["windows"].to_list() == [4]
 
@@ -86,14 +86,14 @@ def test_it_is_found_again_for_rows_in_any_order(order):
     inventory = fabric()
     mesh = PairRows(inventory)
     mesh.p50_us = 100.0 + np.arange(mesh.p50_us.size).reshape(mesh.p50_us.shape)
-    normal = update_normal(None, mesh.frame(), inventory)
+    normal = update_baseline(None, mesh.frame(), inventory)
     if order == "shuffled":
         normal = normal.sample(fraction=1, shuffle=True, seed=2)
     if order == "missing":
         normal = normal.filter(pl.col("dst") != "p1t1h1")
     places = HostAxis.of(inventory)
     rows = code_rows(mesh.frame(), places)
-    found = read_normal(normal, rows, places)
+    found = read_baseline(normal, rows, places)
     known = ~np.isnan(found.p50_ln)
     assert np.exp(found.p50_ln[known]) == pytest.approx(rows.rtt_p50_us[known], rel=1e-4)
     assert (known == (places.names.index("p1t1h1") != rows.b)).all() if order == "missing" else known.all()
@@ -110,7 +110,7 @@ def test_an_empty_baseline_is_one_of_no_windows():
     places = HostAxis.of(INVENTORY)
     rows = code_rows(PairRows(INVENTORY).frame(), places)
     for empty in (None, after(100).clear()):
-        found = read_normal(empty, rows, places)
+        found = read_baseline(empty, rows, places)
         assert found.windows.tolist() == [0] * len(rows) and np.isnan(found.p50_ln).all()
     assert after(100, before=after(100).clear())["windows"].to_list() == [1] * 6
 

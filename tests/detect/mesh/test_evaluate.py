@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.detect.finding import Evaluation, anomaly_rows
-from pingmesh_tasks.detect.mesh.baseline import update_normal
+from pingmesh_tasks.detect.mesh.baseline import update_baseline
 from pingmesh_tasks.detect.mesh.evaluate import MeshView, evaluate_mesh
 from pingmesh_tasks.detect.rules import DEFAULT_RULES
 from pingmesh_tasks.detect.rules_file import load_rules
@@ -35,7 +35,7 @@ def named(evaluation: Evaluation) -> list[tuple[str, str, str]]:
 def normal_of(inventory: Inventory, windows: int = 8, **kw) -> pl.DataFrame:
     normal = None
     for _ in range(windows):
-        normal = update_normal(normal, PairRows(inventory, **kw).frame(), inventory)
+        normal = update_baseline(normal, PairRows(inventory, **kw).frame(), inventory)
     assert normal is not None
     return normal
 
@@ -417,7 +417,7 @@ def test_a_loss_that_lasts_does_not_become_normal():
     mesh.retransmitted[mesh.between("p1t2h2", "p")] = 1
     normal = None
     for _ in range(20):
-        normal = update_normal(normal, mesh.frame(), inventory)
+        normal = update_baseline(normal, mesh.frame(), inventory)
     assert named(look(mesh, normal=normal)) == [("loss", "host", "p1t2h2")]
 
 

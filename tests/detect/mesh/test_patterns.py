@@ -77,5 +77,5 @@ def test_an_empty_table_is_normal_for_want_of_anything_to_see():
 
 def test_the_package_names_what_others_call():
     assert mesh.evaluate_mesh is evaluate.evaluate_mesh
-    assert mesh.update_baseline is baseline.update_normal
+    assert mesh.update_baseline is baseline.update_baseline
     assert mesh.classify_heatmap is patterns.classify_heatmap
