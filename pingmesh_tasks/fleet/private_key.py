@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 KEY_COMMENT = "pingmesh"
 #: How to give a worker the key, for messages.
 _PROVIDE = (
-    "give every worker that key: as extra `private_key` of the Airflow connection pingmesh_ssh (a secrets backend can "
-    "hold it), or in one PINGMESH_SSH_DIR that all workers share"
+    "give every worker that key: as extra `private_key` of the Airflow connection pingmesh_ssh "
+    "(a secrets backend can hold it), or in one PINGMESH_SSH_DIR that all workers share"
 )
 
 
@@ -110,7 +110,8 @@ class OwnKey:
 
     def ensure(self) -> asyncssh.SSHKey:
         try:
-            if not self.path.exists() and not self._candidate.exists() and (recorded := self.record.read()):
+            started = self.path.exists() or self._candidate.exists()
+            if not started and (recorded := self.record.read()):
                 raise ConfigError(self._lacks(recorded))
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with locked(self.path):
@@ -153,22 +154,23 @@ class OwnKey:
             return asyncssh.read_private_key(path)
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"the private key {path} cannot be used: {error}; it must be readable and have no passphrase, or be "
-                "absent"
+                f"the private key {path} cannot be used: {error}; it must be readable and have no "
+                "passphrase, or be absent"
             ) from None
 
     def _lacks(self, recorded: str) -> str:
         return (
-            f"this worker has no private key at {self.path}, and the fleet has one: {_fingerprint(recorded)}, recorded "
-            f"in {self.record.place}; {_PROVIDE}. If that key is lost, remove {self.record.place} and run ensure_keys: "
-            "it makes a new key and installs it by the bootstrap password"
+            f"this worker has no private key at {self.path}, and the fleet has one: "
+            f"{_fingerprint(recorded)}, recorded in {self.record.place}; {_PROVIDE}. If that key is lost, "
+            f"remove {self.record.place} and run ensure_keys: it makes a new key and installs it by the "
+            "bootstrap password"
         )
 
     def _differs(self, key: asyncssh.SSHKey, recorded: str) -> str:
         return (
-            f"the private key {self.path} is {key.get_fingerprint()}, and the fleet's key is {_fingerprint(recorded)}, "
-            f"recorded in {self.record.place}; {_PROVIDE}. If {self.path} is the new key of the fleet, remove "
-            f"{self.record.place} and run ensure_keys"
+            f"the private key {self.path} is {key.get_fingerprint()}, and the fleet's key is "
+            f"{_fingerprint(recorded)}, recorded in {self.record.place}; {_PROVIDE}. If {self.path} is "
+            f"the new key of the fleet, remove {self.record.place} and run ensure_keys"
         )
 
 

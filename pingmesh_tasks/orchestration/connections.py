@@ -45,8 +45,8 @@ from pingmesh_tasks.suggestions import suggest
 SSH, BOOTSTRAP, S3 = "pingmesh_ssh", "pingmesh_bootstrap", "pingmesh_s3"
 
 _VERIFIED = (
-    "every host key is verified; leave it out and let ensure_keys pin the keys, or give them as `known_hosts` or "
-    "`host_key`"
+    "every host key is verified; leave it out and let ensure_keys pin the keys, or give them as "
+    "`known_hosts` or `host_key`"
 )
 _OF_THE_FLEET = f"the fleet's keys and host keys are those of the connection {SSH!r}; write it there"
 _TOP_LEVEL = "write what it holds as extras of their own, e.g. profile_name"

@@ -115,9 +115,9 @@ class S3Access:
         session = self.boto3_session
         if session.get_credentials() is None:
             raise ConfigError(
-                "no credentials for the object store; define the Airflow connection 'pingmesh_s3' (type aws: login "
-                "and password are the key pair, or a role in its extra), AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-                "or a role of the machine"
+                "no credentials for the object store; define the Airflow connection 'pingmesh_s3' "
+                "(type aws: login and password are the key pair, or a role in its extra), "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role of the machine"
             )
         return Boto3CredentialProvider(session, ttl=_CREDENTIAL_TTL)
 
