@@ -35,7 +35,7 @@ _MARKS = {
 def doctor() -> None:
     """Check this installation, and say for each fault what to do.
 
-    Checks files of the package, settings, inventory, probe budget, connections, bucket, rules,
+    Checks files of the package, settings, inventory, probe budget, connections, bucket, pool, rules,
     channels, DAG files and plugin; changes nothing and shows no secret. Run it with the variables
     and as the user of Airflow's scheduler.
     """

@@ -41,6 +41,16 @@ class LocalInstallation:
         bootstrap_access(access)
         return f"{access.username} at port {access.port} of the hosts"
 
+    def pools(self) -> set[str] | None:
+        """Return the pools of Airflow, None where its database cannot be read."""
+        from airflow.models.pool import Pool
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            return {str(pool.pool) for pool in Pool.get_pools()}
+        except SQLAlchemyError:
+            return None
+
     def channels(self, settings: Settings) -> tuple[list[str], Mapping[str, str]]:
         """Return the channels that are on, and those that are off with the reason."""
         from pingmesh_tasks.orchestration.channels import open_channels

@@ -30,8 +30,8 @@ DAGS = (
 )
 #: Checks that need settings without faults.
 OF_THE_SETTINGS = (
-    *("bucket", "inventory", "ping lists", "ssh", "rules", "notifications"),
-    "DAG files",
+    *("bucket", "inventory", "ping lists", "ssh", "pool"),
+    *("rules", "notifications"),
 )
 REINSTALL = "Install the package pingmesh-airflow again."
 
@@ -54,6 +54,9 @@ class Installation(Protocol):
 
     def login(self, settings: Settings, store: ObjectStore) -> str:
         """Return the user and port of the connection `pingmesh_ssh`."""
+
+    def pools(self) -> set[str] | None:
+        """Return the pools of Airflow, None where its database cannot be read."""
 
     def channels(self, settings: Settings) -> tuple[list[str], Mapping[str, str]]:
         """Return the channels that are on, and those that are off with the reason."""
@@ -87,7 +90,7 @@ def examine(environ: Mapping[str, str], installation: Installation) -> Iterator[
         detail = f"windows of {settings.window_s} s, bucket {settings.s3_bucket}"
         yield Check("settings", "ok", detail)
         yield from _check_configuration(settings, installation)
-        yield from _check_dags(installation)
+    yield from _check_dags(installation)
     yield from _check_dags_folder(installation)
     yield from _check_plugin(installation)
 
@@ -111,6 +114,7 @@ def _check_configuration(settings: Settings, installation: Installation) -> Iter
         yield Check("bucket", "fault", _sentence(error), advice)
     yield from _check_inventory(settings, store if reachable else None)
     yield _check_login(settings, store, installation)
+    yield _check_pool(settings, installation)
     yield _check_rules(settings, store if reachable else None)
     yield _check_channels(settings, installation)
 
@@ -120,6 +124,17 @@ def _check_login(settings: Settings, store: ObjectStore | None, installation: In
         return Check("ssh", "skipped", "the bucket cannot be opened")
     advice = "Correct the connections pingmesh_ssh and pingmesh_bootstrap, of type ssh."
     return _guarded("ssh", advice, lambda: installation.login(settings, store))
+
+
+def _check_pool(settings: Settings, installation: Installation) -> Check:
+    name = settings.ssh_pool
+    pools = installation.pools()
+    if pools is None:
+        return Check("pool", "skipped", "Airflow's database cannot be read")
+    if name in pools:
+        return Check("pool", "ok", f"tasks that use SSH run in {name}")
+    advice = f"Make it with `airflow pools set {name} SLOTS DESCRIPTION`, or unset PINGMESH_SSH_POOL."
+    return Check("pool", "fault", f"there is no pool {name}: tasks that use SSH never start", advice)
 
 
 def _check_rules(settings: Settings, store: ObjectStore | None) -> Check:

@@ -38,6 +38,7 @@ class MadeUpAirflow:
     errors: dict = field(default_factory=dict)
     folder: Path | None = REPO / "dags"
     plugin: list = field(default_factory=list)
+    known_pools: set | None = field(default_factory=lambda: {"default_pool"})
 
     def open_store(self, settings):
         if self.store is None:
@@ -48,6 +49,9 @@ class MadeUpAirflow:
         if self.ssh_fault:
             raise ConfigError(self.ssh_fault)
         return "pingmesh at port 22"
+
+    def pools(self):
+        return self.known_pools
 
     def channels(self, settings):
         return self.on, {"e-mail": "there is no connection 'pingmesh_smtp'"}
@@ -80,17 +84,8 @@ def test_a_good_installation_has_no_fault(environ):
     assert not checks["warning"]
     assert not checks["skipped"]
     assert set(checks["ok"]) == {
-        *(
-            "files",
-            "settings",
-            "bucket",
-            "inventory",
-            "ping lists",
-            "ssh",
-            "rules",
-            "notifications",
-        ),
-        *("DAG files", "DAGs folder", "plugin"),
+        *("files", "settings", "bucket", "inventory", "ping lists", "ssh", "pool", "rules"),
+        *("notifications", "DAG files", "DAGs folder", "plugin"),
     }
     assert checks["ok"]["inventory"].detail == "2 hosts, without topology; 0 data servers"
 
@@ -134,6 +129,7 @@ def test_a_plan_over_the_budget_is_a_fault(environ):
             "DAG files",
             "versions of the lock",
         ),
+        ({"known_pools": set()}, "pool", "airflow pools set default_pool"),
         ({"plugin": ["Airflow has not loaded the plugin pingmesh"]}, "plugin", "Install"),
     ],
 )
@@ -141,6 +137,12 @@ def test_a_fault_of_the_installation_says_what_to_do(environ, changes, name, adv
     checks = found(environ, MadeUpAirflow(**changes))
     assert set(checks["fault"]) == {name}
     assert advice in checks["fault"][name].advice
+
+
+def test_without_the_database_of_airflow_its_pools_are_not_checked(environ):
+    checks = found(environ, MadeUpAirflow(known_pools=None))
+    assert set(checks["skipped"]) == {"pool"}
+    assert not checks["fault"]
 
 
 def test_what_only_weakens_the_installation_is_a_warning(environ, tmp_path):
