@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pingmesh_tasks.latency.ladder import Ladders
 from pingmesh_tasks.latency.summary import summarize_pairs
 from pingmesh_tasks.matrix.groups import GroupBuilder, group_rows
 from pingmesh_tasks.queries.group_series import distribution
@@ -67,6 +68,17 @@ def test_page_pictures_and_roll_ups_agree(case):
         assert (spread.us[0], spread.us[-1]) == ends
     bars = [window_bar(WINDOW, pairs), *server_bars(pairs, INVENTORY)]
     assert [bar.p99_us for bar in bars] == [told["p99"]] * 3
+
+
+@pytest.mark.parametrize("kind", ["frame", "table"])
+def test_ladders_of_some_rows_of_a_table_are_those_of_these_rows(kind):
+    pairs = pl.concat([pairs_of(rtts) for rtts in CASES.values()])
+    some = pairs[2:5] if kind == "frame" else pairs.to_arrow(compat_level=pl.CompatLevel.oldest()).slice(2, 3)
+    alone = [Ladders.of_pairs(pairs_of(rtts)) for rtts in list(CASES.values())[2:5]]
+    found = Ladders.of_pairs(some)
+    assert found.lengths.tolist() == [one.lengths[0] for one in alone]
+    for at, one in enumerate(alone):
+        assert [points.tolist() for points in found.cdf(at)] == [points.tolist() for points in one.cdf()]
 
 
 @pytest.mark.parametrize(("case", "shown"), [("8 µs", "8 µs"), ("12 s", "12 s")])

@@ -169,9 +169,9 @@ def test_a_scope_is_that_of_the_last_window():
 
 def test_a_pair_that_is_there_twice_is_refused_by_name():
     pairs = PAIRS[0].sort("src", "dst", "protocol")
-    first = pairs.row(0, named=True)
-    with pytest.raises(StoreError, match=f"{first['src']} > {first['dst']} is there twice"):
-        PairSums().add(pl.concat([pairs, pairs[:1]]).to_arrow())
+    twice = pairs.row(-3, named=True)
+    with pytest.raises(StoreError, match=f"{twice['src']} > {twice['dst']} is there twice"):
+        PairSums().add(pl.concat([pairs, pairs[-3:-2]]).to_arrow())
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
@@ -180,6 +180,14 @@ def test_a_roll_up_by_pieces_is_the_merge_of_whole_tables(rows):
     wanted = merge_pairs(PAIRS, DAY)
     assert batches == -(-len(HOSTS) // rows)
     assert merged.equals(wanted)
+
+
+def test_a_roll_up_counts_what_it_merged():
+    planned = pl.DataFrame({"src": ["h0"], "dst": ["h9"], "protocol": ["tcp"], "scope": ["inter_dc"]})
+    windows = [summarize_pairs(probes, window, planned) for probes, window in zip(PROBES[:3], WINDOWS, strict=False)]
+    stats = roll_up([pieces_of(pairs, 2) for pairs in windows], HOUR, io.BytesIO())
+    merged = merge_pairs(windows, HOUR)
+    assert (stats.pairs, stats.silent, stats.rows) == (merged.height, 1, sum(map(len, windows)))
 
 
 def test_a_range_is_read_once_where_all_windows_are_cut_alike():

@@ -155,6 +155,15 @@ def test_groups_add_up_to_their_pairs(kind):
             assert row[name] == (None if least is None else us), (row["src"], row["dst"], name)
 
 
+def test_a_group_counts_more_answers_than_four_bytes_hold():
+    full = pl.Series([[2**32 - 1]] * 3, dtype=pl.List(pl.UInt32))
+    bucket = pl.Series([[50]] * 3, dtype=pl.List(pl.UInt8))
+    pairs = PAIRS.filter(src=NAMES[0])[3:6].with_columns(ladder_bucket=bucket, ladder_count=full)
+    sums = sums_of([pairs], AXIS)
+    for kind in ("mesh", "dc", "host"):
+        assert group_rows(kind, sums[kind], AXIS)["ladder_count"][0].to_list() == [3 * (2**32 - 1)], kind
+
+
 def test_groups_of_a_mesh_without_places_are_one():
     flat = inventory_of(6, topology=False)
     sums = sums_of([mesh_frame(flat)], HostAxis.of(flat))

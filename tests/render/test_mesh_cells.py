@@ -3,6 +3,7 @@ import polars as pl
 import pytest
 
 from pingmesh_tasks.matrix.states import State
+from pingmesh_tasks.render import mesh_cells
 from pingmesh_tasks.render.mesh_cells import axis_for, build_mesh, code_pairs, columns_of, fold
 from pingmesh_tasks.render.worst_pairs import find
 from pingmesh_tasks.topology.inventory import Host, Inventory
@@ -99,6 +100,7 @@ def test_a_sorted_table_is_folded_in_parts_to_the_same_matrix(monkeypatch):
     pairs, axis = mesh_frame(inventory), axis_for(inventory)
     whole = build_mesh(pairs, axis, "rtt_p50_us")
     monkeypatch.setattr("pingmesh_tasks.render.mesh_cells.ROWS_AT_ONCE", 500)
+    assert len(mesh_cells._whole_rows(code_pairs(pairs, axis, "rtt_p50_us"))) > 10
     parts = build_mesh(pairs, axis, "rtt_p50_us")
     assert (whole.pairs == parts.pairs).all() and np.array_equal(whole.value, parts.value, equal_nan=True)
 
@@ -152,6 +154,8 @@ def test_the_loss_of_a_pair_is_the_share_of_its_probes_and_none_without_probes()
     silent = pairs[:1].with_columns(sent=pl.lit(0, pl.UInt32), lost=pl.lit(0, pl.UInt32))
     loss = code_pairs([pairs, silent], axis_for(inventory), "loss").values["loss"]
     assert np.array_equal(loss, [1, 0.25, np.nan], equal_nan=True)
+    unanswered = build_mesh(pairs, axis_for(inventory), "loss").unanswered
+    assert (unanswered[0, 1], unanswered[1, 0]) == (1, 0.25) and np.isnan(unanswered[0, 0])
 
 
 def test_an_unknown_metric_is_refused_with_the_known_ones():
