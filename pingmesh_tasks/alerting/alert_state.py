@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pingmesh_tasks.alerting.incident import Incident, Notification
-from pingmesh_tasks.alerting.tracked_finding import Key, TrackedFinding
+from pingmesh_tasks.alerting.tracked_finding import TrackedFinding
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,3 @@ class AlertState:
         else:
             changed = (*self.open, incident)
         return replace(self, open=changed)
-
-    def with_pending(self, finding: TrackedFinding) -> AlertState:
-        """Return the state with one more finding that waits, without its evidence."""
-        others = self.without_pending(finding.key).pending
-        return replace(self, pending=(*others, finding.without_evidence()))
-
-    def without_pending(self, key: Key) -> AlertState:
-        """Return the state in which the finding of a key does not wait."""
-        return replace(self, pending=tuple(other for other in self.pending if other.key != key))

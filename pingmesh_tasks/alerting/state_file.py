@@ -99,8 +99,8 @@ def from_json(data: bytes) -> AlertState:
 class AlertFile:
     """The state in the bucket. Several processes may use it; no change of another one is lost."""
 
-    def __init__(self, store: ObjectStore, key: str | None = None) -> None:
-        self._store, self._key = store, key or layout.alert_state()
+    def __init__(self, store: ObjectStore) -> None:
+        self._store, self._key = store, layout.alert_state()
 
     def load(self) -> AlertState:
         """Return the state as it is now; an empty one where there is none yet.

@@ -146,3 +146,9 @@ def test_the_end_of_what_was_never_told_or_is_silenced_is_not_told():
     assert news(incident(HOST), closed_by="hot")[1] is None
     after, said = news(told(), [SILENCE], closed_by="hot")
     assert (said, after.closed_by) == (None, "hot")
+
+
+def test_the_name_of_what_left_the_inventory_is_cut():
+    long = tracked(finding("host_down", "host", "h" * 130))
+    note = news(told(long), closed_by="inventory")[1][1]
+    assert note == f"It lasted 60 s; {'h' * 119}… is no longer in the inventory."

@@ -164,3 +164,76 @@ def test_that_a_channel_fails_is_kept_in_a_full_outbox_until_another_channel_has
         state = mark_failed(state, OPENED.id, "slack", "no route", POLICY, later(n))
     state = post(state, [notice("reminder", id=f"{n:012x}-reminder1") for n in range(MAX_ENTRIES)])
     assert "channel_failed" in {entry.notification.finding.rule for entry in state.outbox}
+
+
+def test_a_refusal_and_a_delivery_are_noted_of_that_notification_alone():
+    state = state_of(OPENED, notice("resolved"))
+    state = mark_failed(state, notice("resolved").id, "slack", "no route", POLICY, NOON)
+    first, second = state.outbox
+    assert (dict(first.deliveries), second.deliveries["slack"].tries) == ({}, 1)
+    state = mark_sent(state, notice("resolved").id, "mail", NOON)
+    assert "mail" not in state.outbox[0].deliveries
+    assert mark_failed(state, "gone", "slack", "no route", POLICY, NOON) == state
+
+
+def test_a_channel_of_which_nothing_was_noted_counts_as_on():
+    sent = mark_sent(post(AlertState(), [OPENED]), OPENED.id, "mail", NOON)
+    assert sent.channels["mail"].on and sent.outbox == ()
+    failed = mark_failed(post(AlertState(), [OPENED]), OPENED.id, "mail", "no route", POLICY, NOON)
+    assert (failed.channels["mail"].on, failed.channels["mail"].failures) == (True, 1)
+
+
+def test_a_channel_that_works_again_starts_counting_anew_and_stays_off_if_it_is():
+    state = state_of(OPENED)
+    state = mark_failed(state, OPENED.id, "slack", "x" * 500, POLICY, NOON)
+    assert len(state.outbox[0].deliveries["slack"].error) == 300
+    state = mark_sent(state, OPENED.id, "slack", NOON)
+    assert state.channels["slack"].failures == 0
+    off = set_channels(state_of(OPENED), ["mail"], {"slack": "none"}, NOON)
+    assert not mark_sent(off, OPENED.id, "slack", NOON).channels["slack"].on
+
+
+def test_a_channel_comes_on_with_the_failures_that_it_had():
+    state = mark_failed(state_of(OPENED), OPENED.id, "slack", "no route", POLICY, NOON)
+    assert set_channels(state, BOTH, {}, later(60)).channels == state.channels
+
+
+def test_a_channel_is_reported_after_two_failures_in_a_row_since_the_first():
+    state = mark_failed(state_of(OPENED), OPENED.id, "slack", "no route", POLICY, NOON)
+    assert len(state.outbox) == 1
+    state = mark_failed(state, OPENED.id, "slack", "no route", POLICY, later(60))
+    report = state.outbox[1].notification
+    assert (report.since, report.at, report.source) == (NOON, later(60), "alarm")
+    assert report.finding.detail == "The channel slack has failed 2 times in a row: no route"
+
+
+def test_a_channel_that_is_newly_off_is_off_since_then():
+    state = set_channels(state_of(OPENED), ["mail"], {"slack": "none"}, later(9))
+    assert (state.channels["slack"].on, state.channels["slack"].since) == (False, later(9))
+    again = set_channels(state, ["mail"], {"slack": "none"}, later(99))
+    assert again.channels["slack"].since == later(9)
+    nobody = set_channels(AlertState(), [], {"slack": "none"}, NOON)
+    assert nobody.outbox == (), "there is nobody to report it"
+
+
+def test_of_notifications_that_no_channel_has_a_full_outbox_drops_the_oldest_of_a_kind():
+    state = state_of(*(notice(id=f"{n:012x}-opened1") for n in range(MAX_ENTRIES + 2)))
+    assert state.outbox[0].notification.id == f"{2:012x}-opened1"
+    kinds = ["opened", "escalated", "resolved", "reminder"]
+    state = state_of(*(notice(kind, id=f"{n:012x}-{kind}") for n in range(20) for kind in kinds))
+    assert {entry.notification.kind for entry in state.outbox} == {"opened", "escalated", "resolved"}
+    for dropped in ("resolved", "escalated"):
+        more = [notice(id=f"{dropped}{n:012x}") for n in range(20)]
+        state = post(state, more)
+        assert dropped not in {entry.notification.kind for entry in state.outbox}
+
+
+def test_the_count_of_dropped_notifications_is_reported_once_the_outbox_is_half_empty():
+    state = state_of(*(notice(id=f"{n:012x}-opened1") for n in range(MAX_ENTRIES + 7)), on=["mail"])
+    ids = [entry.notification.id for entry in state.outbox]
+    for one in ids[: MAX_ENTRIES // 2 - 1]:
+        state = mark_sent(state, one, "mail", later(60))
+    assert state.dropped_notifications == 7
+    state = mark_sent(state, ids[MAX_ENTRIES // 2 - 1], "mail", later(60))
+    assert state.dropped_notifications == 0
+    assert title(state.outbox[-1].notification) == "Messages that did not reach every channel: 7"

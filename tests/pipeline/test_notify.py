@@ -163,6 +163,12 @@ def test_without_a_budget_nothing_is_traced(run, monkeypatch):
     assert collect_parts(run, [pairs(("a", "b"))], None, NOW).traces == {}
 
 
+def test_where_no_pair_is_named_no_trace_is_started(run, monkeypatch):
+    monkeypatch.setattr(message_parts, "trace_pairs", None)
+    run = replace(run, settings=run.settings.model_copy(update={"trace_budget_s": 1}))
+    assert collect_parts(run, [pairs()], None, NOW).traces == {}
+
+
 def test_a_sender_that_comes_back_goes_on_with_what_it_had_claimed_and_no_other_does(run):
     from pingmesh_tasks.alerting.outbox import claim, due, set_channels
 
