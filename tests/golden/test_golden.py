@@ -33,6 +33,7 @@ from tests.golden.recording import (
     environment_difference,
     record,
 )
+from tests.support.needs import lack
 
 FILES = sorted(
     str(path.relative_to(EXPECTED)) for path in EXPECTED.rglob("*.*") if path != ENVIRONMENT
@@ -52,7 +53,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 def test_results_equal_the_recording(recording: Recording, file: str, tmp_path: Path) -> None:
     if difference := compare(recording, file, tmp_path):
         if other := environment_difference():
-            pytest.skip(f"{file} was recorded in another environment: {other}")
+            lack("recorded environment", detail=other)
         where = f"Actual output: {tmp_path}\n"
         pytest.fail(f"{difference}\n\n{where}{HOW_TO_RECORD}", pytrace=False)
 

@@ -8,12 +8,11 @@ from base64 import b64decode
 from types import SimpleNamespace
 
 import pytest
+from aiosmtpd import controller as controllers
+from aiosmtpd import smtp
 
 from pingmesh_tasks.alerting.channel import ChannelError
 from tests.support.fleet import free_port
-
-controllers = pytest.importorskip("aiosmtpd.controller", reason="receives mail with aiosmtpd")
-smtp = pytest.importorskip("aiosmtpd.smtp", reason="receives mail with aiosmtpd")
 
 pytestmark = pytest.mark.integration
 PLAIN = {"disable_ssl": True, "disable_tls": True, "from_email": "pm@example.org"}

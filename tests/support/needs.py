@@ -168,6 +168,8 @@ NEEDS: dict[str, Need] = {
     "mount": Need(lambda: _succeeds("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"),
                   otherwise=f"{_AS_ROOT}, where it may mount"),
     # The rest
+    "recorded environment": Need(None, otherwise="a CPU and packages as in "
+                                 "tests/golden/expected/environment.json"),
     "git checkout": Need(lambda: _succeeds("git", "ls-files", "--error-unmatch", "Makefile"),
                          ("git",), "run the tests in a clone"),
     "docker compose": Need(lambda: _succeeds("docker", "compose", "version"),
