@@ -9,7 +9,7 @@ import pytest
 
 from pingmesh_tasks.alerting import AlertState
 from pingmesh_tasks.alerting.inhibition import Candidate
-from pingmesh_tasks.alerting.opening import MAX_OPEN, MAX_PENDING, open_or_join
+from pingmesh_tasks.alerting.opening import open_or_join
 from pingmesh_tasks.detect.finding import MESH
 from tests.support.findings import conditions, finding, incident, tracked
 from tests.support.notices import NOON
@@ -83,7 +83,7 @@ def test_of_two_incidents_of_a_suspect_the_one_that_ended_last_is_opened_again()
 
 
 def full(source=MESH):
-    leads = (tracked(finding("loss", "pair", f"a{n}>b{n}", "warning"), source) for n in range(MAX_OPEN))
+    leads = (tracked(finding("loss", "pair", f"a{n}>b{n}", "warning"), source) for n in range(60))
     return AlertState(open=tuple(incident(lead, f"i{n}") for n, lead in enumerate(leads)))
 
 
@@ -91,12 +91,12 @@ def test_the_last_place_is_taken_and_then_one_incident_stands_for_the_whole_sour
     one_left = replace(full(), open=full().open[1:])
     assert place(HOST, one_left).open[-1].lead == HOST
     after = place(HOST, full())
-    assert len(after.open) == MAX_OPEN + 1
+    assert len(after.open) == 61
     whole = after.open[-1].lead.finding
-    assert (whole.scope, whole.value, whole.severity) == ("mesh", MAX_OPEN + 1, "critical")
+    assert (whole.scope, whole.value, whole.severity) == ("mesh", 61, "critical")
     other = tracked(finding("host_down", "host", "d2p1t1h1"))
     joined = place(other, after)
-    assert len(joined.open) == MAX_OPEN + 1
+    assert len(joined.open) == 61
     assert joined.open[-1].others == (other,)
 
 
@@ -113,8 +113,6 @@ def test_what_was_not_seen_lately_waits_no_more():
 
 
 def test_of_too_many_that_wait_the_most_urgent_stay():
-    waiting = [
-        tracked(finding("loss", "host", f"h{n}", affected=n + 1), confirmed=False) for n in range(MAX_PENDING + 5)
-    ]
+    waiting = [tracked(finding("loss", "host", f"h{n}", affected=n + 1), confirmed=False) for n in range(205)]
     kept = open_or_join(AlertState(), [Candidate(one, False) for one in waiting], conditions()).pending
-    assert [one.finding.affected for one in kept] == list(range(MAX_PENDING + 5, 5, -1))
+    assert [one.finding.affected for one in kept] == list(range(205, 5, -1))

@@ -14,6 +14,7 @@ from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.alerting.trace_store import read_traces
 from pingmesh_tasks.errors import NotificationError, StoreError
 from pingmesh_tasks.fleet.connect import SshAccess
+from pingmesh_tasks.fleet.trace_paths import Hop, PathTrace, PortPath
 from pingmesh_tasks.pipeline import message_parts
 from pingmesh_tasks.pipeline.message_parts import HEATMAP_WINDOWS, collect_parts, worst_pairs
 from pingmesh_tasks.pipeline.notify import notify
@@ -161,6 +162,40 @@ def test_a_trace_that_cannot_start_is_told_in_the_message_and_kept_for_the_page(
 def test_without_a_budget_nothing_is_traced(run, monkeypatch):
     monkeypatch.setattr(message_parts, "trace_pairs", None)
     assert collect_parts(run, [pairs(("a", "b"))], None, NOW).traces == {}
+
+
+def traced(source: str, destination: str, answered: int, reason: str | None = None) -> PathTrace:
+    """A trace over one router to the target, which answers some of forty packets a port."""
+    router = Hop(1, "10.0.1.1", 90, "hop", 40, 40)
+    target = Hop(2, destination, 90, "open", 40, answered)
+    paths = tuple(PortPath(port, True, (router, target)) for port in range(0 if reason else 8))
+    return PathTrace(source, destination, paths=paths, reason=reason)
+
+
+def test_a_notification_gets_the_traces_of_its_pairs_in_both_directions_and_of_no_others(run, monkeypatch):
+    asked = []
+
+    def trace_pairs(pairs, *_, **given):
+        asked.append((pairs, given["budget_s"]))
+        return [
+            traced("127.0.0.1", "127.0.0.2", 30),
+            traced("127.0.0.2", "127.0.0.1", 40),
+            traced("127.0.0.2", "127.0.0.9", 0, "no agent is installed"),
+        ]
+
+    monkeypatch.setattr(message_parts, "trace_pairs", trace_pairs)
+    run = replace(run, settings=run.settings.model_copy(update={"trace_budget_s": 3}))
+    named = pairs(("127.0.0.1", "127.0.0.2"), ("127.0.0.1", "left the inventory"))
+    other = replace(pairs(("127.0.0.2", "127.0.0.9")), id="b2-opened1")
+    traces = collect_parts(run, [named, other], None, NOW).traces
+    assert asked == [([("127.0.0.1", "127.0.0.2")], 3)], "one budget, and only hosts that the inventory has"
+    there, back = traces[named.id]
+    assert (there.src, there.dst, there.after) == ("127.0.0.1", "127.0.0.2", "10.0.1.1"), there
+    assert "Over all traces, " in there.verdict and "loses most (" in there.verdict
+    assert there.hops[0]["router"] == "10.0.1.1"
+    assert (back.src, back.dst) == ("127.0.0.2", "127.0.0.1")
+    assert "Over all traces" not in back.verdict
+    assert [trace.verdict for trace in traces[other.id]] == ["no agent is installed"]
 
 
 def test_where_no_pair_is_named_no_trace_is_started(run, monkeypatch):

@@ -179,7 +179,15 @@ def test_numbers_have_three_digits_whatever_their_size():
 
 
 def test_microseconds_become_milliseconds_and_seconds():
-    shown = {999.4: "999 µs", 999.6: "1 ms", 999_400: "999 ms", 999_600: "1 s", 12_500_000: "12.5 s"}
+    shown = {
+        999.4: "999 µs",
+        999.5: "1 ms",
+        999_500: "1 s",
+        999.6: "1 ms",
+        999_400: "999 ms",
+        999_600: "1 s",
+        12_500_000: "12.5 s",
+    }
     assert {value: amount(value, "us") for value in shown} == shown
 
 
@@ -242,6 +250,20 @@ def test_the_title_of_an_end_says_what_is_well_again(closed_by, end):
     assert title(notices.notice("resolved", closed_by=closed_by)) == f"Host host04 {end}"
     odd = replace(notices.HOST_DOWN, rule="odd_thing")
     assert title(notices.notice("resolved", odd, closed_by=closed_by)) == "Host host04: odd thing is over"
+
+
+@pytest.mark.parametrize(
+    ("closed_by", "end"),
+    [
+        ("inventory", "Host host04 is no longer in the inventory"),
+        ("rules", "Host host04: host down is switched off"),
+        ("eve closed it by hand.", "Host host04: host down was closed by hand"),
+    ],
+)
+def test_the_title_of_an_end_that_nobody_saw_says_who_ended_it(closed_by, end):
+    assert title(notices.notice("resolved", closed_by=closed_by)) == end
+    of_server = notices.notice("resolved", notices.FLOOD, "data1", closed_by="inventory")
+    assert title(of_server) == "Data server data1 is no longer in the inventory"
 
 
 def test_a_rule_may_have_words_of_its_own_for_a_scope():
