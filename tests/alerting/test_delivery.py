@@ -12,8 +12,8 @@ from pingmesh_tasks.alerting.delivery import deliver
 from pingmesh_tasks.alerting.messages.message import compose
 from pingmesh_tasks.alerting.outbox import CLAIM_S, claim, due, post, set_channels
 from pingmesh_tasks.alerting.state_file import AlertFile
-from tests.golden.mesh import MemoryObjects
 from tests.support.channels import MemoryChannel
+from tests.support.memory_store import MemoryObjects
 from tests.support.notices import NOON, notice
 
 FIRST, SECOND = notice(), notice("resolved")

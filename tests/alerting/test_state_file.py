@@ -15,7 +15,7 @@ from pingmesh_tasks.alerting.outbox import due, post
 from pingmesh_tasks.alerting.state_file import AlertFile, from_json, to_json
 from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.store import layout
-from tests.golden.mesh import MemoryObjects
+from tests.support.memory_store import MemoryObjects
 from tests.support.notices import notice
 
 #: Written before the attributes of the state were renamed: four open incidents, one of them hidden by a silence, one

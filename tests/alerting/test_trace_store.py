@@ -7,7 +7,7 @@ import pytest
 from pingmesh_tasks.alerting.messages.message import MessageTrace
 from pingmesh_tasks.alerting.trace_store import MAX_INCIDENTS, read_traces, write_traces
 from pingmesh_tasks.store import layout
-from tests.golden.mesh import MemoryObjects
+from tests.support.memory_store import MemoryObjects
 
 HOPS = (
     {
