@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 
 import pytest
 
+from pingmesh_tasks.errors import StoreError
 from pingmesh_tasks.orchestration import triggers
-from pingmesh_tasks.orchestration.triggers import Arrivals, ArrivalTrigger
+from pingmesh_tasks.orchestration.triggers import Arrivals, ArrivalTrigger, FollowTrigger
 from pingmesh_tasks.store import layout
+from pingmesh_tasks.store.hot_batch import HotCursor
+from tests.support.memory_store import MemoryObjects
 
 NOW_MS = 1_795_298_700_000
 
@@ -123,3 +127,73 @@ def test_the_cursor_is_asked_for_every_five_seconds(pace):
     assert not pace.asks_for_cursor
     clock["s"] += 0.2
     assert pace.asks_for_cursor
+
+
+async def next_event(trigger: ArrivalTrigger, patience_s: float = 5.0) -> dict:
+    events = trigger.run()
+    try:
+        return (await asyncio.wait_for(anext(events), patience_s)).payload
+    finally:
+        await events.aclose()
+
+
+@pytest.fixture
+def store(monkeypatch):
+    store = MemoryObjects()
+    monkeypatch.setattr(triggers, "_open_store", lambda: store)
+    return store
+
+
+def put(store: MemoryObjects, ago_s: float, *, notable: bool = False) -> str:
+    now_ms = triggers._now_ms()
+    key = layout.hot_batch(now_ms - round(ago_s * 1000), "0a0b0c0d", 1, notable=notable)
+    store.put(key, b"x")
+    return key
+
+
+async def test_a_batch_that_arrives_is_an_event(store):
+    key = put(store, 1, notable=True)
+    event = await next_event(ArrivalTrigger(poll_s=0.01))
+    assert event == {"from": key, "to": key, "count": 1, "notable": 1}
+
+
+async def test_after_a_restart_it_goes_on_after_the_cursor(store):
+    evaluated, since = put(store, 9), put(store, 8)
+    store.put(layout.hot_cursor(), HotCursor(evaluated, None).encode())
+    assert (await next_event(ArrivalTrigger(poll_s=0.01)))["from"] == since
+
+
+async def test_a_store_that_is_down_is_asked_again(store, monkeypatch, caplog):
+    list_keys, failures = store.keys_after_async, iter([StoreError("down"), StoreError("down")])
+
+    async def list_once_up(*args):
+        for failure in failures:
+            raise failure
+        return await list_keys(*args)
+
+    monkeypatch.setattr(store, "keys_after_async", list_once_up)
+    key = put(store, 1, notable=True)
+    assert (await next_event(ArrivalTrigger(poll_s=0.01)))["to"] == key
+    assert "the object store cannot be asked for news: down" in caplog.text
+
+
+async def test_tailing_that_cannot_start_is_tried_again_more_and_more_slowly(monkeypatch, caplog):
+    pauses: list[float] = []
+
+    class Enough(BaseException):
+        pass
+
+    async def fail(self) -> None:
+        raise StoreError("no such host")
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 8:
+            raise Enough
+
+    monkeypatch.setattr(FollowTrigger, "_follow", fail)
+    monkeypatch.setattr(triggers.asyncio, "sleep", sleep)
+    with pytest.raises(Enough):
+        await anext(FollowTrigger("hosts.csv").run())
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
+    assert "no such host" in caplog.text

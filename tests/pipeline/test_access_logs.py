@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pingmesh_tasks.access import sessions
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.pipeline import access_logs, usage_pictures
 from pingmesh_tasks.store import layout
@@ -192,3 +193,30 @@ def test_users_online_are_counted_step_by_step(run, store, logs):
     assert set(online["server"]) == {SERVER}
     assert online.height >= 60
     assert usage_pictures._online(store, WINDOW.shifted(5), 60).is_empty()
+
+
+@pytest.mark.parametrize("errors_path", [True, False])
+def test_refusals_tell_of_sessions_only_where_both_logs_were_read_to_their_end(
+    run, store, logs, inventory_file, monkeypatch, errors_path
+):
+    given = []
+    pair = sessions.pair_sessions
+    monkeypatch.setattr(sessions, "pair_sessions", lambda *args, **more: given.append(more) or pair(*args, **more))
+    if not errors_path:
+        inventory_file.write_text(inventory_file.read_text().replace(f"errors_path: {logs}/errors.log, ", ""))
+    all_stages(run)
+    assert (given[0]["errors"] is not None) is errors_path
+    assert given[0]["caught_up"] is True
+    assert given[0]["operation"].equals(read_part(store, "operation", WINDOW, SERVER))
+
+
+def test_a_backlog_is_not_caught_up(run, store, logs, monkeypatch):
+    given = []
+    pair = sessions.pair_sessions
+    monkeypatch.setattr(sessions, "pair_sessions", lambda *args, **more: given.append(more) or pair(*args, **more))
+    access_logs.collect_logs(run, SERVER)
+    behind = read_part(store, "log_status", WINDOW, SERVER).with_columns(backlog_bytes=pl.lit(7, pl.UInt64))
+    write_table(store, "log_status", WINDOW, behind, SERVER)
+    access_logs.build_access_tables(run, SERVER)
+    access_logs.pair_sessions(run, SERVER)
+    assert (given[0]["errors"], given[0]["caught_up"]) == (None, False)

@@ -14,11 +14,12 @@ from pingmesh_tasks.alerting.state_file import AlertFile
 from pingmesh_tasks.errors import ConfigError
 from pingmesh_tasks.fleet.tailing import Contact, Roster
 from pingmesh_tasks.pipeline import evaluate_hot
-from pingmesh_tasks.pipeline.run import Run
+from pingmesh_tasks.pipeline.run import Run, load_run_inventory
 from pingmesh_tasks.store import layout
 from pingmesh_tasks.store.hot_batch import HotCursor, HotPiece
 from pingmesh_tasks.store.schemas import SCHEMAS
 from pingmesh_tasks.store.tables import read_table, write_table
+from pingmesh_tasks.topology.placement import place_of
 from pingmesh_tasks.windows import window_containing
 from tests.support.hot_mesh import (
     HOSTS,
@@ -199,3 +200,51 @@ def test_an_evaluation_of_a_data_server_does_not_write_the_incidents_of_the_mesh
     rows = read_table(run.store, "anomaly", window_containing(NOW, 60))
     assert set(rows.filter(subject="host04")["source"]) == {"mesh"}
     assert set(rows.filter(pl.col("subject") != "host04")["source"]) == {"data1"}
+
+
+def test_the_rules_see_all_that_was_read_of_a_data_server(run, monkeypatch):
+    from pingmesh_tasks.detect.access import evaluate as rules
+
+    views = []
+    look = rules.evaluate_access
+    monkeypatch.setattr(rules, "evaluate_access", lambda view, book: views.append(view) or look(view, book))
+    before = window_containing(NOW, 60).shifted(-1)
+    session = dict.fromkeys(SCHEMAS["session"]) | {"server": "data1", "user": "bob", "pid": 4711, "last_time": NOW}
+    write_table(run.store, "session", before, pl.DataFrame([session], schema=SCHEMAS["session"]), "data1")
+    write_table(run.store, "access_normal", before, pl.DataFrame(schema=SCHEMAS["access_normal"]), "data1")
+    put_us = round(PUT.timestamp() * 1e6)
+    contact = Contact("data1", "log", put_us - 90_000_000, True, put_us - 9_000_000)
+    pieces = [
+        HotPiece("access", "data1", "1:2", 0, hammered(PUT) + b"no line at all\n", put_us),
+        HotPiece("errors", "data1", "1:3", 0, b"Access denied: mallory\n", put_us),
+        HotPiece("roster", "follow", "0a0b0c0d", 0, Roster((contact,), 0).encode(), put_us),
+    ]
+    put_pieces(run.store, PUT, pieces)
+    evaluate_hot.evaluate_hot(run, NOW)
+    [view] = views
+    assert (view.server, view.at, view.span_s, view.lane) == ("data1", NOW, 60, "hot")
+    assert (view.client.height, view.operation.height, view.rejected.height) == (1, 1200, 1)
+    assert view.server_error["user"].to_list() == ["mallory"]
+    assert view.session["user"].to_list() == ["bob"]
+    assert view.normal is not None and view.log_status is None
+    assert (view.up, view.silent_s) == (True, 1)
+    inventory = load_run_inventory(run)
+    assert view.country_of is not None and view.place == place_of(inventory.log_servers[0], inventory)
+
+
+def test_the_rules_on_a_data_server_that_was_lost_see_why(run, monkeypatch):
+    from pingmesh_tasks.detect.access import evaluate as rules
+
+    views = []
+    look = rules.evaluate_access
+    monkeypatch.setattr(rules, "evaluate_access", lambda view, book: views.append(view) or look(view, book))
+    put_us = round(PUT.timestamp() * 1e6)
+    contacts = (
+        Contact("data1", "log", put_us - 29_000_000, False, None, "unreachable: no route"),
+        Contact("host01", "host", 0, True, put_us),
+    )
+    put_pieces(run.store, PUT, [HotPiece("roster", "follow", "0a", 0, Roster(contacts, 0).encode(), put_us)])
+    evaluate_hot.evaluate_hot(run, NOW)
+    assert (views[0].up, views[0].silent_s) == (False, 30)
+    assert views[0].log_status["outcome"].item() == "unreachable"
+    assert (views[0].session, views[0].normal) == (None, None)

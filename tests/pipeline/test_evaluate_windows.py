@@ -18,7 +18,8 @@ from pingmesh_tasks.pipeline.incidents import incident_counts, policy_of, update
 from pingmesh_tasks.pipeline.plan import plan_window, read_inventory
 from pingmesh_tasks.pipeline.run import load_run_inventory
 from pingmesh_tasks.store.schemas import HOST_STATUS
-from pingmesh_tasks.store.tables import has_table, read_table, write_table
+from pingmesh_tasks.store.tables import has_table, read_part, read_table, write_table
+from pingmesh_tasks.topology.placement import place_of
 from tests.pipeline.conftest import HOSTS, SERVER, WINDOW
 from tests.support.memory_store import contents
 from tests.support.mesh_frames import Faults, mesh_frame
@@ -176,3 +177,21 @@ def test_time_that_passes_is_an_update_too(run):
     state = update_incidents(run, load_run_inventory(run), [(seen, now), (None, now)])
     assert incident_counts(state) == {"open": 1, "waiting": 1}
     assert AlertFile(run.store).load() == state
+
+
+def test_the_rules_of_a_data_server_see_all_that_its_window_brought(flooded, store, monkeypatch):
+    from pingmesh_tasks.detect.access import evaluate as rules
+
+    views = []
+    look = rules.evaluate_access
+    monkeypatch.setattr(rules, "evaluate_access", lambda view, book: views.append(view) or look(view, book))
+    evaluate_windows.evaluate_access_window(flooded, SERVER)
+    evaluate_windows.evaluate_access_window(replace(flooded, window=WINDOW.shifted(1)), SERVER)
+    view, later = views
+    assert (view.server, view.at, view.span_s, view.lane) == (SERVER, WINDOW.end, 300, "window")
+    for table in ("client", "operation", "session", "server_error", "log_status"):
+        assert getattr(view, table).equals(read_part(store, table, WINDOW, SERVER)), table
+    assert view.client.height == 1 and view.operation.height > 1000 and view.log_status.height == 2
+    assert view.normal is None and later.normal.equals(read_part(store, "access_normal", WINDOW, SERVER))
+    inventory = load_run_inventory(flooded)
+    assert view.country_of is not None and view.place == place_of(inventory.log_servers[0], inventory)

@@ -168,6 +168,18 @@ def test_a_run_fails_where_more_hosts_failed_than_it_allows(new_run, fleet, part
     assert lines[1:] == [f"  - {name}: unreachable: {name} is off" for name in HOSTS[:3]]
 
 
+def test_of_many_hosts_that_failed_ten_are_named(new_run, fleet, inventory_file):
+    hosts = [f"  - {{name: h{n:02d}, address: 10.1.0.{n}}}" for n in range(1, 31)]
+    inventory_file.write_text("\n".join(["hosts:", *hosts, ""]))
+    fleet.sick = {f"h{n:02d}": ("timeout", "") for n in range(1, 31)}
+    run = new_run(shard_size=100)
+    [part] = plan_window(run)
+    mesh.collect_segments(run, part)
+    with pytest.raises(FleetError, match="30 of 30 hosts failed") as caught:
+        mesh.check_fleet(run, part)
+    assert len(str(caught.value).splitlines()) == 1 + 10
+
+
 def test_a_fleet_that_was_only_touched_by_other_stages_has_not_failed(run, fleet, parts):
     fleet.sick = dict.fromkeys(HOSTS, ("auth_failed", ""))
     mesh.ensure_keys(run, parts[0])

@@ -64,7 +64,9 @@ def test_an_hour_is_the_sum_of_its_windows(run, store):
     assert len(store.keys(layout.table_prefix("pair_latency_hour", HOUR))) == 2
     for table in ("sla_hour", "group_latency_hour", "mesh_map_hour"):
         assert store.keys(layout.table_prefix(table, HOUR)), table
-    assert store.get(layout.artifact("sla_hour", HOUR, "csv")).startswith(b"window,")
+    report = store.get(layout.artifact("sla_hour", HOUR, "csv")).decode().splitlines()
+    assert report[0].startswith("window,") and len(report) > 1
+    assert read_table(store, "sla_hour", HOUR).height == len(report) - 1
 
 
 def test_a_day_is_made_of_its_hours(run):
