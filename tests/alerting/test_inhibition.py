@@ -81,6 +81,8 @@ def test_a_user_inhibits_a_node_where_one_names_the_other_and_never_the_other_wa
     assert not explains(replace(USER, evidence=()), NODE, "east")
     assert not explains(replace(USER, evidence=({"tree": "efit"},)), NODE, "east")
     assert not explains(USER, replace(USER, subject="eve"), "east")
+    named = replace(USER, subject="eve", evidence=({"user": "bob"},))
+    assert not explains(USER, named, "east") and not explains(named, USER, "east")
 
 
 def test_a_storm_of_a_rule_inhibits_use_by_that_rule_and_by_no_other():

@@ -40,6 +40,15 @@ def test_time_alone_notifies_and_an_old_evaluation_changes_nothing_else():
         assert len(after.outbox) == 1
 
 
+def test_where_no_inventory_is_known_nothing_has_left_it():
+    state = AlertState(open=(incident(HOST),))
+    for seconds in range(1, 5):
+        at = NOON + timedelta(seconds=seconds)
+        seen = Evaluation(MESH, "hot", at, frozenset({"host_down"}), (HOST.finding,))
+        state = advance(state, seen, Policy(), at)
+    assert len(state.open) == 1
+
+
 def test_sixty_closed_incidents_are_kept_the_newest_of_them():
     ended = tuple(incident(HOST, f"i{n}", closed_at=NOON, closed_by="hot") for n in range(61))
     assert [one.id for one in pass_time(AlertState(closed=ended)).closed] == [f"i{n}" for n in range(1, 61)]

@@ -27,6 +27,8 @@ def store() -> MemoryObjects:
 def test_the_finding_names_run_dag_and_deadline_since_the_run_was_queued():
     assert (LATE.subject, LATE.value, LATE.threshold) == ("pingmesh", 600, 600)
     assert LATE.since == NOON - timedelta(seconds=600)
+    long = late_data_finding("pingmesh", "r" * 101, 600, NOON)
+    assert long.detail.startswith(f"Run {'r' * 99}… of DAG")
     assert LATE.detail.startswith("Run run 1 of DAG pingmesh has not succeeded 600 s after it was queued")
 
 

@@ -294,24 +294,34 @@ def test_a_storm_a_pair_and_the_mesh_are_named_as_such():
 
 def test_evidence_is_a_table_of_figures_and_words():
     rows = [
-        {"src": "a", "loss": 0.5, "loss_beyond": 1.0, "rtt_p50_us": None, "share": 2.0, "ok": True, "n": 3},
+        {
+            "src": "a",
+            "loss": 0.5,
+            "loss_beyond": 1.0,
+            "rtt_p50_us": None,
+            "lost_share": 0.5,
+            "share": 2.0,
+            "ok": True,
+            "n": 3,
+        },
         {"src": "b", "loss": 0.25, "rtt_p50_us": 1500, "ok": False, "extra": "x"},
     ]
-    shown = table(rows, 2, 8)
+    shown = table(rows, 2, 9)
     assert [name for name, _ in shown["columns"]] == [
         "src",
         "loss",
         "loss beyond",
         "rtt p50",
+        "lost share",
         "share",
         "ok",
         "n",
         "extra",
     ]
-    assert [is_figure for _, is_figure in shown["columns"]] == [False, True, True, True, True, False, True, False]
+    assert [is_figure for _, is_figure in shown["columns"]] == [False, True, True, True, True, True, False, True, False]
     assert shown["rows"] == [
-        ["a", "50 %", "100 %", "–", "2", "yes", "3", "–"],
-        ["b", "25 %", "–", "1.5 ms", "–", "no", "–", "x"],
+        ["a", "50 %", "100 %", "–", "50 %", "2", "yes", "3", "–"],
+        ["b", "25 %", "–", "1.5 ms", "–", "–", "no", "–", "x"],
     ]
     small = table(rows, 1, 2)
     assert (len(small["rows"]), len(small["columns"])) == (1, 2)
