@@ -2,8 +2,9 @@
 
     @dag(deadline=late_data_alert(settings), …)
 
-The callback runs in the triggerer, whose event loop it must not hold up: everything that waits does so
-in a thread. DAG files and the triggerer read this module, so it imports what it needs when called.
+The callback runs in the triggerer, whose event loop it must not hold up: everything that waits does
+so in a thread. DAG files and the triggerer read this module, so it imports what it needs when
+called.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@
 | e-mail | `pingmesh_smtp` | type smtp; extra `from_email`; to `PINGMESH_ALERT_EMAIL_TO` |
 | webhook | `pingmesh_webhook` | type http: the JSON of docs/webhook.schema.json is posted to its URL |
 
-A channel whose connection is not there is off. Connections are read when the channels are opened: a hook makes its
-client then, and sending needs nothing of Airflow any more, so that it may happen in any thread. Each channel tries
-once and waits briefly: the outbox tries again.
+A channel whose connection is not there is off. Connections are read when the channels are opened:
+a hook makes its client then, and sending needs nothing of Airflow any more, so that it may happen in
+any thread. Each channel tries once and waits briefly: the outbox tries again.
 """
 
 from __future__ import annotations

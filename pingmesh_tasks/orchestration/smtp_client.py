@@ -1,7 +1,8 @@
 """A client of the SMTP server that an Airflow connection names.
 
-Airflow's SmtpHook reads the connection, but builds its own mails and keeps its client private: it cannot
-send a mail with an image inside. So the client is made here, by the fields that the hook reads.
+Airflow's SmtpHook reads the connection, but builds its own mails and keeps its client private: it
+cannot send a mail with an image inside. So the client is made here, by the fields that the hook
+reads.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def open_client(hook: SmtpHook, timeout_s: float) -> smtplib.SMTP:
 
 def _log_in(client: smtplib.SMTP, hook: SmtpHook) -> None:
     if hook.auth_type == "oauth2":
-        client.ehlo_or_helo_if_needed()  # `login` does so by itself, `auth` takes a refusal for a success
+        # `login` does so by itself; `auth` would take the refusal (503) for a success
+        client.ehlo_or_helo_if_needed()
         user = hook.smtp_user or hook.from_email
         token = build_xoauth2_string(str(user), hook.access_token or _fetch_token(hook))
         client.auth("XOAUTH2", lambda challenge=None: token)

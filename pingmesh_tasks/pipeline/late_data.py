@@ -1,9 +1,9 @@
 """Late data are a fault too: the incident of a DAG whose run missed its deadline (`callbacks`).
 
 Such a run opens an incident of its DAG; runs that end in time resolve it (`ended_in_time`, called
-where the evaluation of a window is recorded, and `run_ended` by the last task of a DAG that evaluates
-nothing). It is an incident like any other: notified once, repeated hourly, acknowledged and silenced
-by the same form.
+where the evaluation of a window is recorded, and `run_ended` by the last task of a DAG that
+evaluates nothing). It is an incident like any other: notified once, repeated hourly, acknowledged
+and silenced by the same form.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What messages need besides their notifications: traces of the worst pairs, the heatmap, links.
 
-All of it is collected before the first message is composed. Nothing here holds up a message: where a
-trace or the heatmap cannot be had, the message goes without it.
+All of it is collected before the first message is composed. Nothing here holds up a message: where
+a trace or the heatmap cannot be had, the message goes without it.
 """
 
 from __future__ import annotations
