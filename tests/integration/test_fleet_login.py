@@ -366,7 +366,7 @@ def test_an_account_without_a_shell_is_told_in_the_words_of_the_host(tmp_path: P
     with fleet_with_shell(tmp_path, words) as fleet:
         found = ensure_keys(fleet.hosts, fleet.access, fleet.bootstrap, LIMITS)
     assert found[0].outcome == "failed"
-    assert "This account is \\x1b[31mnot available." in found[0].detail
+    assert "This account is \\u001b[31mnot available." in found[0].detail
 
 
 # ------------------------------------------------------------------------------------------- the crowd
