@@ -12,33 +12,50 @@ export const HOME = new URL("./", document.baseURI);
 const OF_LEVEL = new Set(["windows", "matrix", "worst", "pair", "series", "groups", "cdf"]);
 
 export const address = (path, query = {}) => {
-  const url = new URL(`api/v1/${path}`, HOME), level = OF_LEVEL.has(path) ? state.lv : "";
-  for (const [key, value] of Object.entries({ ...query, level })) if (value !== undefined && value !== null && value !== "") url.searchParams.set(key, value);
+  const url = new URL(`api/v1/${path}`, HOME);
+  const level = OF_LEVEL.has(path) ? state.lv : "";
+  for (const [key, value] of Object.entries({ ...query, level })) {
+    if (value !== undefined && value !== null && value !== "") {
+      url.searchParams.set(key, value);
+    }
+  }
   return url.href;
 };
 
 export async function get(path, query, signal) {
   let response;
   try {
-    response = await fetch(address(path, query), { signal, credentials: "same-origin", headers: { accept: "application/json" } });
+    response = await fetch(address(path, query), {
+      signal,
+      credentials: "same-origin",
+      headers: { accept: "application/json" },
+    });
   } catch (error) {
-    throw error.name === "AbortError" ? error : Object.assign(new Error(error.message), { code: "offline" });
+    throw error.name === "AbortError"
+      ? error
+      : Object.assign(new Error(error.message), { code: "offline" });
   }
-  if (!response.ok) throw await failure(response);
+  if (!response.ok) {
+    throw await failure(response);
+  }
   return response.json();
 }
 
 const ADMIN_RUNS = `${HOME.pathname.replace(/pingmesh\/$/, "")}api/v2/dags/alert_admin/dagRuns`;
 
 /** Airflow's own API, with the user's session: the one thing the page asks to be done. Its answer is the Dag run. */
-export const triggerAdmin = (conf) => askAirflow(ADMIN_RUNS, {
-  method: "POST",
-  headers: { "content-type": "application/json", accept: "application/json" },
-  body: JSON.stringify({ logical_date: null, conf }),
-});
+export const triggerAdmin = (conf) =>
+  askAirflow(ADMIN_RUNS, {
+    method: "POST",
+    headers: { "content-type": "application/json", accept: "application/json" },
+    body: JSON.stringify({ logical_date: null, conf }),
+  });
 
 /** How that run is going: its `state` is queued, running, success or failed. */
-export const adminRun = (id) => askAirflow(`${ADMIN_RUNS}/${encodeURIComponent(id)}`, { headers: { accept: "application/json" } });
+export const adminRun = (id) =>
+  askAirflow(`${ADMIN_RUNS}/${encodeURIComponent(id)}`, {
+    headers: { accept: "application/json" },
+  });
 
 async function askAirflow(path, options) {
   let response;
@@ -47,12 +64,16 @@ async function askAirflow(path, options) {
   } catch (error) {
     throw Object.assign(new Error(error.message), { code: "offline" });
   }
-  if (!response.ok) throw await failure(response);
+  if (!response.ok) {
+    throw await failure(response);
+  }
   return response.json();
 }
 
-const workers = [], waiting = new Map();
-let next = 0, turn = 0;
+const workers = [];
+const waiting = new Map();
+let next = 0;
+let turn = 0;
 
 function worker() {
   if (workers.length < Math.min(2, navigator.hardwareConcurrency || 2)) {
@@ -60,9 +81,14 @@ function worker() {
     one.onmessage = ({ data }) => {
       const { resolve, reject } = waiting.get(data.id) ?? {};
       waiting.delete(data.id);
-      if (!resolve) return;
-      if (data.error) reject(Object.assign(new Error(data.error.message), data.error));
-      else resolve(data);
+      if (!resolve) {
+        return;
+      }
+      if (data.error) {
+        reject(Object.assign(new Error(data.error.message), data.error));
+      } else {
+        resolve(data);
+      }
     };
     workers.push(one);
     return one;
@@ -72,7 +98,8 @@ function worker() {
 
 /** Have a matrix fetched and its pyramid built: `{ header, levels }`. `job` as in worker.js, with query instead of url. */
 export function pyramid({ query, against, ...job }, signal) {
-  const id = ++next, one = worker();
+  const id = ++next;
+  const one = worker();
   return new Promise((resolve, reject) => {
     waiting.set(id, { resolve, reject });
     signal?.addEventListener("abort", () => {
@@ -80,7 +107,12 @@ export function pyramid({ query, against, ...job }, signal) {
       waiting.delete(id);
       reject(new DOMException("not wanted any more", "AbortError"));
     });
-    one.postMessage({ id, url: address("matrix", query), against: against ? address("matrix", against) : null, ...job });
+    one.postMessage({
+      id,
+      url: address("matrix", query),
+      against: against ? address("matrix", against) : null,
+      ...job,
+    });
   });
 }
 

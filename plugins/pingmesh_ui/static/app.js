@@ -4,7 +4,15 @@
  */
 import { HOME, get, warm } from "./api.js";
 import { $, h } from "./dom.js";
-import { LANGUAGES, keep, language, loadLanguage, preferredLanguage, t, translate } from "./i18n.js";
+import {
+  LANGUAGES,
+  keep,
+  language,
+  loadLanguage,
+  preferredLanguage,
+  t,
+  translate,
+} from "./i18n.js";
 import { openMesh } from "./mesh.js";
 import { onChange, outerLink, state, update } from "./state.js";
 import { toggleTheme } from "./theme.js";
@@ -19,17 +27,29 @@ async function start() {
   const [boot] = await Promise.allSettled([get("boot"), loadLanguage(preferredLanguage())]);
   translate();
   fillHead();
-  if (boot.status === "rejected") { report(boot.reason, start); return; }
+  if (boot.status === "rejected") {
+    report(boot.reason, start);
+    return;
+  }
   context.boot = boot.value;
   report(null);
   await showTab();
   const open = await get("incidents").catch(() => null); // the count beside the tab; nothing waits for it
-  if (open && !opened.alarms) countAlarms(open.incidents.filter((one) => !one.acknowledged_by && !one.silenced).length);
+  if (open && !opened.alarms) {
+    countAlarms(open.incidents.filter((one) => !one.acknowledged_by && !one.silenced).length);
+  }
 }
 
 function fillHead() {
-  $("language").replaceChildren(...Object.entries(LANGUAGES).map(([code, label]) => h("option", { value: code, selected: code === language, lang: code }, label)));
-  $("language").onchange = () => { keep("pingmesh.language", $("language").value); location.reload(); };
+  $("language").replaceChildren(
+    ...Object.entries(LANGUAGES).map(([code, label]) =>
+      h("option", { value: code, selected: code === language, lang: code }, label),
+    ),
+  );
+  $("language").onchange = () => {
+    keep("pingmesh.language", $("language").value);
+    location.reload();
+  };
   $("theme").onclick = toggleTheme;
   $("copy").onclick = copyLink;
   document.querySelector(".skip").onclick = skip;
@@ -38,7 +58,11 @@ function fillHead() {
     button.onclick = () => update({ tab }, { step: true });
     button.onkeydown = (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (step) { const to = TABS[(TABS.indexOf(tab) + step + TABS.length) % TABS.length]; update({ tab: to }); $(`tab-${to}`).focus(); }
+      if (step) {
+        const to = TABS[(TABS.indexOf(tab) + step + TABS.length) % TABS.length];
+        update({ tab: to });
+        $(`tab-${to}`).focus();
+      }
     };
   }
 }
@@ -59,31 +83,78 @@ async function showTab() {
   }
   $("time").hidden = current === "alarms" || !context.boot?.newest;
   try {
-    if (context.boot?.newest) context.time ??= openTime(context);
-    opened[current] ??= current === "mesh" ? openMesh(context) : (await import(`./panels/${current}.js`)).open($(`panel-${current}`), context);
+    if (context.boot?.newest) {
+      context.time ??= openTime(context);
+    }
+    opened[current] ??=
+      current === "mesh"
+        ? openMesh(context)
+        : (await import(`./panels/${current}.js`)).open($(`panel-${current}`), context);
     (await opened[current])?.show?.();
   } catch (error) {
     delete opened[current];
     // A module that does not come says nothing of why: an expired session, or no network. The API does.
-    report(error instanceof TypeError ? await get("boot").then(() => error, (reason) => reason) : error, showTab);
+    report(
+      error instanceof TypeError
+        ? await get("boot").then(
+            () => error,
+            (reason) => reason,
+          )
+        : error,
+      showTab,
+    );
   }
 }
 
-onChange((changed) => { if (changed.has("tab")) showTab(); });
+onChange((changed) => {
+  if (changed.has("tab")) {
+    showTab();
+  }
+});
 
 /** Say what went wrong and what to do about it; null takes it back. */
 export function report(error, again) {
   const box = $("notice");
-  if (!error || error.name === "AbortError") { if (!error) box.hidden = true; return; }
-  const code = error.code ?? "failed", expired = code === "expired", known = t(`error.${code}`);
+  if (!error || error.name === "AbortError") {
+    if (!error) {
+      box.hidden = true;
+    }
+    return;
+  }
+  const code = error.code ?? "failed";
+  const expired = code === "expired";
+  const known = t(`error.${code}`);
   box.className = ["expired", "forbidden"].includes(code) ? "bad" : "";
   box.replaceChildren(
     h("strong", {}, known === `error.${code}` ? t("error.failed") : known),
     h("span", {}, expired || code === "offline" ? "" : error.message),
     expired ? h("a", { href: loginLink() }, t("login")) : "",
-    expired ? "" : again ? h("button", { onclick: () => { box.hidden = true; again(); } }, t("again")) : "",
+    expired
+      ? ""
+      : again
+        ? h(
+            "button",
+            {
+              onclick: () => {
+                box.hidden = true;
+                again();
+              },
+            },
+            t("again"),
+          )
+        : "",
     h("span", { class: "grow" }),
-    h("button", { class: "quiet", "aria-label": t("close"), onclick: () => { box.hidden = true; } }, "×"),
+    h(
+      "button",
+      {
+        class: "quiet",
+        "aria-label": t("close"),
+        onclick: () => {
+          box.hidden = true;
+        },
+      },
+      "×",
+    ),
   );
   box.hidden = false;
 }
@@ -101,13 +172,27 @@ async function copyLink() {
   } catch {
     const field = h("input", { value: link, readOnly: true, "aria-label": t("copy"), size: 60 });
     $("notice").className = "";
-    $("notice").replaceChildren(h("span", {}, t("copy.here")), field, h("button", { onclick: () => { $("notice").hidden = true; } }, t("close")));
+    $("notice").replaceChildren(
+      h("span", {}, t("copy.here")),
+      field,
+      h(
+        "button",
+        {
+          onclick: () => {
+            $("notice").hidden = true;
+          },
+        },
+        t("close"),
+      ),
+    );
     $("notice").hidden = false;
     field.focus();
     field.select();
     return;
   }
-  setTimeout(() => { $("copy").textContent = t("copy"); }, 1600);
+  setTimeout(() => {
+    $("copy").textContent = t("copy");
+  }, 1600);
 }
 
 function countAlarms(count) {

@@ -2,13 +2,22 @@
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
   for (const [key, value] of Object.entries(props)) {
-    if (value === undefined || value === null || value === false) continue;
-    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else if (key === "class") element.className = value;
-    else if (key in element && key !== "list" && key !== "role") element[key] = value;
-    else element.setAttribute(key, value === true ? "" : value);
+    if (value === undefined || value === null || value === false) {
+      continue;
+    }
+    if (key.startsWith("on")) {
+      element.addEventListener(key.slice(2), value);
+    } else if (key === "class") {
+      element.className = value;
+    } else if (key in element && key !== "list" && key !== "role") {
+      element[key] = value;
+    } else {
+      element.setAttribute(key, value === true ? "" : value);
+    }
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat().filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 

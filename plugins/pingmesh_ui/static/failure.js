@@ -12,8 +12,17 @@ export async function failure(response) {
   } catch {
     // Something other than an API answered (a proxy, a login page): the status is all there is.
   }
-  const { status } = response, detail = [said.detail].flat().map((one) => one?.msg ?? one).filter((one) => typeof one === "string").join("; ");
-  const message = said.error?.message ?? (detail || `${status} ${response.statusText}`), expired = status === 401 || (status === 403 && message === NO_TOKEN);
+  const { status } = response;
+  const detail = [said.detail]
+    .flat()
+    .map((one) => one?.msg ?? one)
+    .filter((one) => typeof one === "string")
+    .join("; ");
+  const message = said.error?.message ?? (detail || `${status} ${response.statusText}`);
+  const expired = status === 401 || (status === 403 && message === NO_TOKEN);
   const fallback = { 403: "forbidden", 404: "not_found", 503: "busy" }[status] ?? "failed";
-  return Object.assign(new Error(message), { status, code: expired ? "expired" : said.error?.code ?? fallback });
+  return Object.assign(new Error(message), {
+    status,
+    code: expired ? "expired" : (said.error?.code ?? fallback),
+  });
 }

@@ -2,17 +2,29 @@
 import { $ } from "./dom.js";
 import { t } from "./i18n.js";
 
-const AHEAD = 6, STEP_MS = 800;
+const AHEAD = 6;
+const STEP_MS = 800;
 
 export function createPlayer({ context, time, current, go }) {
-  let timer = 0, playing = false, factor = 2, frames = new Map();
+  let timer = 0;
+  let playing = false;
+  let factor = 2;
+  let frames = new Map();
   const player = {
-    get playing() { return playing; },
-    speed(value) { factor = value; },
-    toggle() { (playing ? player.stop : start)(); },
+    get playing() {
+      return playing;
+    },
+    speed(value) {
+      factor = value;
+    },
+    toggle() {
+      (playing ? player.stop : start)();
+    },
     /** End play and leave the rest to the caller; returns whether there was anything to end. */
     halt() {
-      if (!playing) return false;
+      if (!playing) {
+        return false;
+      }
       playing = false;
       clearTimeout(timer);
       frames = new Map();
@@ -20,7 +32,11 @@ export function createPlayer({ context, time, current, go }) {
       player.mirror();
       return true;
     },
-    stop() { if (player.halt()) go(current()); },
+    stop() {
+      if (player.halt()) {
+        go(current());
+      }
+    },
     mirror() {
       $("play").textContent = playing ? t("pause") : t("play");
       $("play").setAttribute("aria-pressed", playing);
@@ -41,25 +57,43 @@ export function createPlayer({ context, time, current, go }) {
     for (let k = i; k <= Math.min(time.windows.length - 1, i + AHEAD); k++) {
       const entry = time.windows[k];
       wanted.add(entry.id);
-      if (frames.has(entry.id)) continue;
+      if (frames.has(entry.id)) {
+        continue;
+      }
       const frame = context.frame ? context.frame(entry) : Promise.resolve(null);
       frame.catch(() => {}); // said when its turn comes, if ever it does
       frames.set(entry.id, frame);
     }
-    for (const id of frames.keys()) if (!wanted.has(id)) frames.delete(id);
+    for (const id of frames.keys()) {
+      if (!wanted.has(id)) {
+        frames.delete(id);
+      }
+    }
   }
 
   async function step(i) {
-    const began = performance.now(), mine = frames;
+    const began = performance.now();
+    const mine = frames;
     fetchAhead(i);
-    const frame = await frames.get(time.windows[i].id).catch((error) => { context.report(error); return null; });
+    const frame = await frames.get(time.windows[i].id).catch((error) => {
+      context.report(error);
+      return null;
+    });
     await new Promise(requestAnimationFrame); // at the beginning of a frame, so that it is drawn in this one
-    if (mine !== frames) return; // play has ended, and may have begun anew
+    if (mine !== frames) {
+      return; // play has ended, and may have begun anew
+    }
     performance.clearMarks("step");
     performance.mark("step");
     go(i, { playing: true, frame });
-    if (i >= time.windows.length - 1) { player.stop(); return; }
-    timer = setTimeout(() => step(i + 1), Math.max(0, STEP_MS / factor - (performance.now() - began)));
+    if (i >= time.windows.length - 1) {
+      player.stop();
+      return;
+    }
+    timer = setTimeout(
+      () => step(i + 1),
+      Math.max(0, STEP_MS / factor - (performance.now() - began)),
+    );
   }
   return player;
 }

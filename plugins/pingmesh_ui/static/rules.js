@@ -2,6 +2,7 @@
 import { t } from "./i18n.js";
 
 export const ruleName = (rule) => {
-  const key = `rule.${rule}`, text = t(key);
+  const key = `rule.${rule}`;
+  const text = t(key);
   return text === key ? String(rule).replaceAll("_", " ") : text;
 };

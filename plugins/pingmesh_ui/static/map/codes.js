@@ -27,23 +27,39 @@ export const isChange = (kind) => kind === "ratio" || kind === "points";
 
 /** The number that a value's code stands for: µs, a share 0…1, a ratio, or a difference of shares -1…1. NaN for a state. */
 export function decode(code, kind) {
-  if (!isValue(code)) return NaN;
-  if (kind === "share") return (code - 1) / LOSS_STEPS;
-  if (kind === "count") return code - 1;
-  if (kind === "ratio") return Math.exp((code - MIDDLE) * LN_BASE);
-  if (kind === "points") return (code - MIDDLE) / POINT_STEPS;
+  if (!isValue(code)) {
+    return NaN;
+  }
+  if (kind === "share") {
+    return (code - 1) / LOSS_STEPS;
+  }
+  if (kind === "count") {
+    return code - 1;
+  }
+  if (kind === "ratio") {
+    return Math.exp((code - MIDDLE) * LN_BASE);
+  }
+  if (kind === "points") {
+    return (code - MIDDLE) / POINT_STEPS;
+  }
   return Math.exp((code - 1) * LN_BASE);
 }
 
 /** The nearest code of a number; the inverse of `decode`. */
 export function encode(value, kind) {
-  if (!Number.isFinite(value)) return NOT_PLANNED;
+  if (!Number.isFinite(value)) {
+    return NOT_PLANNED;
+  }
   const code =
-    kind === "share" ? 1 + Math.round(value * LOSS_STEPS)
-    : kind === "count" ? 1 + Math.round(value)
-    : kind === "points" ? MIDDLE + Math.round(value * POINT_STEPS)
-    : kind === "ratio" ? MIDDLE + Math.round(Math.log(Math.max(value, 1e-9)) / LN_BASE)
-    : 1 + Math.round(Math.log(Math.max(value, 1)) / LN_BASE);
+    kind === "share"
+      ? 1 + Math.round(value * LOSS_STEPS)
+      : kind === "count"
+        ? 1 + Math.round(value)
+        : kind === "points"
+          ? MIDDLE + Math.round(value * POINT_STEPS)
+          : kind === "ratio"
+            ? MIDDLE + Math.round(Math.log(Math.max(value, 1e-9)) / LN_BASE)
+            : 1 + Math.round(Math.log(Math.max(value, 1)) / LN_BASE);
   return Math.min(HIGHEST, Math.max(1, code));
 }
 
@@ -52,12 +68,19 @@ export function encode(value, kind) {
  * shares points (two codes a step, and never none of what is not equal).
  */
 export function difference(now, before, kind) {
-  const out = new Uint16Array(now.length), step = kind === "points" ? LOSS_STEPS / POINT_STEPS : 1;
+  const out = new Uint16Array(now.length);
+  const step = kind === "points" ? LOSS_STEPS / POINT_STEPS : 1;
   for (let i = 0; i < now.length; i++) {
-    const a = now[i], b = before[i];
-    if (a === NOT_PLANNED || a > HIGHEST) out[i] = a;
-    else if (b === NOT_PLANNED || b > HIGHEST) out[i] = NOT_PLANNED;
-    else { const d = a - b; out[i] = clamp(MIDDLE + (d > 0 ? Math.ceil(d / step) : Math.floor(d / step))); }
+    const a = now[i];
+    const b = before[i];
+    if (a === NOT_PLANNED || a > HIGHEST) {
+      out[i] = a;
+    } else if (b === NOT_PLANNED || b > HIGHEST) {
+      out[i] = NOT_PLANNED;
+    } else {
+      const d = a - b;
+      out[i] = clamp(MIDDLE + (d > 0 ? Math.ceil(d / step) : Math.floor(d / step)));
+    }
   }
   return out;
 }

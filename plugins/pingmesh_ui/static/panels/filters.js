@@ -5,5 +5,8 @@ export const FILTERS = ["ast", "asev", "asrc", "aq"];
 
 /** Go to the alarms that name a host, a user or whatever else. */
 export function showAlarmsOf(words) {
-  update({ ...Object.fromEntries(FILTERS.map((key) => [key, ""])), aq: words, tab: "alarms", inc: "" }, { step: true });
+  update(
+    { ...Object.fromEntries(FILTERS.map((key) => [key, ""])), aq: words, tab: "alarms", inc: "" },
+    { step: true },
+  );
 }
