@@ -2,7 +2,7 @@
  * The server as the page sees it (API.md). JSON answers are parsed here; matrices go through workers, which keep their
  * pyramids off the main thread. Everything is addressed relative to the page, so any prefix before it works.
  */
-import { failure } from "./failure.js";
+import { failure } from "./api_error.js";
 import { state } from "./state.js";
 
 /** The folder of the page: `…/pingmesh/`. */
@@ -77,7 +77,7 @@ let turn = 0;
 
 function worker() {
   if (workers.length < Math.min(2, navigator.hardwareConcurrency || 2)) {
-    const one = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    const one = new Worker(new URL("./matrix_worker.js", import.meta.url), { type: "module" });
     one.onmessage = ({ data }) => {
       const { resolve, reject } = waiting.get(data.id) ?? {};
       waiting.delete(data.id);

@@ -13,10 +13,10 @@ import {
   t,
   translate,
 } from "./i18n.js";
-import { openMesh } from "./mesh.js";
+import { openMesh } from "./mesh/mesh.js";
 import { onChange, outerLink, state, update } from "./state.js";
 import { toggleTheme } from "./theme.js";
-import { openTime } from "./time.js";
+import { openTime } from "./time/bar.js";
 
 const TABS = ["mesh", "alarms", "fleet", "data"];
 const opened = {};

@@ -5,7 +5,7 @@
 import { address, get } from "../api.js";
 import { h, name } from "../dom.js";
 import { t } from "../i18n.js";
-import { ruleName } from "../rules.js";
+import { ruleName } from "../rule_names.js";
 import { onChange, state, update } from "../state.js";
 import { createAdmin } from "./admin.js";
 import { FILTERS } from "./filters.js";

@@ -1,6 +1,6 @@
 /** Data servers: who is there and from where, the longest sessions, what is read. */
 import { address, get } from "../api.js";
-import { card } from "../charts.js";
+import { card } from "../charts/charts.js";
 import { h, name } from "../dom.js";
 import { formatCount, formatDuration, formatMoment, formatWindow } from "../format.js";
 import { t } from "../i18n.js";

@@ -2,7 +2,7 @@
 import { h, isolate, name } from "../dom.js";
 import { formatCount, formatId, formatMoment, formatShare, formatUs, parseId } from "../format.js";
 import { language, t } from "../i18n.js";
-import { ruleName } from "../rules.js";
+import { ruleName } from "../rule_names.js";
 import { update } from "../state.js";
 
 const COLUMNS = 12;

@@ -2,7 +2,7 @@
 import { h, name } from "../dom.js";
 import { formatCount, formatDuration } from "../format.js";
 import { t } from "../i18n.js";
-import { ruleName } from "../rules.js";
+import { ruleName } from "../rule_names.js";
 import { update } from "../state.js";
 import { moment, tag } from "./incident.js";
 

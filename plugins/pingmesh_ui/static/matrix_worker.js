@@ -4,7 +4,7 @@
  */
 import { FAILED, HIGHEST, difference } from "./map/codes.js";
 import { arrange, buildMeans, buildPyramid } from "./map/pyramid.js";
-import { fetchMatrix } from "./matrix.js";
+import { fetchMatrix } from "./matrix_answer.js";
 import { findWorst } from "./map/worst.js";
 
 const ALL_LOST = 4001;

@@ -1,5 +1,5 @@
 /** The binary matrix: "PMM1" | u32 header length | header JSON | u16 codes, row by row. */
-import { failure } from "./failure.js";
+import { failure } from "./api_error.js";
 
 export async function fetchMatrix(url, signal) {
   const response = await fetch(url, { signal, credentials: "same-origin" });

@@ -2,12 +2,12 @@
  * Small pictures for the panel beside the map: what is selected over time, and its distribution. SVG that the page's
  * style sheet colours, so that they follow the theme; the large charts below the map are ECharts' (charts.js).
  */
-import { get } from "./api.js";
-import { h } from "./dom.js";
-import { formatShare, formatTime, formatUs, parseId } from "./format.js";
-import { t } from "./i18n.js";
-import { findRange } from "./map/axis.js";
-import { state } from "./state.js";
+import { get } from "../api.js";
+import { h } from "../dom.js";
+import { formatShare, formatTime, formatUs, parseId } from "../format.js";
+import { t } from "../i18n.js";
+import { findRange } from "../map/axis.js";
+import { state } from "../state.js";
 
 const WIDTH = 300;
 const HEIGHT = 64;

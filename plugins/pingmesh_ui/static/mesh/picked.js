@@ -1,6 +1,6 @@
 /** What is known of a cell: in the tooltip, in words for ears, and of the selection in the panel beside the map. */
-import { get } from "./api.js";
-import { $, h, isolate, name } from "./dom.js";
+import { get } from "../api.js";
+import { $, h, isolate, name } from "../dom.js";
 import {
   formatClock,
   formatCount,
@@ -8,13 +8,13 @@ import {
   formatTimes,
   formatUs,
   formatValue,
-} from "./format.js";
-import { t } from "./i18n.js";
-import { findRange } from "./map/axis.js";
-import { FAILED, MISSING, NOT_PLANNED, UNCLEAN, decode, isChange, isValue } from "./map/codes.js";
+} from "../format.js";
+import { t } from "../i18n.js";
+import { findRange } from "../map/axis.js";
+import { FAILED, MISSING, NOT_PLANNED, UNCLEAN, decode, isChange, isValue } from "../map/codes.js";
 import { codeAt, sharpen, windowKey } from "./mesh.js";
-import { ends, smallCharts } from "./small.js";
-import { state, update } from "./state.js";
+import { ends, smallCharts } from "../charts/small_charts.js";
+import { state, update } from "../state.js";
 
 const STATES = {
   [NOT_PLANNED]: "state.not_planned",
@@ -340,7 +340,7 @@ const pictures = { key: "", sel: "", timer: 0, box: h("div", {}) };
 const alarmsOf = (what) =>
   h(
     "button",
-    { onclick: async () => (await import("./panels/filters.js")).showAlarmsOf(what) },
+    { onclick: async () => (await import("../panels/filters.js")).showAlarmsOf(what) },
     t("alarms.of.host", { host: isolate(what) }),
   );
 

@@ -2,15 +2,22 @@
  * Charts below the map, of what is selected: latency and loss over time, the CDF, and each server's latency. ECharts
  * comes when the first chart is scrolled into view or the reader selects something, never before the map.
  */
-import { get } from "./api.js";
-import { $, h, isolate } from "./dom.js";
-import { saveBlob } from "./export.js";
-import { formatCount, formatMoment, formatShare, formatTime, formatUs, parseId } from "./format.js";
-import { t } from "./i18n.js";
-import { downloadLink, windowKey } from "./mesh.js";
-import { ends, subjectOf } from "./small.js";
-import { onChange, state, update } from "./state.js";
-import { colours, onTheme } from "./theme.js";
+import { get } from "../api.js";
+import { $, h, isolate } from "../dom.js";
+import { saveBlob } from "../export.js";
+import {
+  formatCount,
+  formatMoment,
+  formatShare,
+  formatTime,
+  formatUs,
+  parseId,
+} from "../format.js";
+import { t } from "../i18n.js";
+import { downloadLink, windowKey } from "../mesh/mesh.js";
+import { ends, subjectOf } from "./small_charts.js";
+import { onChange, state, update } from "../state.js";
+import { colours, onTheme } from "../theme.js";
 
 const BARS = 40;
 /** Charts are zoomed along their x axis: by dragging, by the wheel with shift, and by keys, which move both ends by parts of what is seen. */
@@ -25,7 +32,7 @@ const KEYS = {
 /** What ECharts drags a zoom with; of its buttons, which no key reaches, nothing is seen. */
 const BRUSH = { itemSize: 0, showTitle: false, feature: { dataZoom: { yAxisIndex: "none" } } };
 let echarts = null;
-const library = async () => (echarts ??= await import("./vendor/echarts.js"));
+const library = async () => (echarts ??= await import("../vendor/echarts.js"));
 
 /** A card with a head, a chart and ways to save it. `draw(chart)` returns ECharts options, or words why there is nothing. */
 export function card(id, { wide = false } = {}) {

@@ -2,10 +2,10 @@
  * The mesh view: one window of one metric on the map, what is pointed at, what is selected, what is worst. Changes of
  * the state come in through `onChange`, answers of the server through `load`; everything shown follows from the two.
  */
-import { address, get, pyramid } from "./api.js";
-import { $, afterFrame, h, isolate, name } from "./dom.js";
-import { describeCell, fillPicked, showTip } from "./detail.js";
-import { saveCells, savePicture } from "./export.js";
+import { address, get, pyramid } from "../api.js";
+import { $, afterFrame, h, isolate, name } from "../dom.js";
+import { describeCell, fillPicked, showTip } from "./picked.js";
+import { saveCells, savePicture } from "../export.js";
 import {
   formatClock,
   formatPoints,
@@ -13,18 +13,18 @@ import {
   formatUs,
   formatValue,
   formatWindow,
-} from "./format.js";
-import { t } from "./i18n.js";
+} from "../format.js";
+import { t } from "../i18n.js";
 import { drawLegend } from "./legend.js";
-import { findRange, lineage, makeAxis, selectHosts } from "./map/axis.js";
-import { FAILED, HIGHEST, MIDDLE, decode, isChange, isValue } from "./map/codes.js";
-import { createMap } from "./map/map.js";
-import { fitScale } from "./map/palette.js";
-import { hostScores } from "./map/worst.js";
-import { ruleName } from "./rules.js";
-import { ends } from "./small.js";
-import { onChange, state, update } from "./state.js";
-import { colours, onTheme, theme } from "./theme.js";
+import { findRange, lineage, makeAxis, selectHosts } from "../map/axis.js";
+import { FAILED, HIGHEST, MIDDLE, decode, isChange, isValue } from "../map/codes.js";
+import { createMap } from "../map/map.js";
+import { fitScale } from "../map/palette.js";
+import { hostScores } from "../map/worst.js";
+import { ruleName } from "../rule_names.js";
+import { ends } from "../charts/small_charts.js";
+import { onChange, state, update } from "../state.js";
+import { colours, onTheme, theme } from "../theme.js";
 
 /** How the numbers of a metric's codes are read: as they are, and as what became of them since another window. */
 const KINDS = { log: "us", share: "share", count: "count", ratio: "ratio" };
@@ -411,7 +411,7 @@ function firstPicture(view) {
     document.documentElement.dataset.ready = "1";
   });
   if (!document.getElementById("charts").childElementCount) {
-    import("./charts.js").then((charts) => charts.openCharts(view));
+    import("../charts/charts.js").then((charts) => charts.openCharts(view));
   }
 }
 

@@ -2,14 +2,14 @@
  * The time bar: which windows there are, which is shown, and play. In live mode it asks for new windows and follows the
  * newest. Views follow it: `time.follow(show)` calls `show(entry, options)` now and whenever another window is to be seen.
  */
-import { get } from "./api.js";
-import { $, afterFrame, h } from "./dom.js";
-import { formatDay, formatId, formatTime, formatWindow, parseId } from "./format.js";
-import { t } from "./i18n.js";
-import { createPlayer } from "./play.js";
-import { onChange, state, update } from "./state.js";
+import { get } from "../api.js";
+import { $, afterFrame, h } from "../dom.js";
+import { formatDay, formatId, formatTime, formatWindow, parseId } from "../format.js";
+import { t } from "../i18n.js";
+import { createPlayer } from "./player.js";
+import { onChange, state, update } from "../state.js";
 import { drawStrip } from "./strip.js";
-import { onTheme } from "./theme.js";
+import { onTheme } from "../theme.js";
 
 const LEVELS_S = { hour: 3_600, day: 86_400 };
 const RANGES = { "": 24, "1h": 1, "6h": 6, "24h": 24, "7d": 168 };

@@ -1,12 +1,12 @@
 /** The legend: the ramp with its numbers, and what each hatch says. */
-import { $, h } from "./dom.js";
-import { formatClock, formatValue } from "./format.js";
-import { t } from "./i18n.js";
-import { FAILED, MISSING, NOT_PLANNED, UNCLEAN, isChange } from "./map/codes.js";
-import { buildLut, colourAt, css, place, ticks } from "./map/palette.js";
-import { sample } from "./map/sampler.js";
-import { state } from "./state.js";
-import { theme } from "./theme.js";
+import { $, h } from "../dom.js";
+import { formatClock, formatValue } from "../format.js";
+import { t } from "../i18n.js";
+import { FAILED, MISSING, NOT_PLANNED, UNCLEAN, isChange } from "../map/codes.js";
+import { buildLut, colourAt, css, place, ticks } from "../map/palette.js";
+import { sample } from "../map/sampler.js";
+import { state } from "../state.js";
+import { theme } from "../theme.js";
 
 const STEPS = 240;
 

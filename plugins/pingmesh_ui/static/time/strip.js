@@ -1,6 +1,6 @@
 /** Above the slider: the mesh's p99 over the range as a line, failed and silent pairs as bars, and where we are. */
-import { $ } from "./dom.js";
-import { colours } from "./theme.js";
+import { $ } from "../dom.js";
+import { colours } from "../theme.js";
 
 export function drawStrip(time, at) {
   const canvas = $("strip");

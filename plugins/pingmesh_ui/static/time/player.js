@@ -1,6 +1,6 @@
 /** Play: one window after another, from pooled levels that are fetched ahead; at rest the window is shown in full. */
-import { $ } from "./dom.js";
-import { t } from "./i18n.js";
+import { $ } from "../dom.js";
+import { t } from "../i18n.js";
 
 const AHEAD = 6;
 const STEP_MS = 800;
