@@ -52,7 +52,7 @@ compress: (factor) => {
 
 ours: async ([home, n]) => {
   const at = (path) => import(new URL(`static/@/${path}`, home));
-  const [{ createMap }, { buildPyramid }, { makeAxis }, { colours }] = await Promise.all([at("map/map.js"), at("map/pyramid.js"), at("map/axis.js"), at("theme.js")]);
+  const [{ MeshMap }, { buildPyramid }, { makeAxis }, { colours }] = await Promise.all([at("map/map.js"), at("map/pyramid.js"), at("map/axis.js"), at("theme.js")]);
   const codes = new Uint16Array(n * n);
   for (let i = 0; i < codes.length; i++) codes[i] = 900 + ((i * 2654435761) >>> 22);
   const hosts = Array.from({ length: n }, (_, i) => ({ name: `h${i}`, address: "", dc: "d", podset: "p", tor: "t" }));
@@ -63,7 +63,7 @@ ours: async ([home, n]) => {
   const raf = () => new Promise((then) => requestAnimationFrame(then));
   await raf();
   const began = performance.now(), nothing = () => {};
-  const map = createMap(cells, overlay, { hover: nothing, pick: nothing, drill: nothing, span: nothing, block: nothing, cursor: nothing, whole: nothing, up: nothing, view: nothing }, { destination: "", source: "", value: String });
+  const map = new MeshMap(cells, overlay, { hover: nothing, pick: nothing, drill: nothing, span: nothing, block: nothing, cursor: nothing, whole: nothing, up: nothing, view: nothing }, { destination: "", source: "", value: String });
   map.setAxis(makeAxis(hosts, null, false));
   map.setLook({ kind: "us", mode: "log", low: 50, high: 10000 }, "light", colours());
   map.setLevels(buildPyramid(codes, n), null);

@@ -1,120 +1,89 @@
 /**
- * The server as the page sees it (API.md). JSON answers are parsed here; matrices go through workers, which keep their
- * pyramids off the main thread. Everything is addressed relative to the page, so any prefix before it works.
+ * Requests to the page's API (API.md) and to Airflow's own. Addresses are relative to the page, so
+ * that any prefix before it works.
  */
-import { failure } from "./api_error.js";
+import { apiError, pageError } from "./api_error.js";
 import { state } from "./state.js";
+
+/** @import { DagRun } from "../types/api.js" */
+
+/** @typedef {Record<string, string | number | null | undefined>} Query */
 
 /** The folder of the page: `…/pingmesh/`. */
 export const HOME = new URL("./", document.baseURI);
+/** The path of Airflow's own pages and API. */
+export const AIRFLOW = HOME.pathname.replace(/pingmesh\/$/, "");
 
-/** What is asked of windows, hours or days alike. */
-const OF_LEVEL = new Set(["windows", "matrix", "worst", "pair", "series", "groups", "cdf"]);
+/** Requests that take a `level`: figures of windows, hours or days. */
+const LEVELLED = new Set(["windows", "matrix", "worst", "pair", "series", "groups", "cdf"]);
+const ACCEPT = { accept: "application/json" };
 
-export const address = (path, query = {}) => {
+/**
+ * The address of a request; what is empty is left out.
+ * @param {string} path
+ * @param {Query} [query]
+ */
+export function address(path, query = {}) {
   const url = new URL(`api/v1/${path}`, HOME);
-  const level = OF_LEVEL.has(path) ? state.lv : "";
+  const level = LEVELLED.has(path) ? state.lv : "";
   for (const [key, value] of Object.entries({ ...query, level })) {
     if (value !== undefined && value !== null && value !== "") {
-      url.searchParams.set(key, value);
+      url.searchParams.set(key, String(value));
     }
   }
   return url.href;
-};
-
-export async function get(path, query, signal) {
-  let response;
-  try {
-    response = await fetch(address(path, query), {
-      signal,
-      credentials: "same-origin",
-      headers: { accept: "application/json" },
-    });
-  } catch (error) {
-    throw error.name === "AbortError"
-      ? error
-      : Object.assign(new Error(error.message), { code: "offline" });
-  }
-  if (!response.ok) {
-    throw await failure(response);
-  }
-  return response.json();
 }
 
-const ADMIN_RUNS = `${HOME.pathname.replace(/pingmesh\/$/, "")}api/v2/dags/alert_admin/dagRuns`;
+/**
+ * The address of the same answer as a file.
+ * @param {string} path
+ * @param {Query} query
+ * @param {"csv" | "json"} format
+ */
+export const downloadLink = (path, query, format) =>
+  address(path, { ...query, format, download: 1 });
 
-/** Airflow's own API, with the user's session: the one thing the page asks to be done. Its answer is the Dag run. */
+/**
+ * @param {string} path
+ * @param {Query} [query]
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>} the answer of types/api.d.ts
+ * @throws {import("../types/api.js").ApiError}
+ */
+export const get = (path, query, signal) => ask(address(path, query), { signal, headers: ACCEPT });
+
+const ADMIN_RUNS = `${AIRFLOW}api/v2/dags/alert_admin/dagRuns`;
+
+/**
+ * Start a run of Airflow's DAG `alert_admin` with the reader's session: the only thing that the
+ * page changes.
+ * @param {Record<string, unknown>} conf
+ * @returns {Promise<DagRun>}
+ */
 export const triggerAdmin = (conf) =>
-  askAirflow(ADMIN_RUNS, {
+  ask(ADMIN_RUNS, {
     method: "POST",
-    headers: { "content-type": "application/json", accept: "application/json" },
+    headers: { "content-type": "application/json", ...ACCEPT },
     body: JSON.stringify({ logical_date: null, conf }),
   });
 
-/** How that run is going: its `state` is queued, running, success or failed. */
-export const adminRun = (id) =>
-  askAirflow(`${ADMIN_RUNS}/${encodeURIComponent(id)}`, {
-    headers: { accept: "application/json" },
-  });
+/**
+ * How that run is going.
+ * @param {string} id
+ * @returns {Promise<DagRun>}
+ */
+export const adminRun = (id) => ask(`${ADMIN_RUNS}/${encodeURIComponent(id)}`, { headers: ACCEPT });
 
-async function askAirflow(path, options) {
-  let response;
-  try {
-    response = await fetch(path, { credentials: "same-origin", ...options });
-  } catch (error) {
-    throw Object.assign(new Error(error.message), { code: "offline" });
-  }
+/**
+ * @param {string} url
+ * @param {RequestInit} options
+ */
+async function ask(url, options) {
+  const response = await fetch(url, { credentials: "same-origin", ...options }).catch((error) => {
+    throw error.name === "AbortError" ? error : pageError(error.message, "offline");
+  });
   if (!response.ok) {
-    throw await failure(response);
+    throw await apiError(response);
   }
   return response.json();
 }
-
-const workers = [];
-const waiting = new Map();
-let next = 0;
-let turn = 0;
-
-function worker() {
-  if (workers.length < Math.min(2, navigator.hardwareConcurrency || 2)) {
-    const one = new Worker(new URL("./matrix_worker.js", import.meta.url), { type: "module" });
-    one.onmessage = ({ data }) => {
-      const { resolve, reject } = waiting.get(data.id) ?? {};
-      waiting.delete(data.id);
-      if (!resolve) {
-        return;
-      }
-      if (data.error) {
-        reject(Object.assign(new Error(data.error.message), data.error));
-      } else {
-        resolve(data);
-      }
-    };
-    workers.push(one);
-    return one;
-  }
-  return workers[turn++ % workers.length];
-}
-
-/** Have a matrix fetched and its pyramid built: `{ header, levels }`. `job` as in worker.js, with query instead of url. */
-export function pyramid({ query, against, ...job }, signal) {
-  const id = ++next;
-  const one = worker();
-  return new Promise((resolve, reject) => {
-    waiting.set(id, { resolve, reject });
-    signal?.addEventListener("abort", () => {
-      one.postMessage({ cancel: id });
-      waiting.delete(id);
-      reject(new DOMException("not wanted any more", "AbortError"));
-    });
-    one.postMessage({
-      id,
-      url: address("matrix", query),
-      against: against ? address("matrix", against) : null,
-      ...job,
-    });
-  });
-}
-
-/** Start the first worker before it is needed. */
-export const warm = () => void worker();

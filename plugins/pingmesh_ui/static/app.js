@@ -1,9 +1,9 @@
 /**
- * The page: starts with the language and what the server knows (`boot`), shows the tab that the link names, and says in
- * words when something does not work. Each tab is a module that is loaded when it is first opened.
+ * The page: loads the language and what the server knows (`boot`), and shows the tab that the link
+ * names. Each tab is a module that is loaded when it is first opened.
  */
-import { HOME, get, warm } from "./api.js";
-import { $, h } from "./dom.js";
+import { get } from "./api.js";
+import { $, find, h } from "./dom.js";
 import {
   LANGUAGES,
   keep,
@@ -13,14 +13,45 @@ import {
   t,
   translate,
 } from "./i18n.js";
+import { warm } from "./matrix_workers.js";
 import { openMesh } from "./mesh/mesh.js";
+import { report, showLink } from "./notice.js";
 import { onChange, outerLink, state, update } from "./state.js";
 import { toggleTheme } from "./theme.js";
 import { openTime } from "./time/bar.js";
 
-const TABS = ["mesh", "alarms", "fleet", "data"];
+/** @import { Boot, Incident, WindowEntry } from "../types/api.js" */
+/** @import { Frame } from "./view.js" */
+/** @import { Time } from "./time/windows.js" */
+
+/**
+ * What the tabs share.
+ * @typedef {object} Context
+ * @property {Boot} boot
+ * @property {typeof report} report
+ * @property {(count: number) => void} countAlarms show how many incidents are open
+ * @property {Time} [time] once there are windows
+ * @property {(entry: WindowEntry) => Promise<Frame>} [frame] a window as play shows it
+ * @property {() => void} [arrive] the map is to show what is selected next
+ */
+/**
+ * @typedef {{ show?: () => unknown }} Panel a tab that is open; `show` is called when it is seen
+ *   again
+ */
+/** @typedef {(typeof TABS)[number]} Tab */
+
+const TABS = /** @type {const} */ (["mesh", "alarms", "fleet", "data"]);
+/** Steps between the tabs, by key. */
+const STEPS = new Map([
+  ["ArrowRight", 1],
+  ["ArrowLeft", -1],
+]);
+const COPIED_MS = 1_600;
+
+/** @type {Partial<Record<Tab, Promise<Panel>>>} */
 const opened = {};
-const context = { boot: null, report, countAlarms };
+/** @type {Context} */
+const context = { boot: /** @type {any} */ (null), report, countAlarms };
 
 async function start() {
   warm();
@@ -34,76 +65,109 @@ async function start() {
   context.boot = boot.value;
   report(null);
   await showTab();
-  const open = await get("incidents").catch(() => null); // the count beside the tab; nothing waits for it
-  if (open && !opened.alarms) {
-    countAlarms(open.incidents.filter((one) => !one.acknowledged_by && !one.silenced).length);
+  await countOpenIncidents();
+}
+
+/** The count beside the tab; nothing waits for it. */
+async function countOpenIncidents() {
+  const alarms = await get("incidents").catch(() => null);
+  if (alarms && !opened.alarms) {
+    /** @param {Incident} incident */
+    const isOpen = (incident) => !incident.acknowledged_by && !incident.silenced;
+    countAlarms(alarms.incidents.filter(isOpen).length);
   }
 }
 
 function fillHead() {
-  $("language").replaceChildren(
-    ...Object.entries(LANGUAGES).map(([code, label]) =>
-      h("option", { value: code, selected: code === language, lang: code }, label),
-    ),
+  const options = Object.entries(LANGUAGES).map(([code, label]) =>
+    h("option", { value: code, selected: code === language, lang: code }, label),
   );
+  $("language").replaceChildren(...options);
   $("language").onchange = () => {
     keep("pingmesh.language", $("language").value);
     location.reload();
   };
   $("theme").onclick = toggleTheme;
   $("copy").onclick = copyLink;
-  document.querySelector(".skip").onclick = skip;
+  find(".skip").onclick = skip;
   for (const tab of TABS) {
     const button = $(`tab-${tab}`);
     button.onclick = () => update({ tab }, { step: true });
-    button.onkeydown = (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (step) {
-        const to = TABS[(TABS.indexOf(tab) + step + TABS.length) % TABS.length];
-        update({ tab: to });
-        $(`tab-${to}`).focus();
-      }
-    };
+    button.onkeydown = ({ key }) => stepFrom(tab, STEPS.get(key));
   }
 }
 
-/** To the map, or to the panel where there is none: what is hidden takes no focus. The hash stays the view's. */
+/**
+ * @param {Tab} tab
+ * @param {number} [step]
+ */
+function stepFrom(tab, step) {
+  if (step) {
+    const to = TABS[(TABS.indexOf(tab) + step + TABS.length) % TABS.length];
+    update({ tab: to });
+    $(`tab-${to}`).focus();
+  }
+}
+
+/**
+ * To the map, or to the panel of another tab: the map takes no focus while it is hidden. The hash
+ * stays that of the view.
+ * @param {Event} event
+ */
 function skip(event) {
   event.preventDefault();
-  document.querySelector("[role=tabpanel]:not([hidden])").focus();
+  find("[role=tabpanel]:not([hidden])").focus();
   $("overlay").focus();
 }
 
 async function showTab() {
-  const current = TABS.includes(state.tab) ? state.tab : "mesh";
+  const current = TABS.find((tab) => tab === state.tab) ?? "mesh";
   for (const tab of TABS) {
-    $(`panel-${tab}`).hidden = tab !== current;
-    $(`tab-${tab}`).setAttribute("aria-selected", tab === current);
-    $(`tab-${tab}`).tabIndex = tab === current ? 0 : -1;
+    const isCurrent = tab === current;
+    $(`panel-${tab}`).hidden = !isCurrent;
+    $(`tab-${tab}`).setAttribute("aria-selected", String(isCurrent));
+    $(`tab-${tab}`).tabIndex = isCurrent ? 0 : -1;
   }
-  $("time").hidden = current === "alarms" || !context.boot?.newest;
+  const hasWindows = Boolean(context.boot?.newest);
+  $("time").hidden = current === "alarms" || !hasWindows;
   try {
-    if (context.boot?.newest) {
+    if (hasWindows) {
       context.time ??= openTime(context);
     }
-    opened[current] ??=
-      current === "mesh"
-        ? openMesh(context)
-        : (await import(`./panels/${current}.js`)).open($(`panel-${current}`), context);
-    (await opened[current])?.show?.();
+    opened[current] ??= open(current);
+    const panel = await opened[current];
+    panel?.show?.();
   } catch (error) {
     delete opened[current];
-    // A module that does not come says nothing of why: an expired session, or no network. The API does.
-    report(
-      error instanceof TypeError
-        ? await get("boot").then(
-            () => error,
-            (reason) => reason,
-          )
-        : error,
-      showTab,
-    );
+    report(await reasonOf(error), showTab);
   }
+}
+
+/**
+ * @param {Tab} tab
+ * @returns {Promise<Panel>}
+ */
+async function open(tab) {
+  if (tab === "mesh") {
+    return openMesh(context);
+  }
+  const panel = await import(`./panels/${tab}.js`);
+  return panel.open($(`panel-${tab}`), context);
+}
+
+/**
+ * A module that cannot be loaded gives a TypeError without a reason (an expired session, no
+ * network); a request to the API gives it.
+ * @param {Error} error
+ */
+async function reasonOf(error) {
+  if (!(error instanceof TypeError)) {
+    return error;
+  }
+  return get("boot").then(
+    () => error,
+    (reason) => reason,
+  );
 }
 
 onChange((changed) => {
@@ -112,92 +176,24 @@ onChange((changed) => {
   }
 });
 
-/** Say what went wrong and what to do about it; null takes it back. */
-export function report(error, again) {
-  const box = $("notice");
-  if (!error || error.name === "AbortError") {
-    if (!error) {
-      box.hidden = true;
-    }
-    return;
-  }
-  const code = error.code ?? "failed";
-  const expired = code === "expired";
-  const known = t(`error.${code}`);
-  box.className = ["expired", "forbidden"].includes(code) ? "bad" : "";
-  box.replaceChildren(
-    h("strong", {}, known === `error.${code}` ? t("error.failed") : known),
-    h("span", {}, expired || code === "offline" ? "" : error.message),
-    expired ? h("a", { href: loginLink() }, t("login")) : "",
-    expired
-      ? ""
-      : again
-        ? h(
-            "button",
-            {
-              onclick: () => {
-                box.hidden = true;
-                again();
-              },
-            },
-            t("again"),
-          )
-        : "",
-    h("span", { class: "grow" }),
-    h(
-      "button",
-      {
-        class: "quiet",
-        "aria-label": t("close"),
-        onclick: () => {
-          box.hidden = true;
-        },
-      },
-      "×",
-    ),
-  );
-  box.hidden = false;
-}
-
-/** Airflow's login, coming back to this view: within the frame, which may not navigate the window around it. */
-function loginLink() {
-  return `${HOME.pathname.replace(/pingmesh\/$/, "")}auth/login?next=${encodeURIComponent(location.href)}`;
-}
-
 async function copyLink() {
   const link = outerLink();
   try {
     await navigator.clipboard.writeText(link);
-    $("copy").textContent = t("copied");
   } catch {
-    const field = h("input", { value: link, readOnly: true, "aria-label": t("copy"), size: 60 });
-    $("notice").className = "";
-    $("notice").replaceChildren(
-      h("span", {}, t("copy.here")),
-      field,
-      h(
-        "button",
-        {
-          onclick: () => {
-            $("notice").hidden = true;
-          },
-        },
-        t("close"),
-      ),
-    );
-    $("notice").hidden = false;
-    field.focus();
-    field.select();
+    showLink(link); // the frame may not write to the clipboard
     return;
   }
+  $("copy").textContent = t("copied");
   setTimeout(() => {
     $("copy").textContent = t("copy");
-  }, 1600);
+  }, COPIED_MS);
 }
 
+/** @param {number} count */
 function countAlarms(count) {
   $("alarm-count").hidden = !count;
-  $("alarm-count").textContent = count;
+  $("alarm-count").textContent = String(count);
 }
 
 start();

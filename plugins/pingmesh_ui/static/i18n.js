@@ -1,22 +1,26 @@
-/** Words by key, in the language of the reader. `t("probes", { n: 3 })` fills {n}; a key with .one/.other forms is chosen by n. */
+/**
+ * Words by key, in the language of the reader. `t("probes", { n: 3 })` fills `{n}`; where a key has
+ * the forms `.one` and `.other`, `n` chooses between them.
+ */
+/** @type {Record<string, string>} */
 export const LANGUAGES = { en: "English", zh: "中文" };
+/** @type {Record<string, string>} */
 let words = {};
 let plural = new Intl.PluralRules("en");
 let numbers = new Intl.NumberFormat("en");
 export let language = "en";
 
+/** The language that the reader chose, else the first of the browser's that there are words in. */
 export function preferredLanguage() {
   const kept = read("pingmesh.language");
-  if (kept in LANGUAGES) {
+  if (kept && kept in LANGUAGES) {
     return kept;
   }
-  return (
-    (navigator.languages ?? [navigator.language])
-      .map((tag) => tag.slice(0, 2))
-      .find((tag) => tag in LANGUAGES) ?? "en"
-  );
+  const tags = navigator.languages ?? [navigator.language];
+  return tags.map((tag) => tag.slice(0, 2)).find((tag) => tag in LANGUAGES) ?? "en";
 }
 
+/** @param {string} wanted a key of `LANGUAGES` */
 export async function loadLanguage(wanted) {
   const response = await fetch(new URL(`./i18n/${wanted}.json`, import.meta.url));
   words = await response.json();
@@ -26,33 +30,54 @@ export async function loadLanguage(wanted) {
   document.documentElement.lang = wanted === "zh" ? "zh-Hans" : wanted;
 }
 
+/**
+ * The words of a key; the key itself where there are none.
+ * @param {string} key
+ * @param {Record<string, any>} [values]
+ */
 export function t(key, values = {}) {
-  const text =
-    words[key] ??
-    ("n" in values
-      ? (words[`${key}.${plural.select(values.n)}`] ?? words[`${key}.other`])
-      : undefined) ??
-    key;
+  const text = words[key] ?? counted(key, values) ?? key;
   return text.replace(/\{(\w+)\}/g, (_, name) =>
     name === "n" ? numbers.format(values.n) : (values[name] ?? ""),
   );
 }
 
-export const has = (key) => key in words;
+/**
+ * @param {string} key
+ * @param {Record<string, any>} values
+ */
+function counted(key, values) {
+  if (!("n" in values)) {
+    return undefined;
+  }
+  return words[`${key}.${plural.select(values.n)}`] ?? words[`${key}.other`];
+}
 
-/** Fill what index.html says by key: data-t for text, data-t-<attribute> for attributes. */
+/**
+ * The words of `<prefix>.<id>`, null where there are none: for ids that the page may not know yet.
+ * @param {string} prefix
+ * @param {string} id
+ */
+export const wordsOf = (prefix, id) => words[`${prefix}.${id}`] ?? null;
+
+/** Fill index.html: `data-t` is the key of a text, `data-t-<attribute>` that of an attribute. */
 export function translate(root = document) {
-  for (const element of root.querySelectorAll("[data-t]")) {
-    element.textContent = t(element.dataset.t);
+  for (const element of /** @type {NodeListOf<HTMLElement>} */ (
+    root.querySelectorAll("[data-t]")
+  )) {
+    element.textContent = t(element.dataset.t ?? "");
   }
   for (const attribute of ["aria-label", "title", "placeholder"]) {
     for (const element of root.querySelectorAll(`[data-t-${attribute}]`)) {
-      element.setAttribute(attribute, t(element.getAttribute(`data-t-${attribute}`)));
+      element.setAttribute(attribute, t(element.getAttribute(`data-t-${attribute}`) ?? ""));
     }
   }
 }
 
-/** Storage may be forbidden in a frame; then nothing is remembered. */
+/**
+ * Read what the browser keeps. A frame may be forbidden to; then nothing is remembered.
+ * @param {string} key
+ */
 export function read(key) {
   try {
     return localStorage.getItem(key);
@@ -60,6 +85,11 @@ export function read(key) {
     return null;
   }
 }
+
+/**
+ * @param {string} key
+ * @param {string} value
+ */
 export function keep(key, value) {
   try {
     localStorage.setItem(key, value);

@@ -1,36 +1,74 @@
 /** Light or dark: the reader's choice, else Airflow's around the frame, else the system's. */
 import { keep, read } from "./i18n.js";
 
+/** @typedef {"light" | "dark"} Theme */
+
+const KEPT_AS = "pingmesh.theme";
+/** Custom properties of page.css that canvases draw with. */
+const COLOURS = /** @type {const} */ ([
+  "paper",
+  "panel",
+  "ink",
+  "muted",
+  "rule",
+  "grid",
+  "accent",
+  "bracket",
+  "cross",
+  "ring",
+  "focus",
+  "bad",
+  "warn",
+  "good",
+  "bar",
+  "s0",
+  "s1",
+  "s2",
+  "s3",
+]);
+/** @typedef {Record<(typeof COLOURS)[number] | "onRing", string>} Colours */
+
 const system = matchMedia("(prefers-color-scheme: dark)");
+/** @type {Set<(theme: Theme) => void>} */
 const listeners = new Set();
+/** @type {Theme} */
 export let theme = "light";
+/** @type {Colours | null} */
 let paint = null;
 
-function airflows() {
+/** The document around the frame; null where there is none, or of another origin. */
+function outerDocument() {
   try {
-    if (window.parent === window) {
-      return null;
-    }
-    const root = window.parent.document.documentElement;
-    return root.classList.contains("dark") || root.dataset.theme === "dark"
-      ? "dark"
-      : root.classList.contains("light")
-        ? "light"
-        : null;
+    return window.parent === window ? null : window.parent.document.documentElement;
   } catch {
     return null;
   }
 }
 
-function apply() {
-  const chosen = read("pingmesh.theme");
-  theme = ["light", "dark"].includes(chosen)
-    ? chosen
-    : (airflows() ?? (system.matches ? "dark" : "light"));
-  changed();
+/** @returns {Theme | null} */
+function airflowsTheme() {
+  const root = outerDocument();
+  if (!root) {
+    return null;
+  }
+  if (root.classList.contains("dark") || root.dataset.theme === "dark") {
+    return "dark";
+  }
+  return root.classList.contains("light") ? "light" : null;
 }
 
-function changed() {
+/** @returns {Theme} */
+function chosenTheme() {
+  const kept = read(KEPT_AS);
+  if (kept === "light" || kept === "dark") {
+    return kept;
+  }
+  return airflowsTheme() ?? (system.matches ? "dark" : "light");
+}
+
+/** @param {Theme} wanted */
+function apply(wanted) {
+  theme = wanted;
   document.documentElement.dataset.theme = theme;
   paint = null;
   for (const listener of listeners) {
@@ -38,54 +76,37 @@ function changed() {
   }
 }
 
-export const onTheme = (listener) => listeners.add(listener);
+/** @param {(theme: Theme) => void} listener */
+export const onTheme = (listener) => void listeners.add(listener);
+
 export function toggleTheme() {
-  keep("pingmesh.theme", theme === "dark" ? "light" : "dark");
-  theme = theme === "dark" ? "light" : "dark";
-  changed();
+  const wanted = theme === "dark" ? "light" : "dark";
+  keep(KEPT_AS, wanted);
+  apply(wanted);
 }
 
-/** The custom properties that canvases draw with; they are read once a theme, for to read them is to lay out the page. */
-export const colours = () => (paint ??= readColours());
+/**
+ * The colours that canvases draw with. They are read once a theme: reading them lays out the page.
+ * @returns {Colours}
+ */
+export function colours() {
+  paint ??= readColours();
+  return paint;
+}
 
+/** @returns {Colours} */
 function readColours() {
   const style = getComputedStyle(document.documentElement);
+  /** @param {string} name */
   const of = (name) => style.getPropertyValue(`--${name}`).trim();
-  return Object.fromEntries(
-    [
-      "paper",
-      "panel",
-      "ink",
-      "muted",
-      "rule",
-      "grid",
-      "accent",
-      "bracket",
-      "cross",
-      "ring",
-      "focus",
-      "bad",
-      "warn",
-      "good",
-      "bar",
-      "s0",
-      "s1",
-      "s2",
-      "s3",
-    ]
-      .map((name) => [name, of(name)])
-      .concat([["onRing", of("on-ring")]]),
-  );
+  const named = Object.fromEntries(COLOURS.map((name) => [name, of(name)]));
+  return /** @type {Colours} */ ({ ...named, onRing: of("on-ring") });
 }
 
-apply();
-system.addEventListener("change", apply);
-try {
-  if (window.parent !== window) {
-    new MutationObserver(apply).observe(window.parent.document.documentElement, {
-      attributeFilter: ["class", "data-theme"],
-    });
-  }
-} catch {
-  // A parent of another origin keeps its theme to itself.
+const follow = () => apply(chosenTheme());
+follow();
+system.addEventListener("change", follow);
+const outer = outerDocument();
+if (outer) {
+  new MutationObserver(follow).observe(outer, { attributeFilter: ["class", "data-theme"] });
 }

@@ -1,10 +1,39 @@
 /**
- * The two axes of the map are the same list of hosts. Neighbours of one ToR, podset or DC are a span with a path
- * ("dc1/podset2/tor1"), so a path, like a host's name, is a range of positions.
+ * The two axes of the map are the same list of hosts. Neighbours of one ToR, podset or DC are a
+ * span with a path ("dc1/podset2/tor1"), so that a path, like a host's name, is a range of
+ * positions.
  */
-const KINDS = ["tor", "podset", "dc"];
 
-/** `hosts` as the API gives them: [{ name, address, dc, podset, tor }]. `order`: positions shown, null for all as they are. */
+/** @typedef {"tor" | "podset" | "dc"} GroupKind from fine to coarse */
+/** @typedef {{ name: string, address: string, dc: string, podset: string, tor: string }} Host */
+/**
+ * @typedef {{ start: number, stop: number, path: string, label: string }} Span `stop` is excluded
+ */
+/** @typedef {{ kind: GroupKind, spans: Span[] }} Bracket the spans of one kind of group */
+/**
+ * A path or a name as positions; of all hosts the path is "".
+ * @typedef {{ kind: "all" | "host" | GroupKind, path: string, start: number, stop: number }} Range
+ */
+/**
+ * @typedef {object} Axis
+ * @property {Host[]} hosts those that are shown, in their order
+ * @property {number} n how many they are
+ * @property {Int32Array | null} order positions in the inventory; null: all, as they are
+ * @property {(name: string) => number} position of a host; −1 where it is not shown
+ * @property {Bracket[]} levels
+ * @property {Bracket[]} brackets the levels that are drawn: more than one span, fewer than hosts
+ * @property {(i: number, kind: "host" | GroupKind) => string} path of the host or group at a
+ *   position
+ */
+
+const KINDS = /** @type {GroupKind[]} */ (["tor", "podset", "dc"]);
+
+/**
+ * @param {Host[]} hosts the inventory
+ * @param {Int32Array | null} [order] positions that are shown; null: all, as they are
+ * @param {boolean} [hasTopology] whether neighbours belong together
+ * @returns {Axis}
+ */
 export function makeAxis(hosts, order = null, hasTopology = true) {
   const shown = order ? Array.from(order, (i) => hosts[i]) : hosts;
   const positions = new Map(shown.map((host, i) => [host.name, i]));
@@ -16,23 +45,34 @@ export function makeAxis(hosts, order = null, hasTopology = true) {
     order,
     position: (name) => positions.get(name) ?? -1,
     levels,
-    /** Levels worth a bracket: more than one span, fewer than there are hosts. */
     brackets: levels.filter(({ spans }) => spans.length > 1 && spans.length < n),
     path: (i, kind) => pathOf(shown[i], kind),
   };
 }
 
+/**
+ * @param {Host} host
+ * @param {"host" | GroupKind} kind
+ */
 function pathOf(host, kind) {
-  if (kind === "host") {
-    return host.name;
+  switch (kind) {
+    case "host":
+      return host.name;
+    case "dc":
+      return host.dc;
+    case "podset":
+      return `${host.dc}/${host.podset}`;
+    default:
+      return `${host.dc}/${host.podset}/${host.tor}`;
   }
-  if (kind === "dc") {
-    return host.dc;
-  }
-  return kind === "podset" ? `${host.dc}/${host.podset}` : `${host.dc}/${host.podset}/${host.tor}`;
 }
 
+/**
+ * @param {Host[]} hosts
+ * @param {GroupKind} kind
+ */
 function spansOf(hosts, kind) {
+  /** @type {Span[]} */
   const spans = [];
   hosts.forEach((host, i) => {
     const path = pathOf(host, kind);
@@ -46,7 +86,12 @@ function spansOf(hosts, kind) {
   return spans;
 }
 
-/** What a path or a name means here: { kind, path, start, stop }, or null. The whole mesh is "". */
+/**
+ * The range of a path or a name; null where the axis has none.
+ * @param {Axis} axis
+ * @param {string} path
+ * @returns {Range | null}
+ */
 export function findRange(axis, path) {
   if (!path) {
     return { kind: "all", path: "", start: 0, stop: axis.n };
@@ -56,38 +101,57 @@ export function findRange(axis, path) {
     return { kind: "host", path, start: i, stop: i + 1 };
   }
   for (const { kind, spans } of axis.levels) {
-    const same = spans.filter((span) => span.path === path);
-    if (same.length) {
-      return { kind, path, start: same[0].start, stop: same.at(-1).stop };
+    const first = spans.find((span) => span.path === path);
+    const last = spans.findLast((span) => span.path === path);
+    if (first && last) {
+      return { kind, path, start: first.start, stop: last.stop };
     }
   }
   return null;
 }
 
-/** The paths above a path, from wide to narrow, itself included: for breadcrumbs. */
+/**
+ * The paths above a path, from wide to narrow, itself included.
+ * @param {Axis} axis
+ * @param {string} path
+ */
 export function lineage(axis, path) {
   const range = findRange(axis, path);
   if (!range || range.kind === "all") {
     return [];
   }
-  const kinds = ["host", ...axis.brackets.map((level) => level.kind)];
+  const kinds = ["host", ...axis.brackets.map(({ kind }) => kind)];
   return kinds
     .slice(Math.max(0, kinds.indexOf(range.kind)))
     .reverse()
-    .map((kind) => axis.path(range.start, kind));
+    .map((kind) => axis.path(range.start, /** @type {"host" | GroupKind} */ (kind)));
 }
 
-/** A label in the room there is: whole, then initials and number ("podset 4" → "p4"), then nothing. */
+/** @typedef {(text: string) => number} Measure the width of a text, in px */
+
+/**
+ * A label in the room there is: whole, then its initial and number ("podset 4" → "p4"), then
+ * nothing.
+ * @param {string} label
+ * @param {number} room px
+ * @param {Measure} measure
+ */
 export function shortLabel(label, room, measure) {
   if (measure(label) <= room) {
     return label;
   }
-  const digits = /(\d+)\D*$/.exec(label)?.[1] ?? "";
-  const brief = (/[^\d\s._-]/u.exec(label)?.[0] ?? "") + digits;
+  const initial = /[^\d\s._-]/u.exec(label)?.[0] ?? "";
+  const number = /(\d+)\D*$/.exec(label)?.[1] ?? "";
+  const brief = initial + number;
   return brief.length < label.length && measure(brief) <= room ? brief : "";
 }
 
-/** The middle goes: hosts differ at their ends. */
+/**
+ * A name in the room there is. Its middle is cut: names of hosts differ at their ends.
+ * @param {string} name
+ * @param {number} room px
+ * @param {Measure} measure
+ */
 export function shortName(name, room, measure) {
   if (measure(name) <= room) {
     return name;
@@ -102,24 +166,35 @@ export function shortName(name, room, measure) {
   return "";
 }
 
-/** Positions of the hosts that `query` names (name, address or group contains each of its words), sorted as asked. */
-export function selectHosts(hosts, query, sort, score) {
+/**
+ * Positions of the hosts whose name, address or place contains each word of `query`.
+ * @param {Host[]} hosts
+ * @param {string} query
+ * @param {string} sort "" as they are | "name" | "worst"
+ * @param {ArrayLike<number> | null} scores of the hosts, for "worst"
+ * @returns {Int32Array | null} null: all, as they are
+ */
+export function selectHosts(hosts, query, sort, scores) {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
-  const text = (host) =>
-    `${host.name} ${host.address} ${host.dc}/${host.podset}/${host.tor}`.toLowerCase();
+  /** @type {number[]} */
   const found = [];
   hosts.forEach((host, i) => {
-    if (words.every((word) => text(host).includes(word))) {
+    const text = searchText(host);
+    if (words.every((word) => text.includes(word))) {
       found.push(i);
     }
   });
   if (sort === "name") {
     found.sort((a, b) => hosts[a].name.localeCompare(hosts[b].name, undefined, { numeric: true }));
+    return Int32Array.from(found);
   }
-  if (sort === "worst" && score) {
-    found.sort((a, b) => score[b] - score[a] || a - b);
+  if (sort === "worst" && scores) {
+    found.sort((a, b) => scores[b] - scores[a] || a - b);
+    return Int32Array.from(found);
   }
-  return !words.length && sort !== "name" && !(sort === "worst" && score)
-    ? null
-    : Int32Array.from(found);
+  return words.length ? Int32Array.from(found) : null;
 }
+
+/** @param {Host} host */
+const searchText = ({ name, address, dc, podset, tor }) =>
+  `${name} ${address} ${dc}/${podset}/${tor}`.toLowerCase();

@@ -1,364 +1,336 @@
 /**
- * The map: two canvases over each other, one for cells, one for all that is drawn on and around them. It knows a
- * matrix, an axis and a view; what a click means is for its owner: `events` are hover, pick, drill, block, view.
+ * The map: two canvases over each other, one for cells, one for all that is drawn on and around
+ * them. It has a matrix, an axis and a view; what a click means is up to its owner (`MapEvents`).
  */
-import { drawOverlay, marginFor } from "./overlay.js";
-import { STATES, buildLut } from "./palette.js";
-import { sample } from "./sampler.js";
-import { attachInteractions } from "./interactions.js";
+import {
+  MOST_FIT,
+  cellAt,
+  clampedView,
+  limitZoom,
+  placeOf,
+  placeOnWay,
+  seenCells,
+  spanAt,
+} from "./camera.js";
+import { attachKeys } from "./keys.js";
+import { Painter } from "./painter.js";
+import { PointerInput } from "./pointer.js";
 
-const MOST = 120;
-const SLOW_MS = 12;
-const still = matchMedia("(prefers-reduced-motion: reduce)");
+/** @import { Axis } from "./axis.js" */
+/** @import { AxisSpan, Place } from "./camera.js" */
+/** @import { AlarmBar, Block, Cell, Geometry, MapWords } from "./overlay.js" */
+/** @import { Scale } from "./palette.js" */
+/** @import { Level } from "./pyramid.js" */
+/** @import { Colours, Theme } from "../theme.js" */
 
-export function createMap(cells, overlay, events, words) {
-  const onCells = cells.getContext("2d", { alpha: false });
-  const onTop = overlay.getContext("2d");
-  const spare = document.createElement("canvas");
-  const onSpare = spare.getContext("2d", { alpha: false });
-  const map = {
-    axis: null,
-    levels: null,
-    means: null,
-    scale: null,
-    theme: "light",
-    hatch: true,
-    view: { x: 0, y: 0 },
-    zoom: 1,
-    fit: 1,
-    geometry: null,
-    hover: null,
-    cursor: null,
-    block: null,
-    focus: null,
-    rings: [],
-    alarms: [],
-    moving: false,
-    frames: [],
-  };
-  let lut = null;
-  let image = null;
-  let dirtyCells = false;
-  let dirtyTop = false;
-  let waiting = 0;
-  let coarse = 1;
-  let width = 0;
-  let height = 0;
-  let flight = 0;
-  let goesWhole = false;
+/**
+ * What the reader does with the map.
+ * @typedef {object} MapEvents
+ * @property {(cell: Cell | null, event?: MouseEvent) => void} hover
+ * @property {(cell: Cell) => void} pick
+ * @property {(cell: Cell) => void} drill one step down at this cell
+ * @property {(span: AxisSpan) => void} span a name or a bracket was clicked
+ * @property {(block: Block | null) => void} block a block was dragged
+ * @property {(cell: Cell) => void} cursor the cell cursor was moved
+ * @property {() => void} whole show the whole mesh
+ * @property {() => void} up one step up
+ * @property {() => void} view the view came to rest
+ */
 
-  function layout() {
-    width = overlay.clientWidth;
-    height = overlay.clientHeight;
-    if (!map.axis || !width || !height) {
+/** After so long without a move, the view is at rest. */
+const REST_MS = 140;
+const FLIGHT_MS = 260;
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
+/** What is set before anything is drawn. */
+const unset = /** @type {any} */ (null);
+
+export class MeshMap {
+  /** @type {Axis} */
+  axis = unset;
+  /** @type {Level[] | null} */
+  levels = null;
+  /** @type {Level[] | null} the pyramid of loss */
+  means = null;
+  /** @type {Scale} */
+  scale = unset;
+  /** @type {Theme} */
+  theme = "light";
+  /** @type {Colours} */
+  colours = unset;
+  hatch = true;
+  view = { x: 0, y: 0 };
+  zoom = 1;
+  fit = 1;
+  /** @type {Geometry} */
+  geometry = unset;
+  /** @type {Cell | null} */
+  hover = null;
+  /** @type {Cell | null} */
+  cursor = null;
+  /** @type {Block | null} */
+  block = null;
+  /** @type {Block | null} */
+  focus = null;
+  /** @type {Block[]} */
+  rings = [];
+  /** @type {AlarmBar[]} */
+  alarms = [];
+  moving = false;
+  /** Whether dragging selects a block. */
+  blockMode = false;
+
+  #events;
+  #painter;
+  #restTimer = 0;
+  #flight = 0;
+  /** Whether the flight ends where the whole mesh is seen. */
+  #goesWhole = false;
+
+  /**
+   * @param {HTMLCanvasElement} cells
+   * @param {HTMLCanvasElement} overlay over `cells`; takes the input
+   * @param {MapEvents} events
+   * @param {MapWords} words
+   */
+  constructor(cells, overlay, events, words) {
+    this.#events = events;
+    this.#painter = new Painter(this, cells, overlay, words);
+    new PointerInput(this, overlay, events);
+    attachKeys(this, overlay, events);
+    const box = /** @type {HTMLElement} */ (overlay.parentElement);
+    new ResizeObserver(() => this.layout()).observe(box);
+  }
+
+  // ---- what is shown ----------------------------------------------------------------------------
+
+  /** @param {Axis} axis */
+  setAxis(axis) {
+    this.axis = axis;
+    this.levels = null;
+    this.means = null;
+    this.hover = null;
+    this.cursor = null;
+    this.block = null;
+    this.focus = null;
+    this.rings = [];
+    this.alarms = [];
+    this.zoom = this.fit;
+    this.layout();
+  }
+
+  /**
+   * @param {Level[] | null} levels
+   * @param {Level[] | null} [means] of loss; left as they are where they are not given
+   */
+  setLevels(levels, means) {
+    this.levels = levels;
+    if (means !== undefined) {
+      this.means = means;
+    }
+    this.draw(true);
+  }
+
+  /**
+   * @param {Scale} scale
+   * @param {Theme} theme
+   * @param {Colours} colours
+   */
+  setLook(scale, theme, colours) {
+    Object.assign(this, { scale, theme, colours });
+    this.#painter.recolour();
+    this.draw(true);
+  }
+
+  /** Make room for the names of the axis, and keep the whole mesh in view where it was. */
+  layout() {
+    const { width, height } = this.#painter.room;
+    if (!this.axis || !width || !height) {
       return;
     }
-    const was = map.fit;
-    const n = Math.max(1, map.axis.n);
-    const side = Math.min(width, height);
-    let margin = marginFor(onTop, map.axis, (side - 100) / n);
-    map.fit = Math.min(84, Math.max(1, side - margin.size - 2) / n);
-    margin = marginFor(onTop, map.axis, map.fit);
-    const atFit = goesWhole || Math.abs(map.zoom - was) < was * 1e-6;
-    cancelAnimationFrame(flight);
-    goesWhole = false;
-    map.geometry = { margin: margin.size, names: margin.names, side: side - margin.size - 1 };
-    map.fit = Math.min(84, map.geometry.side / n);
-    map.zoom = atFit ? map.fit : Math.max(map.fit, map.zoom);
-    clamp();
-    const ratio = devicePixelRatio || 1;
-    const px = Math.round(map.geometry.side * ratio);
-    cells.style.left = cells.style.top = `${margin.size}px`;
-    cells.style.width = cells.style.height = `${map.geometry.side}px`;
-    if (cells.width !== px) {
-      cells.width = cells.height = px;
-    }
-    overlay.width = Math.round(width * ratio);
-    overlay.height = Math.round(height * ratio);
-    onTop.setTransform(ratio, 0, 0, ratio, 0, 0);
-    image = null;
-    draw(true);
+    const n = Math.max(1, this.axis.n);
+    const square = Math.min(width, height);
+    const rough = this.#painter.margin(this.axis, (square - 100) / n);
+    const roughFit = Math.min(MOST_FIT, Math.max(1, square - rough.size - 2) / n);
+    const { size, names } = this.#painter.margin(this.axis, roughFit);
+    const isWhole = this.#goesWhole || Math.abs(this.zoom - this.fit) < this.fit * 1e-6;
+    this.#land();
+    this.#goesWhole = false;
+
+    this.geometry = { margin: size, names, side: square - size - 1 };
+    this.fit = Math.min(MOST_FIT, this.geometry.side / n);
+    this.zoom = isWhole ? this.fit : Math.max(this.fit, this.zoom);
+    this.view = clampedView(this);
+    this.#painter.resize(this.geometry);
+    this.draw(true);
   }
 
-  function clamp() {
-    const most = Math.max(0, map.axis.n - map.geometry.side / map.zoom);
-    map.view.x = Math.min(most, Math.max(0, map.view.x));
-    map.view.y = Math.min(most, Math.max(0, map.view.y));
+  /**
+   * Draw in the next frame.
+   * @param {boolean} [withCells] whether more changed than the overlay
+   */
+  draw(withCells = false) {
+    this.#painter.request(withCells);
   }
 
-  function draw(all = false) {
-    dirtyTop = true;
-    dirtyCells ||= all;
-    if (!waiting) {
-      waiting = requestAnimationFrame(frame);
-    }
+  /** Draw now what waits for the next frame: for callers at the beginning of a frame. */
+  drawNow() {
+    this.#painter.paintNow();
   }
 
-  function frame() {
-    waiting = 0;
-    if (!map.geometry) {
-      return;
+  /** The picture as it is, for saving. */
+  picture() {
+    return this.#painter.picture();
+  }
+
+  // ---- where it is looked at --------------------------------------------------------------------
+
+  get isWhole() {
+    return this.zoom <= this.fit * 1.001;
+  }
+
+  /** The cells that are seen. */
+  get seen() {
+    return seenCells(this);
+  }
+
+  /** The whole mesh as a block. */
+  get all() {
+    return { x0: 0, x1: this.axis.n, y0: 0, y1: this.axis.n };
+  }
+
+  /**
+   * The cell under a point of the overlay.
+   * @param {number} px
+   * @param {number} py
+   */
+  cellAt(px, py) {
+    return cellAt(this, px, py);
+  }
+
+  /**
+   * The name or bracket under a point of the overlay.
+   * @param {number} px
+   * @param {number} py
+   */
+  spanAt(px, py) {
+    return spanAt(this, px, py);
+  }
+
+  /**
+   * Zoom, keeping the cell at a point of the cells where it is.
+   * @param {number} zoom
+   * @param {number} px
+   * @param {number} py
+   */
+  setZoom(zoom, px, py) {
+    const limited = limitZoom(this, zoom);
+    this.view.x += px / this.zoom - px / limited;
+    this.view.y += py / this.zoom - py / limited;
+    this.zoom = limited;
+    this.#move();
+  }
+
+  /**
+   * Zoom about the middle.
+   * @param {number} factor
+   */
+  zoomBy(factor) {
+    const middle = this.geometry.side / 2;
+    this.setZoom(this.zoom * factor, middle, middle);
+  }
+
+  /**
+   * @param {number} dx px
+   * @param {number} dy px
+   */
+  pan(dx, dy) {
+    this.view.x += dx / this.zoom;
+    this.view.y += dy / this.zoom;
+    this.#move();
+  }
+
+  /**
+   * Go to a place at once.
+   * @param {number} x cells
+   * @param {number} y cells
+   * @param {number} zoom
+   */
+  place(x, y, zoom) {
+    this.#land();
+    this.view = { x, y };
+    this.zoom = limitZoom(this, zoom);
+    this.view = clampedView(this);
+    this.draw(true);
+  }
+
+  /**
+   * Bring a cell into view.
+   * @param {Cell} cell
+   */
+  reveal({ x, y }) {
+    const seen = this.geometry.side / this.zoom;
+    if (x < this.view.x || x + 1 > this.view.x + seen) {
+      this.view.x = x + 0.5 - seen / 2;
     }
+    if (y < this.view.y || y + 1 > this.view.y + seen) {
+      this.view.y = y + 0.5 - seen / 2;
+    }
+    this.view = clampedView(this);
+    this.draw(true);
+  }
+
+  /**
+   * Fly to where a block is seen, with some air around it.
+   * @param {Block} block
+   */
+  fly(block) {
+    this.#goesWhole = false;
+    this.#glide(placeOf(this, block, false));
+  }
+
+  /** Fly to where the whole mesh is seen. */
+  flyToAll() {
+    this.#goesWhole = true;
+    this.#glide(placeOf(this, this.all, true));
+  }
+
+  /** @param {Place} to */
+  #glide(to) {
+    this.#land();
+    const from = { ...this.view, zoom: this.zoom };
     const started = performance.now();
-    if (dirtyCells && map.levels && lut) {
-      drawCells();
-    }
-    if (dirtyTop && map.colours) {
-      drawTop();
-    }
-    dirtyCells = dirtyTop = false;
-    const took = performance.now() - started;
-    map.frames.push(took);
-    if (map.frames.length > 240) {
-      map.frames.shift();
-    }
-    if (map.moving) {
-      coarse = took > SLOW_MS ? 2 : coarse;
-    }
-  }
-
-  /** While the view moves and frames are slow, every other pixel is drawn twice; at rest each is drawn. */
-  function drawCells() {
-    const step = map.moving ? coarse : 1;
-    const px = Math.ceil(cells.width / step);
-    if (!image || image.width !== px) {
-      image = new ImageData(px, px);
-    }
-    const pixels = new Uint32Array(image.data.buffer);
-    const scale = (map.zoom * (devicePixelRatio || 1)) / step;
-    sample(pixels, px, px, map.levels, map.view, scale, lut, lut.outside);
-    if (step === 1) {
-      onCells.putImageData(image, 0, 0);
-    } else {
-      spare.width = spare.height = px;
-      onSpare.putImageData(image, 0, 0);
-      onCells.imageSmoothingEnabled = false;
-      onCells.drawImage(spare, 0, 0, px * step, px * step);
-    }
-  }
-
-  function drawTop() {
-    const level = map.levels?.[0];
-    drawOverlay(onTop, width, height, {
-      ...map,
-      words,
-      codes: level && level.n === map.axis.n ? level.codes : null,
-      geometry: { ...map.geometry, scale: map.zoom, view: map.view },
-    });
-  }
-
-  function setZoom(zoom, px, py) {
-    const z = Math.min(Math.max(zoom, map.fit), Math.max(MOST, map.fit));
-    map.view.x += px / map.zoom - px / z;
-    map.view.y += py / map.zoom - py / z;
-    map.zoom = z;
-    clamp();
-    moved();
-  }
-
-  let rest = 0;
-  function moved() {
-    map.moving = true;
-    clearTimeout(rest);
-    rest = setTimeout(() => {
-      map.moving = false;
-      coarse = 1;
-      draw(true);
-      events.view();
-    }, 140);
-    draw(true);
-  }
-
-  Object.defineProperties(
-    map,
-    Object.getOwnPropertyDescriptors({
-      layout,
-      draw,
-      setZoom,
-      /** Draw now what waits for the next frame: for callers that are at the beginning of one. */
-      drawNow() {
-        if (waiting) {
-          cancelAnimationFrame(waiting);
-          frame();
-        }
-      },
-      get isWhole() {
-        return map.zoom <= map.fit * 1.001;
-      },
-      pan(dx, dy) {
-        map.view.x += dx / map.zoom;
-        map.view.y += dy / map.zoom;
-        clamp();
-        moved();
-      },
-      /** The cell under a point of the overlay, or null. */
-      cellAt(px, py) {
-        if (!map.geometry || !map.axis) {
-          return null;
-        }
-        const { margin, side } = map.geometry;
-        const x = px - margin;
-        const y = py - margin;
-        if (x < 0 || y < 0 || x >= side || y >= side) {
-          return null;
-        }
-        const cell = {
-          x: Math.floor(map.view.x + x / map.zoom),
-          y: Math.floor(map.view.y + y / map.zoom),
-        };
-        return cell.x < map.axis.n && cell.y < map.axis.n ? cell : null;
-      },
-      /** The span of an axis' bracket under a point: { span, isRow }, or null. */
-      spanAt(px, py) {
-        if (!map.geometry || !map.axis) {
-          return null;
-        }
-        const { margin, side } = map.geometry;
-        const isRow = px < margin && py >= margin;
-        const isColumn = py < margin && px >= margin;
-        if (!isRow && !isColumn) {
-          return null;
-        }
-        const at = Math.floor(
-          isRow ? map.view.y + (py - margin) / map.zoom : map.view.x + (px - margin) / map.zoom,
-        );
-        if (at < 0 || at >= map.axis.n || (isRow ? py : px) > margin + side) {
-          return null;
-        }
-        let depth = Math.floor((margin - 5 - (isRow ? px : py)) / 21);
-        if (map.zoom >= 12) {
-          if (margin - 5 - (isRow ? px : py) < map.geometry.names) {
-            return { isRow, path: map.axis.hosts[at].name, start: at, stop: at + 1 };
-          }
-          depth = Math.floor((margin - 5 - map.geometry.names - (isRow ? px : py)) / 21);
-        }
-        const level = map.axis.brackets[Math.max(0, depth)];
-        const span = level?.spans.find(({ start, stop }) => at >= start && at < stop);
-        return span ? { isRow, path: span.path, start: span.start, stop: span.stop } : null;
-      },
-      setAxis(axis) {
-        map.axis = axis;
-        map.levels = map.means = null;
-        map.hover = map.cursor = map.block = map.focus = null;
-        map.rings = [];
-        map.alarms = [];
-        map.zoom = map.fit;
-        layout();
-      },
-      setLevels(levels, means) {
-        map.levels = levels;
-        if (means !== undefined) {
-          map.means = means;
-        }
-        draw(true);
-      },
-      setLook(scale, theme, colours) {
-        const isSame =
-          lut &&
-          map.theme === theme &&
-          Object.keys(scale).every((key) => map.scale[key] === scale[key]);
-        Object.assign(map, { scale, theme, colours });
-        draw(true);
-        if (isSame) {
-          return;
-        }
-        lut = buildLut(scale, theme);
-        const paper = STATES[theme].paper;
-        lut.outside =
-          (0xff000000 |
-            (parseInt(paper.slice(5, 7), 16) << 16) |
-            (parseInt(paper.slice(3, 5), 16) << 8) |
-            parseInt(paper.slice(1, 3), 16)) >>>
-          0;
-      },
-      /** Show cells x0…x1 × y0…y1, with some air around them. */
-      fly({ x0, x1, y0, y1 }, whole = false) {
-        const { side } = map.geometry;
-        const room = Math.max(x1 - x0, y1 - y0, 1) * (whole ? 1 : 1.12);
-        const zoom = Math.min(Math.max(map.fit, side / room), Math.max(MOST, map.fit));
-        goesWhole = whole;
-        glide({ x: (x0 + x1) / 2 - side / zoom / 2, y: (y0 + y1) / 2 - side / zoom / 2, zoom });
-      },
-      place(x, y, zoom) {
-        cancelAnimationFrame(flight);
-        map.view = { x, y };
-        map.zoom = Math.min(Math.max(zoom, map.fit), Math.max(MOST, map.fit));
-        clamp();
-        draw(true);
-      },
-      /** Bring a cell into view. */
-      reveal({ x, y }) {
-        const seen = map.geometry.side / map.zoom;
-        if (x < map.view.x || x + 1 > map.view.x + seen) {
-          map.view.x = x + 0.5 - seen / 2;
-        }
-        if (y < map.view.y || y + 1 > map.view.y + seen) {
-          map.view.y = y + 0.5 - seen / 2;
-        }
-        clamp();
-        draw(true);
-      },
-      /** What is seen, as cells. */
-      get seen() {
-        const cellsWide = map.geometry.side / map.zoom;
-        return {
-          x0: map.view.x,
-          x1: Math.min(map.axis.n, map.view.x + cellsWide),
-          y0: map.view.y,
-          y1: Math.min(map.axis.n, map.view.y + cellsWide),
-        };
-      },
-      /** The picture as it is, for saving. */
-      picture() {
-        const out = document.createElement("canvas");
-        const ratio = devicePixelRatio || 1;
-        out.width = overlay.width;
-        out.height = overlay.height;
-        const context = out.getContext("2d");
-        context.fillStyle = map.colours.paper;
-        context.fillRect(0, 0, out.width, out.height);
-        context.drawImage(
-          cells,
-          Math.round(map.geometry.margin * ratio),
-          Math.round(map.geometry.margin * ratio),
-        );
-        context.drawImage(overlay, 0, 0);
-        return out;
-      },
-    }),
-  );
-
-  function glide(to) {
-    cancelAnimationFrame(flight);
-    const from = { ...map.view, zoom: map.zoom };
-    const started = performance.now();
-    const length = still.matches ? 0 : 260;
+    const length = reducedMotion.matches ? 0 : FLIGHT_MS;
+    /** @param {number} now */
     const step = (now) => {
       const part = length ? Math.min(1, Math.max(0, (now - started) / length)) : 1;
-      const ease = 1 - (1 - part) ** 3;
-      const zoom = from.zoom * (to.zoom / from.zoom) ** ease;
-      const { side } = map.geometry;
-      const share =
-        to.zoom === from.zoom ? ease : (1 / from.zoom - 1 / zoom) / (1 / from.zoom - 1 / to.zoom);
-      const middle = (a, b) =>
-        a + side / from.zoom / 2 + (b + side / to.zoom / 2 - a - side / from.zoom / 2) * share;
-      map.view = {
-        x: middle(from.x, to.x) - side / zoom / 2,
-        y: middle(from.y, to.y) - side / zoom / 2,
-      };
-      map.zoom = zoom;
-      clamp();
-      moved();
+      const { x, y, zoom } = placeOnWay(from, to, this.geometry.side, part);
+      this.view = { x, y };
+      this.zoom = zoom;
+      this.#move();
       if (part < 1) {
-        flight = requestAnimationFrame(step);
+        this.#flight = requestAnimationFrame(step);
       } else {
-        goesWhole = false;
+        this.#goesWhole = false;
       }
     };
     step(started);
   }
 
-  attachInteractions(map, overlay, events);
-  new ResizeObserver(() => layout()).observe(overlay.parentElement);
-  return map;
+  /** End a flight where it is. */
+  #land() {
+    cancelAnimationFrame(this.#flight);
+  }
+
+  /** The view has moved: draw, and come to rest after a while without a move. */
+  #move() {
+    this.view = clampedView(this);
+    this.moving = true;
+    clearTimeout(this.#restTimer);
+    this.#restTimer = setTimeout(() => {
+      this.moving = false;
+      this.#painter.refine();
+      this.#events.view();
+    }, REST_MS);
+    this.draw(true);
+  }
 }

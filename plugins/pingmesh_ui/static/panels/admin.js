@@ -1,81 +1,131 @@
 /**
- * What the page asks to be done: a run of Airflow's Dag `alert_admin`, by the reader and with the reader's session. Says
- * what becomes of the run, so that nobody waits for one that a paused Dag or a stopped scheduler never starts.
+ * What the page has Airflow do: a run of the DAG `alert_admin`, with the reader's session. The
+ * state of the run is shown, so that nobody waits for a run that a paused DAG or a stopped
+ * scheduler never starts.
  */
 import { adminRun, triggerAdmin } from "../api.js";
 import { h, isolate } from "../dom.js";
 import { t } from "../i18n.js";
 
-const EVERY_MS = 1_500;
+/** @import { ApiError, DagRun } from "../../types/api.js" */
+/** @import { Context } from "../app.js" */
+
+/** @typedef {{ action: string, [key: string]: unknown }} Conf of the run */
+/** @typedef {(text: string, isBad?: boolean) => void} Say */
+
+const POLL_MS = 1_500;
+/** A run that is queued for so long may never start. */
 const PATIENCE_MS = 30_000;
 const LONGEST_MS = 180_000;
-const pause = (ms) =>
-  new Promise((done) => {
-    setTimeout(done, ms);
-  });
 
-/** `said` is the line to show; `act(conf, button)` does it and calls `refresh` when it is done. */
-export function createAdmin(context, refresh) {
-  const said = h("p", { class: "said", role: "status", hidden: true });
-  let asked = 0;
-  const say = (text, bad = false) => {
-    said.textContent = text;
-    said.hidden = !text;
-    said.classList.toggle("gone", bad);
-  };
+/** @param {number} ms */
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-  async function act(conf, button) {
-    const mine = ++asked;
-    const tell = (...words) => {
-      if (mine === asked) {
-        say(...words);
+export class Admin {
+  /** The line that says how the last run is going. */
+  line = h("p", { class: "said", role: "status", hidden: true });
+  #context;
+  #refresh;
+  #runs = 0;
+
+  /**
+   * @param {Context} context
+   * @param {() => Promise<void>} refresh called when a run has ended
+   */
+  constructor(context, refresh) {
+    this.#context = context;
+    this.#refresh = refresh;
+  }
+
+  /**
+   * @param {Conf} conf
+   * @param {HTMLButtonElement} button disabled until the run has ended
+   */
+  async act(conf, button) {
+    const run = ++this.#runs;
+    /** @type {Say} only of the last run */
+    const say = (text, isBad = false) => {
+      if (run === this.#runs) {
+        this.#say(text, isBad);
       }
     };
     button.disabled = true;
-    tell(t("alarms.asking"));
+    say(t("alarms.asking"));
     try {
-      const { dag_run_id: run } = await triggerAdmin({ ...conf, by: context.boot.user ?? "" });
-      tell(t(`alarms.done.${conf.action}`));
-      await follow(run, conf.action, tell);
-      await refresh();
+      const by = this.#context.boot.user ?? "";
+      const { dag_run_id: id } = await triggerAdmin({ ...conf, by });
+      say(t(`alarms.done.${conf.action}`));
+      await follow(id, conf.action, say);
+      await this.#refresh();
     } catch (error) {
-      tell(
-        { expired: t("error.expired"), offline: t("error.offline") }[error.code] ??
-          { 403: t("alarms.forbidden"), 404: t("alarms.no_dag") }[error.status] ??
-          error.message,
-        true,
-      );
+      say(reasonOf(error), true);
       if (error.code === "expired") {
-        context.report(error);
+        this.#context.report(error);
       }
     } finally {
       button.disabled = false;
     }
   }
 
-  async function follow(run, action, tell) {
-    const start = Date.now();
-    while (Date.now() - start < LONGEST_MS) {
-      await pause(EVERY_MS);
-      const { state } = await adminRun(run).catch((error) => {
-        if (error.code === "offline") {
-          return {};
-        }
-        throw error;
-      });
-      if (state === "success") {
-        tell(t(`alarms.did.${action}`));
-        return;
-      }
-      if (state === "failed") {
-        tell(t("alarms.run.failed", { run: isolate(run) }), true);
-        return;
-      }
-      if (state === "queued" && Date.now() - start > PATIENCE_MS) {
-        tell(t("alarms.run.waits", { run: isolate(run) }), true);
-      }
+  /**
+   * @param {string} text
+   * @param {boolean} isBad
+   */
+  #say(text, isBad) {
+    this.line.textContent = text;
+    this.line.hidden = !text;
+    this.line.classList.toggle("gone", isBad);
+  }
+}
+
+/** @param {ApiError} error */
+function reasonOf({ code, status, message }) {
+  if (code === "expired" || code === "offline") {
+    return t(`error.${code}`);
+  }
+  if (status === 403) {
+    return t("alarms.forbidden");
+  }
+  return status === 404 ? t("alarms.no_dag") : message;
+}
+
+/**
+ * Say how a run is going until it has ended.
+ * @param {string} run
+ * @param {string} action
+ * @param {Say} say
+ */
+async function follow(run, action, say) {
+  const start = Date.now();
+  while (Date.now() - start < LONGEST_MS) {
+    await pause(POLL_MS);
+    const state = await stateOf(run);
+    if (state === "success") {
+      say(t(`alarms.did.${action}`));
+      return;
+    }
+    if (state === "failed") {
+      say(t("alarms.run.failed", { run: isolate(run) }), true);
+      return;
+    }
+    if (state === "queued" && Date.now() - start > PATIENCE_MS) {
+      say(t("alarms.run.waits", { run: isolate(run) }), true);
     }
   }
+}
 
-  return { said, act };
+/**
+ * The state of a run; undefined while Airflow does not answer.
+ * @param {string} run
+ * @returns {Promise<DagRun["state"]>}
+ */
+async function stateOf(run) {
+  try {
+    return (await adminRun(run)).state;
+  } catch (error) {
+    if (error.code === "offline") {
+      return undefined;
+    }
+    throw error;
+  }
 }

@@ -1,12 +1,13 @@
-/** What the list of alarms is narrowed to, by the keys that the link has of it: state, severity, source and words. */
+/** Filters of the list of alarms, by their keys in the link: state, severity, source and words. */
 import { update } from "../state.js";
 
-export const FILTERS = ["ast", "asev", "asrc", "aq"];
+export const FILTERS = /** @type {const} */ (["ast", "asev", "asrc", "aq"]);
 
-/** Go to the alarms that name a host, a user or whatever else. */
+/**
+ * Go to the alarms that name a host, a user or anything else.
+ * @param {string} words
+ */
 export function showAlarmsOf(words) {
-  update(
-    { ...Object.fromEntries(FILTERS.map((key) => [key, ""])), aq: words, tab: "alarms", inc: "" },
-    { step: true },
-  );
+  const cleared = Object.fromEntries(FILTERS.map((key) => [key, ""]));
+  update({ ...cleared, aq: words, tab: "alarms", inc: "" }, { step: true });
 }
