@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from itertools import pairwise
 
 import pytest
@@ -197,3 +198,28 @@ async def test_tailing_that_cannot_start_is_tried_again_more_and_more_slowly(mon
         await anext(FollowTrigger("hosts.csv").run())
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
     assert "no such host" in caplog.text
+
+
+async def test_a_store_that_stays_down_is_asked_every_quarter_of_a_minute(store, monkeypatch):
+    pauses: list[float] = []
+
+    class Enough(BaseException):
+        pass
+
+    async def refuse(*args):
+        raise StoreError("down")
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 8:
+            raise Enough
+
+    monkeypatch.setattr(store, "keys_after_async", refuse)
+    monkeypatch.setattr(triggers.asyncio, "sleep", sleep)
+    with pytest.raises(Enough):
+        await anext(ArrivalTrigger(poll_s=0.5).run())
+    assert pauses == [1, 2, 4, 8, 15, 15, 15, 15]
+
+
+def test_times_are_of_this_machines_clock():
+    assert abs(triggers._now_ms() / 1000 - time.time()) < 10

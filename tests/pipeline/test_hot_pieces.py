@@ -283,3 +283,12 @@ def test_half_of_a_rules_limit_is_notable():
 def test_a_limit_that_is_lower_for_one_user_only_is_notable_as_early():
     rules = load_rules("scopes: [{where: {user: guest}, rules: {heavy_reads: {process_per_min: 50}}}]", "r")
     assert half_of(rules).same_read_of_pid == 25
+
+
+def test_the_lines_of_a_server_are_read_as_the_inventory_says():
+    said = f"{DAY} (pid 7) GetData called for tree=EAST, shot=1, node=\\EAST::P1"
+    server = replace(LOG, timezone="Asia/Shanghai", drop=("P1",))
+    assert recent_access([lines(said)], server, SINCE, UNTIL).operation.is_empty()
+    here = recent_access([lines(said)], LOG, SINCE, UNTIL).operation["link_time"].item()
+    there = recent_access([lines(said)], replace(server, drop=()), SINCE, UNTIL).operation["link_time"].item()
+    assert here - there == timedelta(hours=8)
